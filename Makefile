@@ -1,0 +1,46 @@
+PYTHON ?= python3
+BIN := .venv/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+
+.PHONY: help serve test test-all lint format report clean
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+serve: .venv/serve ## Serve on http://localhost:8000 (set PORT for another); sets up .venv first
+	@exec $(BIN)/gunicorn
+
+test: lint ## Check types and style, run the fast tests
+	$(BIN)/python -m pytest --numprocesses auto $(PYTEST)
+
+test-all: lint ## The same and the slow tests: the container (needs a Docker engine)
+	$(BIN)/python -m pytest --numprocesses auto --slow $(PYTEST)
+
+lint: .venv/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/test ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+report: .venv/test ## Grade the shipped model on MNIST's test set and draw the report into reports/
+	$(BIN)/python -m training evaluate --report reports/digits
+
+clean: ## Remove what make has made
+	rm -rf .venv reports
+
+.venv/python: 
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "expected Python 3.11 or newer; got $$($(PYTHON) --version); set PYTHON=python3.x"; exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/serve: .venv/python pyproject.toml constraints.txt
+	$(PIP_INSTALL) '.[cpu]'
+	@touch $@
+
+.venv/test: .venv/python pyproject.toml constraints.txt
+	$(PIP_INSTALL) '.[cpu,training,test]'
+	@touch $@ .venv/serve

@@ -1,0 +1,72 @@
+"""How gunicorn runs the service. Started with plain `gunicorn` in this directory; every line has its reason."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from gunicorn import util
+
+from service.cores import usable_cores
+from service.errors import write_error
+from service.settings import Settings, SettingsError
+
+try:
+    settings = Settings.from_environment()
+    model_path = settings.model_path
+except SettingsError as error:
+    sys.exit(f"error: {error}")
+
+wsgi_app = "service.app:create_app()"
+bind = f"{settings.host}:{settings.port}"
+
+# A process a core: each has an interpreter lock and an ONNX Runtime session with one thread of its own. With CUDA, one
+# process: each would hold its own copy of the model and the context on the GPU.
+workers = settings.workers or (1 if settings.provider == "cuda" else usable_cores())
+# Threads, so that a slow upload does not keep the others and the health checks waiting.
+worker_class = "gthread"
+threads = settings.threads
+# Never fork a loaded ONNX Runtime session: its threads stay behind in the parent.
+preload_app = False
+# Load balancers keep connections for 60 s; closing them first here would give random 502s there.
+keepalive = 65
+# Files in memory: a heartbeat on a slow disk gets workers killed.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
+# A worker with no heartbeat for this long is replaced.
+timeout = 60
+# Shorter than the 10 s that `docker stop` waits before it kills.
+graceful_timeout = 8
+# It wants to write into the home directory, which a read-only container has not got.
+control_socket_disable = True
+accesslog = "-"
+
+
+def on_starting(server: Any) -> None:
+    """Stops the start with one sentence if the model cannot be served, before any worker tries.
+
+    In a process of its own, because a session must not be created before the workers are forked.
+    """
+    child = os.fork()
+    if child == 0:
+        try:
+            from service.classifier import Classifier, ModelError
+
+            Classifier(model_path, settings.provider).warm_up()
+        except ModelError as error:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            os._exit(1)
+        os._exit(0)
+    if os.waitpid(child, 0)[1] != 0:
+        sys.exit(1)
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    # Gunicorn answers requests that it cannot parse with a page of HTML; every error of this service is JSON.
+    util.write_error = write_error
+
+
+def post_worker_init(worker: Any) -> None:
+    if worker.age == 1:
+        worker.log.info(
+            "Ready. Try:\n\n  curl --data-binary @examples/7.png http://localhost:%s/predict\n", settings.port
+        )

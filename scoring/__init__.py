@@ -1,0 +1,1 @@
+"""Batch scoring: folders of images in, a row an image out."""

@@ -1,0 +1,52 @@
+"""`python -m scoring PATH... --output FILE`"""
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import click
+from tqdm import tqdm
+
+from scoring.engine import score
+from scoring.sinks import OutputError, open_sink
+from scoring.sources import count_images, find_images
+from service.classifier import Classifier, ModelError
+from service.settings import Settings, SettingsError
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="PATH...")
+@click.option(
+    "--output", required=True, metavar="FILE", help="FILE.csv or FILE.jsonl; - writes CSV to standard output."
+)
+@click.option("--overwrite", is_flag=True, help="Replace FILE if it exists.")
+def main(paths: tuple[Path, ...], output: str, overwrite: bool) -> None:
+    """Read the digit in every image of files, folders (recursive) and IDX files.
+
+    Writes a row an image: path, digit, confidence, reason, error. Exits with 1 if an image could not be decoded, with 2
+    if nothing could be done at all. The model and its provider are set as for the service, by DIGITS_MODEL and
+    DIGITS_PROVIDER.
+    """
+    try:
+        total = count_images(paths)
+        if total == 0:
+            raise OutputError(f"{', '.join(map(str, paths))}: expected images; found none")
+        with open_sink(output, overwrite) as sink:
+            settings = Settings.from_environment()
+            classifier = Classifier(settings.model_path, settings.provider)
+            counts: Counter[str] = Counter()
+            for row in tqdm(score(find_images(paths), classifier), total=total, unit="image", disable=None):
+                sink.write(row)
+                counts["error" if row.error else "refused" if row.digit is None else "digit"] += 1
+    except (OutputError, SettingsError, ModelError) as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    click.echo(
+        f"{counts.total()} images: {counts['digit']} read, {counts['refused']} refused, {counts['error']} not decoded",
+        err=True,
+    )
+    sys.exit(1 if counts["error"] else 0)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m scoring")

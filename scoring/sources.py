@@ -1,0 +1,107 @@
+"""Where images come from: files, folders and IDX files."""
+
+import gzip
+import os
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from service.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError, Pixels, decode, decode_idx
+
+# What is looked at in a folder. HEIC and AVIF cannot be decoded, but whoever has them there is told so, a row each.
+SUFFIXES = frozenset(
+    f".{name}" for name in ("png", "jpg", "jpeg", "jfif", "webp", "bmp", "gif", "tif", "tiff", "heic", "heif", "avif")
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image: how it is called in the output, and how to get its pixels (raises ImageError)."""
+
+    path: str
+    load: Callable[[], Pixels]
+
+
+def find_images(paths: Iterable[Path]) -> Iterator[Source]:
+    """Every image of the files, folders (recursive) and IDX files, in a fixed order.
+
+    An IDX file's images are called `file#0`, `file#1`, …. One that cannot be read is one source, whose `load` raises.
+    """
+    for path in _find_files(paths):
+        yield from _idx_sources(path) if _is_idx(path) else [Source(str(path), partial(_load, path))]
+
+
+def count_images(paths: Iterable[Path]) -> int:
+    """As many as `find_images` gives, by the headers of IDX files, which are not read further."""
+    return sum(_idx_length(path) if _is_idx(path) else 1 for path in _find_files(paths))
+
+
+def _find_files(paths: Iterable[Path]) -> Iterator[Path]:
+    """Files as given; below folders only those that look like images, by their names."""
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        for directory, folders, files in os.walk(path):
+            folders.sort()
+            for name in sorted(files):
+                found = Path(directory, name)
+                if found.suffix.lower() in SUFFIXES or "idx3-ubyte" in name:
+                    yield found
+
+
+def _is_idx(path: Path) -> bool:
+    return path.suffix.lower() not in SUFFIXES and _head(path)[:3] == b"\x00\x00\x08"
+
+
+def _head(path: Path) -> bytes:
+    """The first 16 bytes, unzipped."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+        if head[:2] == b"\x1f\x8b":
+            with gzip.open(path) as file:
+                head = file.read(16)
+        return head
+    except (OSError, EOFError):
+        return b""
+
+
+def _idx_length(path: Path) -> int:
+    head = _head(path)
+    return int(struct.unpack(">I", head[4:8])[0]) if len(head) == 16 and head[3] == 3 else 1
+
+
+def _idx_sources(path: Path) -> Iterator[Source]:
+    try:
+        images = decode_idx(path.read_bytes())
+        if images.ndim != 3:
+            raise ImageError("expected an IDX file of images; got one of labels")
+    except (OSError, ImageError) as error:
+        failure = error if isinstance(error, ImageError) else unreadable(error)
+        yield Source(str(path), partial(_fail, failure))
+        return
+    for index, pixels in enumerate(images):
+        yield Source(f"{path}#{index}", partial(np.asarray, pixels))
+
+
+def _fail(error: ImageError) -> Pixels:
+    raise error
+
+
+def unreadable(error: OSError) -> ImageError:
+    return ImageError(f"expected a file that can be read; got: {error.strerror or 'it cannot be'}")
+
+
+def _load(path: Path) -> Pixels:
+    try:
+        size = path.stat().st_size
+        if size > MAXIMUM_BYTES:
+            raise ImageTooLargeError(f"expected at most {MAXIMUM_BYTES} bytes; got {size}")
+        return decode(path.read_bytes())
+    except OSError as error:
+        raise unreadable(error) from error

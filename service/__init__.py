@@ -1,0 +1,1 @@
+"""Reads handwritten digits: decodes and prepares images, classifies them, answers HTTP."""

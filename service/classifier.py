@@ -1,0 +1,166 @@
+"""28×28 images → predictions: the ONNX Runtime session and what its answers mean."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from service.decode import ImageError, decode
+from service.prepare import SIZE, Prepared, prepare
+
+CLASSES = 10
+# Images a session run: larger batches are no faster on a CPU and make ONNX Runtime keep more memory.
+MAXIMUM_BATCH = 64
+
+Images = NDArray[np.uint8]
+Probabilities = NDArray[np.float32]
+
+
+class ModelError(Exception):
+    """The model cannot be loaded, or not on the execution provider asked for; one sentence."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """`digit` is None where none can be read, and `reason` then says why. `confidence` is the largest probability."""
+
+    digit: int | None
+    confidence: float
+    probabilities: tuple[float, ...]
+    reason: str | None
+
+
+class Classifier:
+    """A model loaded once, ready to predict; may be called from several threads.
+
+    An ONNX Runtime session does not survive a fork: create it in the process that uses it.
+    """
+
+    def __init__(self, path: Path, provider: str = "auto") -> None:
+        """Loads an ONNX file onto the execution provider `auto`, `cpu` or `cuda`. Raises ModelError."""
+        self.session = _load(path, provider)
+        _check_shape(path, self.session)
+
+    @property
+    def provider(self) -> str:
+        """What runs the model: `cpu` or `cuda`."""
+        return "cuda" if self.session.get_providers()[0] == "CUDAExecutionProvider" else "cpu"
+
+    @cached_property
+    def metadata(self) -> dict[str, str]:
+        """What training wrote into the file: name, version, formula, labels, hashes and results."""
+        return dict(self.session.get_modelmeta().custom_metadata_map)
+
+    @property
+    def model(self) -> dict[str, str]:
+        """The model's name and version."""
+        return {"name": self.metadata.get("name", "digits"), "version": self.metadata.get("version", "0")}
+
+    def classify(self, images: Images) -> tuple[Probabilities, NDArray[np.float32]]:
+        """Probabilities [N, 10] and `is_digit` [N] of prepared images, uint8 [N, 28, 28]."""
+        if not len(images):
+            return np.zeros((0, CLASSES), np.float32), np.zeros(0, np.float32)
+        parts = [
+            self.session.run(["probabilities", "is_digit"], {"images": images[start : start + MAXIMUM_BATCH]})
+            for start in range(0, len(images), MAXIMUM_BATCH)
+        ]
+        probabilities, is_digit = zip(*parts, strict=True)
+        return np.concatenate(probabilities), np.concatenate(is_digit)
+
+    def predict(self, prepared: Sequence[Prepared]) -> list[Prediction]:
+        """Predictions for prepared images, in their order."""
+        if not prepared:
+            return []
+        probabilities, _ = self.classify(np.stack([one.image for one in prepared]))
+        return [_prediction(one, row) for one, row in zip(prepared, probabilities, strict=True)]
+
+    def read(self, files: Sequence[bytes]) -> list[Prediction | ImageError]:
+        """Decodes, prepares and predicts image files, in their order; one that cannot be decoded gives its error."""
+        results: list[Prepared | ImageError] = [_prepared(data) for data in files]
+        predictions = iter(self.predict([one for one in results if isinstance(one, Prepared)]))
+        return [next(predictions) if isinstance(one, Prepared) else one for one in results]
+
+    def warm_up(self) -> None:
+        """Predicts once, so that the first request finds everything loaded."""
+        self.predict([Prepared(np.zeros((SIZE, SIZE), np.uint8))])
+
+
+def _prepared(data: bytes) -> Prepared | ImageError:
+    try:
+        return prepare(decode(data))
+    except ImageError as error:
+        return error
+
+
+def _prediction(prepared: Prepared, row: Probabilities) -> Prediction:
+    if prepared.reason is not None:
+        # Nothing was there to classify, so nothing speaks for any digit.
+        row = np.full(CLASSES, 1 / CLASSES, np.float32)
+    best = int(row.argmax())
+    probabilities = tuple(round(float(one), 6) for one in row)
+    return Prediction(best if prepared.reason is None else None, probabilities[best], probabilities, prepared.reason)
+
+
+def _load(path: Path, provider: str) -> onnxruntime.InferenceSession:
+    if not path.is_file():
+        raise ModelError(f"{path}: expected an ONNX model; there is no such file.")
+    options = onnxruntime.SessionOptions()
+    # One thread a session: requests run side by side, and a pool would spin and take cores from other processes.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    # The arena keeps what the largest batch took for ever; the system's allocator is as fast for a network this small.
+    options.enable_cpu_mem_arena = False
+    options.log_severity_level = 4
+    if provider == "cpu":
+        return _session(path, options, ["CPUExecutionProvider"])
+    available = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    if not available and provider == "cuda":
+        raise ModelError(
+            "DIGITS_PROVIDER: expected CUDA; this ONNX Runtime is built without it; install the `cuda` extra alone."
+        )
+    if available:
+        onnxruntime.preload_dlls()
+        session = _session(path, options, [("CUDAExecutionProvider", _CUDA_OPTIONS), "CPUExecutionProvider"])
+        # ONNX Runtime falls back to the CPU with no more than a log line, now or at any later run.
+        session.disable_fallback()
+        if session.get_providers()[0] == "CUDAExecutionProvider":
+            return session
+        if provider == "cuda":
+            raise ModelError("DIGITS_PROVIDER: expected CUDA; ONNX Runtime could not start it on this machine.")
+    return _session(path, options, ["CPUExecutionProvider"])
+
+
+_CUDA_OPTIONS = {
+    # Grow by what is needed, not to the next power of two: others share the GPU.
+    "arena_extend_strategy": "kSameAsRequested",
+    # The exhaustive search makes the first run of each batch size take seconds.
+    "cudnn_conv_algo_search": "HEURISTIC",
+}
+
+
+def _session(path: Path, options: onnxruntime.SessionOptions, providers: list[Any]) -> onnxruntime.InferenceSession:
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=providers)
+    except Exception as error:  # ONNX Runtime has a class for each of its status codes, with no common one above them
+        raise ModelError(f"{path}: expected an ONNX model; got a file that ONNX Runtime cannot load.") from error
+
+
+def _check_shape(path: Path, session: onnxruntime.InferenceSession) -> None:
+    found = {
+        one.name: (one.type, tuple(size if isinstance(size, int) else "N" for size in one.shape))
+        for one in [*session.get_inputs(), *session.get_outputs()]
+    }
+    expected = {
+        "images": ("tensor(uint8)", ("N", SIZE, SIZE)),
+        "probabilities": ("tensor(float)", ("N", CLASSES)),
+        "is_digit": ("tensor(float)", ("N",)),
+    }
+    for name, (kind, shape) in expected.items():
+        if found.get(name) != (kind, shape):
+            got = "{} {}".format(*found[name]) if name in found else f"only {', '.join(found)}"
+            raise ModelError(f"{path}: expected a tensor `{name}`, {kind} {shape}; got {got}.".replace("'N'", "N"))

@@ -1,0 +1,200 @@
+"""Bytes → pixels: the security boundary. Nothing else reads a byte that a stranger sent as an image.
+
+Every failure is an ImageError whose message may be shown to the sender.
+"""
+
+import gzip
+import struct
+import warnings
+import zlib
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+MAXIMUM_BYTES = 16 * 2**20
+MAXIMUM_PIXELS = 25_000_000
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+ACCEPTED = "PNG, JPEG, WebP, BMP, GIF or TIFF"
+
+Pixels = NDArray[np.uint8]
+
+
+class ImageError(Exception):
+    """The bytes are no image that can be read; the message says what was expected and what came."""
+
+
+class ImageTooLargeError(ImageError):
+    """More bytes or more pixels than are accepted."""
+
+
+def decode(data: bytes) -> Pixels:
+    """Decodes an image file to uint8 [H, W] (grey) or [H, W, 3] (RGB).
+
+    Upright by its EXIF orientation, transparency laid over paper, the first frame of several. Raises ImageError.
+    """
+    if not data:
+        raise ImageError(f"expected an image ({ACCEPTED}); got an empty body")
+    if len(data) > MAXIMUM_BYTES:
+        raise ImageTooLargeError(f"expected at most {MAXIMUM_BYTES} bytes; got {len(data)}")
+    with warnings.catch_warnings():
+        # Pillow warns of large images, odd EXIF and the like; the limits here are our own.
+        warnings.simplefilter("ignore")
+        image = _open(data)
+        width, height = image.size
+        if width * height > MAXIMUM_PIXELS:
+            raise ImageTooLargeError(f"expected at most {MAXIMUM_PIXELS} pixels; got {width}×{height}")
+        try:
+            if image.format == "PNG":
+                _check_png(data)
+            return _pixels(image)
+        # Pillow's decoders raise whatever a broken file makes them stumble over (OSError, SyntaxError, ValueError,
+        # struct.error, IndexError, …), and every one of those means the same to the sender.
+        except Exception as error:
+            raise ImageError(f"expected a whole {image.format} image; got one that is broken or cut short") from error
+
+
+def _open(data: bytes) -> Image.Image:
+    try:
+        return Image.open(BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise ImageTooLargeError(f"expected at most {MAXIMUM_PIXELS} pixels; got many more") from error
+    except Exception as error:
+        found = format_name(data)
+        got = (
+            f"{'a broken ' if found in FORMATS else ''}{found}"
+            if found
+            else f"{len(data)} bytes that are none of these"
+        )
+        raise ImageError(f"expected an image ({ACCEPTED}); got {got}") from error
+
+
+# What is sent by mistake or from a phone, told by its first bytes: (offset, bytes, name).
+_SIGNATURES = (
+    (0, b"\x89PNG\r\n\x1a\n", "PNG"),
+    (0, b"\xff\xd8\xff", "JPEG"),
+    (8, b"WEBP", "WEBP"),
+    (0, b"GIF8", "GIF"),
+    (0, b"II*\x00", "TIFF"),
+    (0, b"MM\x00*", "TIFF"),
+    (0, b"BM", "BMP"),
+    (4, b"ftypheic", "HEIC"),
+    (4, b"ftypheix", "HEIC"),
+    (4, b"ftyphevc", "HEIC"),
+    (4, b"ftypmif1", "HEIF"),
+    (4, b"ftypmsf1", "HEIF"),
+    (4, b"ftypavif", "AVIF"),
+    (4, b"ftypavis", "AVIF"),
+    (4, b"ftyp", "an MP4 or QuickTime film"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (0, b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
+    (0, b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
+    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (0, b"%PDF", "PDF"),
+    (0, b"8BPS", "Photoshop"),
+    (0, b"%!PS", "PostScript"),
+    (0, b"<svg", "SVG"),
+    (0, b"<?xml", "XML or SVG"),
+    (0, b"\x00\x00\x01\x00", "ICO"),
+    (0, b"qoif", "QOI"),
+    (0, b"PK\x03\x04", "ZIP"),
+    (0, b"\x1f\x8b", "gzip"),
+    (0, b"<", "HTML or XML"),
+    (0, b"{", "JSON"),
+)
+
+
+def format_name(data: bytes) -> str | None:
+    """The name of the file format that the first bytes tell, None if they tell none."""
+    return next((name for offset, sign, name in _SIGNATURES if data[offset : offset + len(sign)] == sign), None)
+
+
+def _check_png(data: bytes) -> None:
+    """Checks the chunks' checksums, which Pillow leaves unread for the pixels. Raises ValueError or struct.error."""
+    position, kind = 8, b""
+    while kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + 8 + length
+        if zlib.crc32(data[position + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
+            raise ValueError(kind)
+        position = end + 4
+
+
+def _pixels(image: Image.Image) -> Pixels:
+    orientation = _orientation(image)
+    image.load()
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        pixels = _eight_bits(np.asarray(image))
+    elif image.has_transparency_data:
+        pixels = _over_paper(np.asarray(image.convert("RGBA")))
+    else:
+        pixels = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+    return _upright(pixels, orientation)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except Exception:
+        return 1  # broken EXIF costs the orientation, not the image
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Turns and mirrors by EXIF orientation 1–8."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _eight_bits(values: NDArray[np.generic]) -> Pixels:
+    """Deeper samples scaled to 0–255: 16-bit ones by their range, others by what they use of theirs."""
+    values = np.nan_to_num(values.astype(np.float64), posinf=0, neginf=0)
+    low, high = min(values.min(), 0.0), values.max()
+    top = next((limit for limit in (1.0, 255.0, 65535.0) if high <= limit), high)
+    return ((values - low) * (255 / (top - low))).astype(np.uint8)
+
+
+def _over_paper(pixels: Pixels) -> Pixels:
+    """Lays RGBA over the paper it was meant for.
+
+    Where what is visible is all of one shade, it is ink, and the paper is the opposite; otherwise the image has paper
+    of its own, and the holes in it are filled with that.
+    """
+    colour, alpha = pixels[..., :3], pixels[..., 3]
+    visible = alpha >= 128
+    shades = np.asarray(Image.fromarray(colour).convert("L"))[visible]
+    if not shades.size:
+        paper = 255
+    elif np.ptp(np.percentile(shades, (0.5, 99.5))) < 48:
+        paper = 0 if shades.mean() > 127 else 255
+    else:
+        paper = int(np.median(shades))
+    opacity = alpha[..., None].astype(np.uint16)
+    return ((colour * opacity + paper * (255 - opacity)) // 255).astype(np.uint8)
+
+
+def decode_idx(data: bytes) -> NDArray[np.uint8]:
+    """Decodes an IDX file of bytes, gzipped or not, as MNIST comes in: uint8 [N, H, W] images or [N] labels."""
+    if data[:2] == b"\x1f\x8b":
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ImageError("expected a gzipped IDX file; got one that is broken or cut short") from error
+    if len(data) < 4 or data[:3] != b"\x00\x00\x08" or data[3] not in (1, 3):
+        raise ImageError(
+            f"expected an IDX file of bytes with 1 or 3 dimensions; got one that begins with {data[:4].hex(' ')}"
+        )
+    dimensions = data[3]
+    start = 4 + 4 * dimensions
+    if len(data) < start:
+        raise ImageError(f"expected an IDX header of {start} bytes; got {len(data)}")
+    shape = struct.unpack(f">{dimensions}I", data[4:start])
+    expected = int(np.prod(shape, dtype=object))
+    if len(data) - start != expected:
+        raise ImageError(f"expected {expected} bytes after the IDX header {shape}; got {len(data) - start}")
+    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)

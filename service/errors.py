@@ -1,0 +1,95 @@
+"""The one shape of every error: `{"error": "..."}`, whatever failed and wherever."""
+
+import json
+import socket
+import time
+
+from flask import Flask, Response, current_app, jsonify, request
+from gunicorn import util
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+
+from service.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError
+
+# How long and how much of a refused body is read away.
+DRAIN_SECONDS = 10
+DRAIN_BYTES = 2**30
+
+
+def register_errors(app: Flask) -> None:
+    app.register_error_handler(ImageError, _image_error)
+    app.register_error_handler(HTTPException, _http_error)
+    # Gunicorn parses a chunked body while it is read here.
+    app.register_error_handler(ParseException, lambda _: _http_error(BadRequest()))
+    app.register_error_handler(Exception, _fault)
+
+
+def error_response(message: str, status: int) -> Response:
+    response = jsonify(error=message)
+    response.status_code = status
+    return response
+
+
+def status_of(error: ImageError) -> int:
+    return 413 if isinstance(error, ImageTooLargeError) else 400
+
+
+def _image_error(error: ImageError) -> Response:
+    return error_response(str(error), status_of(error))
+
+
+def _http_error(error: HTTPException) -> Response:
+    status = error.code or 500
+    match error:
+        case RequestEntityTooLarge():
+            _drain()
+            return error_response(_too_large(), status)
+        case NotFound():
+            return error_response(f"no such path: {request.path}", status)
+        case MethodNotAllowed():
+            methods = ", ".join(sorted(error.valid_methods or ()))
+            response = error_response(f"expected {methods}; got {request.method}", status)
+            response.headers["Allow"] = methods
+            return response
+        case BadRequest():
+            return error_response("expected a whole, well-formed request; got one that is broken or cut short", status)
+        case _:
+            return error_response(error.name, status)
+
+
+def _too_large() -> str:
+    length = request.content_length
+    if length is not None and length <= MAXIMUM_BYTES:
+        return f"expected at most {current_app.config['MAX_FORM_PARTS']} parts, each under a file name; got more"
+    return f"expected a body of at most {MAXIMUM_BYTES} bytes; got " + ("more" if length is None else str(length))
+
+
+def _drain() -> None:
+    """Reads the rest of a refused body, within limits.
+
+    A socket closed with unread bytes in it is reset, and the reset makes the client lose the answer.
+    """
+    body, deadline, left = request.environ["wsgi.input"], time.monotonic() + DRAIN_SECONDS, DRAIN_BYTES
+    try:
+        while left > 0 and time.monotonic() < deadline and (chunk := body.read(2**16)):
+            left -= len(chunk)
+    except (OSError, ParseException):
+        pass  # the client has gone, or what it sends is broken: nothing is left
+
+
+def _fault(error: Exception) -> Response:
+    """A fault of our own: the log gets the traceback, the client gets none of it."""
+    current_app.logger.exception("failed: %s %s", request.method, request.path)
+    return error_response("the service failed on this request; the fault is in its log", 500)
+
+
+def write_error(client: socket.socket, status: int, reason: str, message: str) -> None:
+    """Answers, in place of `gunicorn.util.write_error`, a request too broken to reach Flask."""
+    body = json.dumps({"error": message or reason})
+    head = [
+        f"HTTP/1.1 {status} {reason}",
+        "Connection: close",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+    ]
+    util.write_nonblock(client, "\r\n".join([*head, "", body]).encode("ascii", "replace"))

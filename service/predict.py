@@ -1,0 +1,92 @@
+"""`POST /predict` and `/predict/batch`: images in, digits out."""
+
+import base64
+import binascii
+import json
+from dataclasses import asdict
+from typing import Any
+
+from flask import Blueprint, Response, current_app, jsonify, request
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from service.classifier import Classifier, Prediction
+from service.decode import ACCEPTED, ImageError, format_name
+
+predict = Blueprint("predict", __name__)
+
+
+def classifier() -> Classifier:
+    """The one classifier of this process."""
+    return current_app.extensions["classifier"]
+
+
+@predict.post("/predict")
+def predict_one() -> Response:
+    """One image: the raw body, the multipart field `image`, or JSON."""
+    [result] = classifier().read([_image()])
+    if isinstance(result, ImageError):
+        raise result
+    return jsonify(asdict(result) | {"model": classifier().model})
+
+
+@predict.post("/predict/batch")
+def predict_batch() -> Response:
+    """Many images, each a multipart field `image`; a bad one spoils only its own entry."""
+    results = classifier().read([file.read() for file in _files()])
+    return jsonify(predictions=[_entry(one) for one in results], model=classifier().model)
+
+
+_NOTHING_READ = {"digit": None, "confidence": None, "probabilities": None, "reason": None}
+
+
+def _entry(result: Prediction | ImageError) -> dict[str, Any]:
+    if isinstance(result, ImageError):
+        return _NOTHING_READ | {"error": str(result)}
+    return asdict(result) | {"error": None}
+
+
+def _image() -> bytes:
+    """The bytes of the one image in the request, in whichever of the three ways it came."""
+    if request.mimetype == "multipart/form-data":
+        files = _files()
+        if len(files) > 1:
+            raise ImageError(f"expected one field `image`; got {len(files)}; /predict/batch takes many")
+        return files[0].read()
+    body = request.get_data(cache=False)
+    if request.content_length is None and request.environ["wsgi.input"].read(1):
+        raise RequestEntityTooLarge  # a chunked body is cut off at the limit, and nothing says so
+    # People send images under any content type, JSON's among them, and JSON under curl's default: the bytes decide.
+    if format_name(body.lstrip()) == "JSON" or (request.is_json and body and format_name(body) is None):
+        return _from_json(body)
+    return body
+
+
+def _files() -> list[Any]:
+    files = request.files.getlist("image")
+    if not files:
+        got = ", ".join(sorted({*request.files, *request.form})) or "none"
+        raise ImageError(f"expected multipart/form-data with a file in the field `image`; got these fields: {got}")
+    return files
+
+
+def _from_json(body: bytes) -> bytes:
+    expected = 'expected JSON {"image": "<base64 or data URL>"}'
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ImageError(f"{expected}; got JSON that cannot be parsed") from error
+    text = content.get("image") if isinstance(content, dict) else None
+    if not isinstance(text, str):
+        raise ImageError(f"{expected}; got no string `image`")
+    if text.startswith("data:"):
+        head, comma, text = text.partition(",")
+        if not comma or not head.endswith(";base64"):
+            raise ImageError(f"{expected}; got a data URL that is not base64")
+    try:
+        # Line breaks are usual in base64, and so is its URL-safe alphabet.
+        return base64.b64decode("".join(text.split()).translate(_URL_SAFE), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ImageError(f"expected base64 of an image ({ACCEPTED}) in `image`; got text that is not base64") from error
+
+
+_URL_SAFE = str.maketrans("-_", "+/")

@@ -1,0 +1,90 @@
+"""Pixels → the 28×28 image that the network reads, made as MNIST was made.
+
+White ink on black, cropped to the ink, scaled with its aspect ratio kept to fit 20×20, its centre of mass in the centre
+of 28×28 (LeCun, Cortes, Burges: the MNIST database of handwritten digits).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from service.ink import Grey, extent, find_ink
+
+SIZE = 28
+BOX = 20
+# MNIST's strokes are hardly ever thinner than this, in pixels of 28×28; thinner ones are thickened to it.
+MINIMUM_STROKE = 1.6
+
+# Where MNIST has the centre of mass, rounded up to whole pixels: 14 to 15 pixels from the edges.
+CENTRE = SIZE / 2 + 0.5
+
+BLANK = "blank"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """`image` is uint8 [28, 28], white ink on black; `reason` says why it holds no digit, None where it may."""
+
+    image: NDArray[np.uint8]
+    reason: str | None = None
+
+
+def prepare(pixels: NDArray[np.uint8]) -> Prepared:
+    """Finds the digit in an image, uint8 [H, W] (grey) or [H, W, 3] (RGB), and makes it look as in MNIST."""
+    grey = pixels if pixels.ndim == 2 else np.asarray(Image.fromarray(pixels).convert("L"))
+    for image in (grey, 255 - grey) if grey.shape == (SIZE, SIZE) else ():
+        if is_prepared(image):
+            return Prepared(image)
+    ink = find_ink(grey)
+    return Prepared(np.zeros((SIZE, SIZE), np.uint8), BLANK) if ink is None else Prepared(_centred(_thickened(ink)))
+
+
+def is_prepared(image: NDArray[np.uint8]) -> bool:
+    """Whether an image, uint8 [28, 28], already is as in MNIST, so that preparing it again would only blur it."""
+    if not image.any():
+        return False
+    top, bottom, left, right = extent(image > 0)
+    if max(bottom - top, right - left) not in (BOX - 1, BOX):
+        return False
+    return all(abs(place - CENTRE) <= 1 for place in _centre_of_mass(image.astype(np.float32)))
+
+
+def _centre_of_mass(ink: Grey) -> tuple[float, float]:
+    """Row and column, from the upper left corner of the image; a pixel's centre lies at its half."""
+    total = ink.sum()
+    rows, columns = np.arange(ink.shape[0]) + 0.5, np.arange(ink.shape[1]) + 0.5
+    return float(ink.sum(axis=1) @ rows / total), float(ink.sum(axis=0) @ columns / total)
+
+
+def _stroke_width(ink: Grey) -> float:
+    """A stroke of width w and length l has the area w·l and edges of about 2·l."""
+    padded = np.pad(ink, 1)
+    edges = np.hypot(np.abs(np.diff(padded, axis=0)).sum(), np.abs(np.diff(padded, axis=1)).sum())
+    return float(2 * ink.sum() / edges)
+
+
+def _thickened(ink: Grey) -> Grey:
+    """Ink whose strokes do not vanish when they are scaled to 20×20."""
+    missing = MINIMUM_STROKE * max(ink.shape) / BOX - _stroke_width(ink)
+    border = int(missing / 2)
+    if border < 1:
+        return ink
+    padded = Image.fromarray(np.pad(ink, border).astype(np.uint8))
+    return np.asarray(padded.filter(ImageFilter.MaxFilter(2 * border + 1)), dtype=np.float32)
+
+
+def _centred(ink: Grey) -> NDArray[np.uint8]:
+    """Scales cropped ink to fit 20×20 and puts its centre of mass into the centre of 28×28."""
+    scale = BOX / max(ink.shape)
+    height, width = (max(1, round(side * scale)) for side in ink.shape)
+    scaled = np.asarray(Image.fromarray(ink).resize((width, height), Image.Resampling.BILINEAR))
+    scaled = np.clip(scaled * (255 / scaled.max()), 0, 255)
+    row, column = _centre_of_mass(scaled)
+    # The box stays inside the image even where the mass lies to one side.
+    top = min(max(round(CENTRE - row), 0), SIZE - height)
+    left = min(max(round(CENTRE - column), 0), SIZE - width)
+    image = np.zeros((SIZE, SIZE), np.uint8)
+    image[top : top + height, left : left + width] = scaled.round()
+    return image

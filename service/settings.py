@@ -1,0 +1,82 @@
+"""The settings: environment variables, validated at the start."""
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+MODELS = Path(__file__).resolve().parent.parent / "models" / "digits"
+PROVIDERS = ("auto", "cpu", "cuda")
+
+
+class SettingsError(ValueError):
+    """A setting is unknown or its value is wrong; the message says what was expected and what came."""
+
+
+def _setting(variable: str, default: Any, help: str) -> Any:  # noqa: ANN401 - as `dataclasses.field` itself
+    return field(default=default, metadata={"variable": variable, "help": help})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One field a setting, with its environment variable, its default and its help."""
+
+    host: str = _setting("HOST", "127.0.0.1", "address to listen on; the container sets `0.0.0.0`")
+    port: int = _setting("PORT", 8000, "port to listen on")
+    model: Path | None = _setting(
+        "DIGITS_MODEL", None, "the ONNX file; the highest version in `models/digits` unless set"
+    )
+    provider: str = _setting(
+        "DIGITS_PROVIDER", "auto", "execution provider: `auto`, `cpu` or `cuda`; `auto` takes CUDA if it works"
+    )
+    workers: int = _setting(
+        "DIGITS_WORKERS", 0, "worker processes; 0: as many as the CPU quota gives cores, with CUDA one"
+    )
+    threads: int = _setting("DIGITS_THREADS", 4, "threads a worker, each answering one request at a time")
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.port <= 65535, "PORT", "a port, 0 to 65535", self.port)
+        _require(self.provider in PROVIDERS, "DIGITS_PROVIDER", "one of " + ", ".join(PROVIDERS), self.provider)
+        _require(0 <= self.workers <= 1024, "DIGITS_WORKERS", "0 to 1024", self.workers)
+        _require(1 <= self.threads <= 1024, "DIGITS_THREADS", "1 to 1024", self.threads)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
+        """Reads the settings; an empty variable counts as unset. Raises SettingsError."""
+        variables = {one.metadata["variable"]: one for one in fields(cls)}
+        for name in environment:
+            if name.startswith("DIGITS_") and name not in variables:
+                close = difflib.get_close_matches(name, variables, 1)
+                raise SettingsError(
+                    f"{name}: no such setting"
+                    + (f"; did you mean {close[0]}?" if close else "; see the README's table")
+                )
+        values: dict[str, Any] = {}
+        for name, one in variables.items():
+            text = environment.get(name, "")
+            if not text:
+                continue
+            if one.type is int:
+                _require(re.fullmatch(r"-?[0-9]+", text) is not None, name, "a whole number", text)
+                values[one.name] = int(text)
+            else:
+                values[one.name] = Path(text) if one.name == "model" else text
+        return cls(**values)
+
+    @property
+    def model_path(self) -> Path:
+        """The ONNX file to load. Raises SettingsError where `models/digits` holds none."""
+        if self.model is not None:
+            return self.model
+        versions = [path for path in MODELS.glob("*/model.onnx") if path.parent.name.isdigit()]
+        if not versions:
+            raise SettingsError(f"{MODELS}: expected a model in <version>/model.onnx; got none; set DIGITS_MODEL")
+        return max(versions, key=lambda path: int(path.parent.name))
+
+
+def _require(condition: bool, name: str, expected: str, got: object) -> None:
+    if not condition:
+        raise SettingsError(f"{name}: expected {expected}; got {got!r}")

@@ -1,0 +1,96 @@
+"""What the tests share: the shipped model, images, and the split into fast and slow."""
+
+import io
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+from numpy.typing import NDArray
+from PIL import Image
+
+from service.app import create_app
+from service.classifier import Classifier
+from service.settings import Settings
+
+# One thread a test process: they run in parallel, and PyTorch's threads spin while they wait for each other.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "examples"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the slow tests too: container")
+    parser.addoption("--no-skips", action="store_true", help="a skipped test fails the run")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves the slow tests out unless asked for; `pytest_terminal_summary` says so."""
+    if config.getoption("--slow"):
+        return
+    slow = [item for item in items if item.get_closest_marker("container")]
+    if slow:
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if not config.getoption("--slow"):
+        terminalreporter.write_line(
+            "Left out: the container's tests, which need a Docker engine; `make test-all` runs them."
+        )
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and session.config.getoption("--no-skips") and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests' own environment must not change the service's settings."""
+    for name in list(os.environ):
+        if name.startswith("DIGITS_") or name in ("HOST", "PORT"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def classifier() -> Classifier:
+    """The shipped model."""
+    return Classifier(Settings().model_path, "cpu")
+
+
+@pytest.fixture(scope="session")
+def _app() -> Iterator[FlaskClient]:
+    app = create_app(Settings(provider="cpu"))
+    with app.test_client() as client:
+        yield client
+
+
+@pytest.fixture
+def client() -> FlaskClient:
+    return create_app(Settings(provider="cpu")).test_client()
+
+
+Encode = Callable[..., bytes]
+
+
+def encode(pixels: NDArray[np.generic] | Image.Image, format: str = "PNG", **options: object) -> bytes:
+    """An image file of pixels."""
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    file = io.BytesIO()
+    image.save(file, format, **options)
+    return file.getvalue()
+
+
+def example(digit: int) -> bytes:
+    return (EXAMPLES / f"{digit}.png").read_bytes()
+
+
+def example_pixels(digit: int) -> NDArray[np.uint8]:
+    """An example as grey pixels, black ink on white, [280, 280]."""
+    return np.asarray(Image.open(io.BytesIO(example(digit))).convert("L"))

@@ -1,0 +1,29 @@
+from pathlib import Path
+
+import pytest
+
+from service.app import create_app
+from service.classifier import Classifier, ModelError
+from service.settings import Settings, SettingsError
+
+
+def test_model_is_loaded_once_and_warmed_up_before_anything_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[None] = []
+    warm_up = Classifier.warm_up
+    monkeypatch.setattr(Classifier, "warm_up", lambda self: calls.append(warm_up(self)))
+    app = create_app(Settings(provider="cpu"))
+    assert len(calls) == 1
+    with app.test_client() as client:
+        client.get("/health/ready")
+    assert len(calls) == 1
+
+
+def test_missing_model_stops_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="there is no such file"):
+        create_app(Settings(model=tmp_path / "model.onnx"))
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIGITS_PROVIDER", "none")
+    with pytest.raises(SettingsError, match="DIGITS_PROVIDER"):
+        create_app()

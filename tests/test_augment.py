@@ -1,0 +1,25 @@
+import torch
+
+from training.augment import augment
+
+
+def test_variations_differ_but_stay_digits() -> None:
+    torch.manual_seed(0)
+    image = torch.zeros(1, 1, 28, 28)
+    image[..., 4:24, 12:16] = 1
+    varied = augment(image.repeat(64, 1, 1, 1))
+    assert varied.shape == (64, 1, 28, 28)
+    assert varied.min() >= 0
+    assert varied.max() <= 1
+    assert (varied - image).abs().amax(dim=(1, 2, 3)).min() > 0.2  # every one has moved
+    ink = varied.sum(dim=(1, 2, 3)) / image.sum()
+    assert ink.min() > 0.5
+    assert ink.max() < 2
+
+
+def test_same_seed_same_variations() -> None:
+    images = torch.rand(3, 1, 28, 28)
+    torch.manual_seed(5)
+    first = augment(images)
+    torch.manual_seed(5)
+    assert torch.equal(first, augment(images))

@@ -1,0 +1,229 @@
+import gzip
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from service.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError, decode, decode_idx, format_name
+from tests.conftest import encode, example, example_pixels
+
+FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"]
+GREY = example_pixels(7)
+
+
+def dark_on_light(pixels: np.ndarray) -> np.ndarray:
+    """Grey as decoded, whether that gave grey or RGB."""
+    return pixels if pixels.ndim == 2 else pixels.mean(axis=2)
+
+
+@pytest.mark.parametrize(
+    ("format", "mode"),
+    [(format, mode) for format in FORMATS for mode in ("1", "L", "P", "RGB") if (format, mode) != ("JPEG", "P")]
+    + [(format, mode) for format in ("PNG", "WEBP", "GIF", "TIFF") for mode in ("RGBA", "LA")]
+    + [
+        ("JPEG", "CMYK"),
+        ("TIFF", "CMYK"),
+        ("PNG", "I;16"),
+        ("TIFF", "I;16"),
+        ("TIFF", "I"),
+        ("TIFF", "F"),
+        ("TIFF", "LAB"),
+    ],
+)
+def test_every_format_and_mode(format: str, mode: str) -> None:
+    match mode:
+        case "I;16":
+            image = Image.fromarray(GREY.astype(np.uint16) * 257)
+        case "I":
+            image = Image.fromarray(GREY.astype(np.int32) * 257)
+        case "F":
+            image = Image.fromarray(GREY.astype(np.float32))
+        case "LAB":
+            image = Image.merge("LAB", [Image.fromarray(GREY), *[Image.new("L", (280, 280), 128)] * 2])
+        case _:
+            image = Image.fromarray(GREY).convert("RGB" if (format, mode) == ("WEBP", "P") else mode)
+    decoded = dark_on_light(decode(encode(image, format)))
+    assert decoded.shape == GREY.shape
+    assert np.abs(decoded - GREY.astype(float)).mean() < (12 if mode in ("1", "P") or format == "GIF" else 4)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(orientation: int) -> None:
+    upright = Image.fromarray(GREY[:200])
+    stored = {
+        1: upright,
+        2: upright.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+        3: upright.transpose(Image.Transpose.ROTATE_180),
+        4: upright.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
+        5: upright.transpose(Image.Transpose.TRANSPOSE),
+        6: upright.transpose(Image.Transpose.ROTATE_90),
+        7: upright.transpose(Image.Transpose.TRANSVERSE),
+        8: upright.transpose(Image.Transpose.ROTATE_270),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    decoded = decode(encode(stored, "PNG", exif=exif))
+    np.testing.assert_array_equal(decoded, GREY[:200])
+
+
+def test_broken_exif_costs_only_the_orientation() -> None:
+    assert decode(encode(GREY, "JPEG", exif=b"Exif\x00\x00rubbish")).shape[:2] == GREY.shape
+
+
+@pytest.mark.parametrize(
+    ("ink", "others", "paper"),
+    [
+        (0, None, 255),  # black strokes on a transparent canvas
+        (255, None, 0),  # white strokes on a transparent canvas
+        (20, 220, 220),  # a picture with paper of its own and transparent corners
+    ],
+)
+def test_transparency_lies_over_the_paper_it_was_meant_for(ink: int, others: int | None, paper: int) -> None:
+    pixels = np.zeros((40, 40, 4), np.uint8)
+    if others is not None:
+        pixels[4:-4, 4:-4] = (others, others, others, 255)
+    pixels[10:30, 18:22] = (ink, ink, ink, 255)
+    decoded = dark_on_light(decode(encode(pixels)))
+    assert decoded[0, 0] == paper
+    assert decoded[20, 20] == ink
+
+
+def test_nothing_visible_is_blank_paper() -> None:
+    decoded = decode(encode(np.zeros((10, 10, 4), np.uint8)))
+    assert np.ptp(decoded) == 0
+
+
+def test_palette_transparency() -> None:
+    image = Image.fromarray((GREY < 128).astype(np.uint8), "P")
+    image.putpalette([255, 0, 0, 0, 0, 0])
+    decoded = dark_on_light(decode(encode(image, "PNG", transparency=0)))
+    assert decoded[GREY > 250].min() == 255
+
+
+def test_first_frame_of_several() -> None:
+    frames = [Image.fromarray(GREY), Image.fromarray(255 - GREY)]
+    for format in ("GIF", "WEBP", "TIFF"):
+        data = encode(frames[0], format, save_all=True, append_images=frames[1:])
+        assert dark_on_light(decode(data))[0, 0] > 250
+
+
+def heic() -> bytes:
+    return b"\x00\x00\x00\x18ftypheic" + bytes(100)
+
+
+def png_of_size(width: int, height: int) -> bytes:
+    """A PNG whose header claims a size that its data has not got."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    parts = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "expected an image (PNG, JPEG, WebP, BMP, GIF or TIFF); got an empty body"),
+        (b"hello", "got 5 bytes that are none of these"),
+        (heic(), "got HEIC"),
+        (b"\x00\x00\x00\x1cftypavif" + bytes(100), "got AVIF"),
+        (b"%PDF-1.7 ...", "got PDF"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "got SVG"),
+        (b"<!DOCTYPE html>", "got HTML or XML"),
+        (b"8BPS" + bytes(30), "got Photoshop"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(30), "got a broken PNG"),
+    ],
+)
+def test_what_is_no_image_is_named(data: bytes, message: str) -> None:
+    with pytest.raises(ImageError) as caught:
+        decode(data)
+    assert message in str(caught.value)
+    assert not isinstance(caught.value, ImageTooLargeError)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_cut_short(format: str) -> None:
+    data = encode(GREY, format)
+    for length in (len(data) // 2, len(data) * 9 // 10):
+        with pytest.raises(ImageError, match=r"broken|cut short"):
+            decode(data[:length])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [bytes(MAXIMUM_BYTES + 1), png_of_size(5001, 5000), png_of_size(60000, 60000), png_of_size(2**31 - 1, 2**31 - 1)],
+    ids=["bytes", "pixels", "bomb", "largest"],
+)
+def test_too_large_is_refused_before_it_is_decoded(data: bytes) -> None:
+    with pytest.raises(ImageTooLargeError, match="expected at most"):
+        decode(data)
+
+
+def test_largest_accepted_image() -> None:
+    assert decode(encode(Image.new("1", (5000, 5000)))).shape == (5000, 5000)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(FORMATS), st.data())
+def test_mutated_files_decode_or_raise_image_errors(format: str, data: st.DataObject) -> None:
+    content = bytearray(encode(GREY[::8, ::8], format))
+    for _ in range(data.draw(st.integers(1, 8))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    content = content[: data.draw(st.integers(0, len(content)))]
+    try:
+        pixels = decode(bytes(content))
+    except ImageError:
+        return
+    assert pixels.dtype == np.uint8
+    assert pixels.ndim == 2 or pixels.shape[2] == 3
+
+
+def test_messages_never_carry_the_decoders_own_text() -> None:
+    data = bytearray(example(7))
+    data[len(data) // 2] ^= 0xFF
+    with pytest.raises(ImageError) as caught:
+        decode(bytes(data))
+    assert str(caught.value) == "expected a whole PNG image; got one that is broken or cut short"
+
+
+def test_format_name_knows_what_pillow_writes() -> None:
+    for format in FORMATS:
+        assert format_name(encode(GREY, format)) == format
+
+
+IDX = b"\x00\x00\x08\x03" + struct.pack(">III", 2, 3, 4) + bytes(range(24))
+
+
+@pytest.mark.parametrize("data", [IDX, gzip.compress(IDX)], ids=["plain", "gzipped"])
+def test_idx(data: bytes) -> None:
+    images = decode_idx(data)
+    assert images.shape == (2, 3, 4)
+    assert images[1, 2, 3] == 23
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x00\x00",
+        IDX[:-1],
+        IDX + b"\x00",
+        IDX[:10],
+        b"\x00\x00\x0d" + IDX[3:],
+        gzip.compress(IDX)[:-9],
+        b"\x1f\x8brubbish",
+    ],
+)
+def test_broken_idx(data: bytes) -> None:
+    with pytest.raises(ImageError, match="expected"):
+        decode_idx(data)
+
+
+def test_huge_idx_claim_is_only_a_wrong_length() -> None:
+    with pytest.raises(ImageError, match="expected 79228162458924105385300197375 bytes"):
+        decode_idx(b"\x00\x00\x08\x03" + b"\xff" * 12)

@@ -1,0 +1,124 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from service.classifier import Classifier
+from training.architecture import parse
+from training.export import (
+    Calibration,
+    ExportError,
+    best_checkpoint,
+    build_model,
+    expected_outputs,
+    export,
+    next_version,
+    require_parity,
+)
+from training.mnist import load_training
+from training.network import build_network, fold_batch_norm
+from training.train import Recipe, Run
+
+CPU = torch.device("cpu")
+DATA = load_training().part(np.arange(1200))
+TEST = load_training().part(np.arange(2000, 2200))
+RECIPE = Recipe(
+    "INPUT 28x28x1 -> CONV 4x4x8 stride 3 -> RELU -> POOL 3x3 -> FC 10", epochs=2, batch_size=100, weight_average=0.5
+)
+FORMULAS = [
+    "INPUT 28x28x1 -> FC 10",
+    "INPUT 28x28x1 -> [CONV 3x3x4 pad 1 -> RELU]*2 -> POOL 2x2 -> CONV 5x5x6 stride 3 -> RELU -> FC 7 -> RELU -> FC 10",
+]
+
+
+def random_images(count: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(count).integers(0, 256, (count, 28, 28), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("run")
+    for seed in (0, 1):
+        Run(RECIPE, seed, DATA, directory / f"seed-{seed}", CPU).train()
+    return directory
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+@pytest.mark.parametrize("count", [1, 2, 63, 200])
+def test_onnx_runtime_agrees_with_pytorch(formula: str, count: int, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    architecture = parse(formula)
+    network = fold_batch_norm(build_network(architecture))
+    calibration = Calibration(temperature=0.7, energy_middle=2.5, energy_scale=0.3)
+    onnx.save(build_model(architecture, network, calibration), tmp_path / "model.onnx")
+    images = random_images(count)
+    got = Classifier(tmp_path / "model.onnx", "cpu").classify(images)
+    for ours, theirs in zip(got, expected_outputs(network, calibration, images), strict=True):
+        np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_disagreement_stops_the_export(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    architecture = parse(FORMULAS[0])
+    network = build_network(architecture)
+    calibration = Calibration(1, 0, 1)
+    onnx.save(build_model(architecture, network, calibration), tmp_path / "model.onnx")
+    classifier = Classifier(tmp_path / "model.onnx", "cpu")
+    require_parity(classifier, network, calibration, random_images(3))
+    with pytest.raises(ExportError, match="of PyTorch's"):
+        require_parity(classifier, network, Calibration(1.01, 0, 1), random_images(3))
+
+
+def test_export_writes_a_verified_file_that_describes_itself(run: Path, tmp_path: Path) -> None:
+    checkpoint = best_checkpoint(run)
+    path = export(checkpoint, DATA, TEST, tmp_path / "digits", 3)
+    assert path == tmp_path / "digits" / "3" / "model.onnx"
+    assert 'name: "digits"' in (tmp_path / "digits" / "config.pbtxt").read_text()
+    assert not list(tmp_path.rglob("*.partial"))
+    classifier = Classifier(path, "cpu")
+    metadata = classifier.metadata
+    assert classifier.model == {"name": "digits", "version": "3"}
+    assert metadata["formula"] == RECIPE.formula
+    assert json.loads(metadata["labels"]) == [str(digit) for digit in range(10)]
+    assert metadata["training_data_sha256"] == DATA.sha256
+    assert metadata["test_images"] == "200"
+    probabilities, is_digit = classifier.classify(TEST.images)
+    assert int(metadata["test_correct"]) == (probabilities.argmax(axis=1) == TEST.labels).sum()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    assert is_digit.min() >= 0
+    assert is_digit.max() <= 1
+
+
+def test_the_deployed_graph_is_the_formula_literally(run: Path, tmp_path: Path) -> None:
+    model = onnx.load(export(best_checkpoint(run), DATA, TEST, tmp_path, 1))
+    layers = [node.op_type for node in model.graph.node if node.name.startswith("layer_")]
+    assert layers == ["Conv", "Relu", "MaxPool", "Gemm"]
+
+
+def test_the_seed_that_validates_best_is_exported(run: Path) -> None:
+    accuracies = {
+        seed: torch.load(run / f"seed-{seed}" / "checkpoint.pt")["history"][-1]["validation_accuracy"]
+        for seed in (0, 1)
+    }
+    best = max(accuracies, key=lambda seed: accuracies[seed])
+    assert accuracies[0] != accuracies[1]
+    assert best_checkpoint(run).parent.name == f"seed-{best}"
+
+
+def test_unfinished_runs_and_other_data_are_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="expected a finished run"):
+        best_checkpoint(tmp_path)
+    with pytest.raises(ExportError, match="expected the data the network was trained on"):
+        export(best_checkpoint(run), TEST, TEST, tmp_path, 1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_next_version(tmp_path: Path) -> None:
+    assert next_version(tmp_path) == 1
+    for name in ("2", "10", "notes"):
+        (tmp_path / name).mkdir()
+    assert next_version(tmp_path) == 11

@@ -1,0 +1,212 @@
+"""The service as it really runs: gunicorn with its configuration, asked over a socket."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.conftest import ROOT, example
+
+
+def environment(**settings: str) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("DIGITS_")} | settings
+
+
+def start(port: int, **settings: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "gunicorn"],
+        cwd=ROOT,
+        env=environment(PORT=str(port), **settings),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def request(
+    port: int, method: str, path: str, body: object = None, headers: dict[str, str] | None = None, chunked: bool = False
+) -> tuple[int, dict[str, str], dict[str, object]]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request(method, path, body, headers or {}, encode_chunked=chunked)  # type: ignore[arg-type]
+        response = connection.getresponse()
+        return response.status, dict(response.getheaders()), json.loads(response.read())
+    finally:
+        connection.close()
+
+
+def send_raw(port: int, data: bytes) -> bytes:
+    """Sends bytes as they are and reads to the end of the answer."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    return answer
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    port = free_port()
+    process = start(port, DIGITS_WORKERS="2")
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                assert request(port, "GET", "/health/ready")[0] == 200
+                break
+            except OSError:
+                assert time.monotonic() < deadline, "not ready within a minute"
+                time.sleep(0.1)
+        yield port
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+def test_answers(port: int) -> None:
+    status, headers, body = request(port, "POST", "/predict", example(7))
+    assert status == 200
+    assert headers["Content-Type"] == "application/json"
+    assert body["digit"] == 7
+
+
+def test_many_at_once(port: int) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        answers = pool.map(
+            lambda digit: request(port, "POST", "/predict", example(digit))[2]["digit"], list(range(10)) * 10
+        )
+        assert list(answers) == list(range(10)) * 10
+
+
+def test_keeps_connections_alive(port: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("POST", "/predict", example(1))
+    connection.getresponse().read()
+    first = connection.sock
+    connection.request("POST", "/predict", example(2))
+    assert json.loads(connection.getresponse().read())["digit"] == 2
+    assert connection.sock is first
+    connection.close()
+
+
+@pytest.mark.parametrize("size", [16 * 2**20 + 1, 64 * 2**20])
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": "multipart/form-data; boundary=x"}])
+def test_too_large_a_body_gets_its_413_and_no_reset(size: int, headers: dict[str, str], port: int) -> None:
+    # This client sends everything before it reads anything, as most do.
+    status, _, body = request(port, "POST", "/predict", bytes(size), headers)
+    assert status == 413
+    assert body == {"error": f"expected a body of at most 16777216 bytes; got {size}"}
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": "multipart/form-data; boundary=x"}])
+def test_too_large_a_body_of_unknown_length(headers: dict[str, str], port: int) -> None:
+    chunks = (bytes(2**20) for _ in range(20))
+    status, _, body = request(
+        port, "POST", "/predict", chunks, headers | {"Transfer-Encoding": "chunked"}, chunked=True
+    )
+    assert status == 413
+    assert body == {"error": "expected a body of at most 16777216 bytes; got more"}
+
+
+def test_chunked_body(port: int) -> None:
+    data = example(9)
+    chunks = iter([data[:1000], data[1000:]])
+    body = request(port, "POST", "/predict", chunks, {"Transfer-Encoding": "chunked"}, chunked=True)[2]
+    assert body["digit"] == 9
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"NONSENSE\r\n\r\n", 400),
+        (b"GET / HTTP/9.9\r\n\r\n", 400),
+        (b"GET /" + b"x" * 10000 + b" HTTP/1.1\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nbad header\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 10000 + b"\r\n\r\n", 431),
+        (b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n", 400),
+        (b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\nConnection: close\r\n\r\nshort", 400),
+        (b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\nZZ\r\n", 400),
+        (b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n5\r\nab", 400),
+        (
+            b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+            b"1\r\na\r\n0\r\nbad trailer\r\n\r\n",
+            400,
+        ),
+        (
+            b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+            b"Content-Length: 100\r\nConnection: close\r\n\r\n--b\r\n",
+            400,
+        ),
+    ],
+)
+def test_broken_requests_get_json_too(data: bytes, status: int, port: int) -> None:
+    head, _, body = send_raw(port, data).partition(b"\r\n\r\n")
+    assert int(head.split()[1]) == status
+    assert re.search(rb"\r\nContent-Type: application/json(\r\n|$)", head)
+    assert set(json.loads(body)) == {"error"}
+    assert request(port, "POST", "/predict", example(3))[2]["digit"] == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"DIGITS_MODEL": "/nowhere/model.onnx"},
+            "error: /nowhere/model.onnx: expected an ONNX model; there is no such file.",
+        ),
+        (
+            {"DIGITS_MODEL": "README.md"},
+            "error: README.md: expected an ONNX model; got a file that ONNX Runtime cannot load.",
+        ),
+        ({"DIGITS_PROVIDER": "cuda"}, "error: DIGITS_PROVIDER: expected CUDA; this ONNX Runtime is built without it"),
+        ({"DIGITS_PORT": "80"}, "error: DIGITS_PORT: no such setting"),
+        ({"DIGITS_WORKERS": "many"}, "error: DIGITS_WORKERS: expected a whole number; got 'many'"),
+    ],
+)
+def test_unusable_settings_stop_the_start_with_one_sentence(settings: dict[str, str], message: str) -> None:
+    process = start(free_port(), **settings)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert [line.startswith(message) for line in output.splitlines() if line.startswith("error")] == [True]
+    assert "Traceback" not in output
+
+
+def test_start_prints_a_command_that_works_and_stop_is_clean() -> None:
+    port = free_port()
+    process = start(port, DIGITS_WORKERS="1")
+    assert process.stdout is not None
+    command = next(line.strip() for line in process.stdout if "curl" in line)
+    answer = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, check=True)
+    assert json.loads(answer.stdout)["digit"] == 7
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+def test_configuration_starts_nothing_by_itself() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "--check-config"],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr

@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+
+from service.settings import Settings, SettingsError
+
+
+def test_defaults() -> None:
+    settings = Settings.from_environment({})
+    assert settings == Settings()
+    assert settings.model_path.name == "model.onnx"
+
+
+def test_environment_is_read_and_empty_means_unset() -> None:
+    environment = {
+        "PORT": "9000",
+        "HOST": "::1",
+        "DIGITS_THREADS": "2",
+        "DIGITS_MODEL": "/m.onnx",
+        "DIGITS_PROVIDER": "",
+    }
+    settings = Settings.from_environment(environment)
+    assert settings == Settings(host="::1", port=9000, threads=2, model=Path("/m.onnx"))
+    assert settings.model_path == Path("/m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("DIGITS_PROVIDR", "cpu", "DIGITS_PROVIDR: no such setting; did you mean DIGITS_PROVIDER?"),
+        ("DIGITS_X", "1", "DIGITS_X: no such setting"),
+        ("DIGITS_PROVIDER", "gpu", "DIGITS_PROVIDER: expected one of auto, cpu, cuda; got 'gpu'"),
+        ("PORT", "http", "PORT: expected a whole number; got 'http'"),
+        ("PORT", "70000", "PORT: expected a port, 0 to 65535; got 70000"),
+        ("PORT", "-1", "PORT: expected a port"),
+        ("PORT", "--1", "PORT: expected a whole number"),
+        ("DIGITS_THREADS", "0", "DIGITS_THREADS: expected 1 to 1024; got 0"),
+        ("DIGITS_WORKERS", "2.5", "DIGITS_WORKERS: expected a whole number; got '2.5'"),
+    ],
+)
+def test_wrong_settings_are_named(name: str, value: str, message: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment({name: value})
+    assert message in str(caught.value)
+
+
+def test_highest_version_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.settings.MODELS", tmp_path)
+    with pytest.raises(SettingsError, match="expected a model"):
+        _ = Settings().model_path
+    for version in ("2", "10", "draft"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "model.onnx").touch()
+    assert Settings().model_path == tmp_path / "10" / "model.onnx"

@@ -1,0 +1,151 @@
+"""`python -m training`: describe, train, export and evaluate."""
+
+from pathlib import Path
+
+import click
+
+from training.architecture import FormulaError, parse
+from training.describe import describe as described
+
+# PyTorch takes seconds to import and `describe` needs none of it, so each command imports what it uses.
+
+RUN = Path("runs/digits")
+MODELS = Path("models/digits")
+
+
+class _Failure(click.ClickException):
+    exit_code = 2
+
+
+@click.group(context_settings={"max_content_width": 120})
+def main() -> None:
+    """Builds the CNN: from a formula to a trained network to an ONNX file."""
+
+
+@main.command()
+@click.argument("formula")
+def describe(formula: str) -> None:
+    """Print every layer's volume, parameters and cost for FORMULA."""
+    try:
+        click.echo(described(parse(formula)))
+    except FormulaError as error:
+        raise _Failure(str(error)) from error
+
+
+@main.command()
+@click.option("--formula", help="The network; the shipped model's unless given.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the data; the shipped model's unless given.")
+@click.option(
+    "--seed",
+    "seeds",
+    type=click.IntRange(min=0),
+    multiple=True,
+    default=[0, 1, 2],
+    show_default=True,
+    help="One run a seed; give it several times for several.",
+)
+@click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="IDX files, or a folder with a sub-folder of images a digit; MNIST unless given.",
+)
+@click.option(
+    "--run",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=RUN,
+    show_default=True,
+    help="Where the checkpoints go; an interrupted run there is gone on with.",
+)
+def train(formula: str | None, epochs: int | None, seeds: tuple[int, ...], data: Path | None, run: Path) -> None:
+    """Train a network, on CUDA if there is a GPU and on the CPU if not."""
+    from training.mnist import MNIST, DataError, load_training
+    from training.train import Recipe, Run, default_device
+
+    recipe = Recipe(formula or Recipe.formula, epochs or Recipe.epochs)
+    try:
+        dataset = load_training(data or MNIST)
+        for seed in seeds:
+            one = Run(recipe, seed, dataset, run / f"seed-{seed}", default_device())
+            one.train()
+            accuracy = one.history[-1]["validation_accuracy"]
+            click.echo(f"seed {seed}: {accuracy:.2%} of the validation part right; {one.checkpoint}")
+    except (DataError, FormulaError) as error:
+        raise _Failure(str(error)) from error
+
+
+@main.command()
+@click.option(
+    "--run",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=RUN,
+    show_default=True,
+    help="The checkpoints of `train`; the seed that validates best is exported.",
+)
+@click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The data it was trained on; MNIST unless given.",
+)
+@click.option(
+    "--models",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=MODELS,
+    show_default=True,
+    help="Where <version>/model.onnx is written.",
+)
+@click.option(
+    "--version", type=click.IntRange(min=1), help="The next free one unless given; an existing one is replaced."
+)
+def export(run: Path, data: Path | None, models: Path, version: int | None) -> None:
+    """Write a trained network as an ONNX file, verified, graded on MNIST's test set."""
+    from training.export import ExportError, best_checkpoint, next_version
+    from training.export import export as write_model
+    from training.mnist import MNIST, DataError, load_test, load_training
+
+    try:
+        checkpoint = best_checkpoint(run)
+        click.echo(f"{checkpoint} validates best")
+        path = write_model(
+            checkpoint, load_training(data or MNIST), load_test(), models, version or next_version(models)
+        )
+    except (DataError, ExportError) as error:
+        raise _Failure(str(error)) from error
+    click.echo(f"wrote {path}")
+
+
+@main.command()
+@click.option(
+    "--model", type=click.Path(dir_okay=False, path_type=Path), help="The ONNX file; the one served unless given."
+)
+@click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="IDX files to grade it on, their test part; MNIST unless given.",
+)
+@click.option(
+    "--report", type=click.Path(file_okay=False, path_type=Path), help="Draw the report's pictures into this folder."
+)
+def evaluate(model: Path | None, data: Path | None, report: Path | None) -> None:
+    """Grade an ONNX file through the service's own classifier."""
+    from service.classifier import Classifier, ModelError
+    from service.settings import Settings, SettingsError
+    from training.evaluate import evaluate as grade
+    from training.mnist import MNIST, DataError, load_test
+
+    try:
+        settings = Settings.from_environment()
+        path = model or settings.model_path
+        dataset = load_test(data or MNIST)
+        results = grade(Classifier(path, settings.provider), dataset)
+    except (DataError, ModelError, SettingsError) as error:
+        raise _Failure(str(error)) from error
+    click.echo(f"{path}\n{results.summary()}")
+    if report:
+        from training.report import write_report
+
+        for written in write_report(path, dataset, results, report):
+            click.echo(f"wrote {written}")
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m training")

@@ -1,0 +1,77 @@
+"""Grades an ONNX file through the service's own preparation and classifier: its figures are the deployed ones."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.classifier import CLASSES, Classifier
+from service.prepare import prepare
+from training.mnist import Dataset
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a model answered: `digits` int64 [N], -1 where it read none, and `confidences` float64 [N]; and `labels`."""
+
+    labels: NDArray[np.int64]
+    digits: NDArray[np.int64]
+    confidences: NDArray[np.float64]
+
+    @property
+    def count(self) -> int:
+        return len(self.labels)
+
+    @property
+    def correct(self) -> int:
+        return int((self.labels == self.digits).sum())
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.count
+
+    @property
+    def confusion(self) -> NDArray[np.int64]:
+        """Counts [10, 11]: a row a true digit, a column an answer, the last for none."""
+        counts = np.zeros((CLASSES, CLASSES + 1), np.int64)
+        np.add.at(counts, (self.labels, self.digits), 1)  # -1 is the last column
+        return counts
+
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the accuracy (Wilson's, which holds near 100 % too)."""
+        return wilson_interval(self.correct, self.count)
+
+    def summary(self) -> str:
+        """Accuracy, its interval, per class, and the confusion matrix as text."""
+        low, high = self.interval()
+        lines = [
+            f"{self.accuracy:.2%} right ({self.correct} of {self.count}; 95 % interval {low:.2%} to {high:.2%})",
+            "",
+            "digit  images   right",
+        ]
+        confusion = self.confusion
+        for digit, row in enumerate(confusion):
+            if row.sum():
+                lines.append(f"{digit:>5}  {row.sum():>6}  {row[digit] / row.sum():>6.2%}")
+        lines += ["", "true \\ read" + "".join(f"{column:>6}" for column in [*range(CLASSES), "none"])]
+        lines += [f"{digit:>11}" + "".join(f"{count:>6}" for count in row) for digit, row in enumerate(confusion)]
+        return "\n".join(lines)
+
+
+def wilson_interval(correct: int, count: int, z: float = 1.96) -> tuple[float, float]:
+    """The 95 % interval of a proportion (Wilson 1927)."""
+    share = correct / count
+    middle = share + z * z / (2 * count)
+    spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return (middle - spread) / (1 + z * z / count), min(1.0, (middle + spread) / (1 + z * z / count))
+
+
+def evaluate(classifier: Classifier, data: Dataset) -> Results:
+    """Prepares and predicts every image as the service would."""
+    predictions = classifier.predict([prepare(image) for image in data.images])
+    return Results(
+        data.labels,
+        np.array([-1 if one.digit is None else one.digit for one in predictions]),
+        np.array([one.confidence for one in predictions]),
+    )

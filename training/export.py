@@ -1,0 +1,251 @@
+"""A trained network → an ONNX file that carries all its constants, in the layout of Triton's model repository."""
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+from torch.nn import functional
+
+from service.classifier import Classifier
+from training.architecture import Architecture, parse
+from training.evaluate import evaluate
+from training.mnist import CLASSES, Dataset, split
+from training.network import build_network, fold_batch_norm
+from training.train import compute_logits, load_checkpoint
+
+NAME = "digits"
+# The oldest opset with every operator used here and the file format of its time, so that older servers load it too.
+OPSET = 17
+IR_VERSION = 8
+PARITY_TOLERANCE = 1e-5
+
+
+class ExportError(Exception):
+    """The network cannot be exported, or what was exported is not the same function."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What turns logits into probabilities and into `is_digit`, found on the validation part.
+
+    `temperature` divides the logits. `is_digit` is the sigmoid of (energy - `energy_middle`) / `energy_scale`, where
+    the energy is the logarithm of the summed exponentials of the logits.
+    """
+
+    temperature: float
+    energy_middle: float
+    energy_scale: float
+
+
+def best_checkpoint(run: Path) -> Path:
+    """The finished seed of a run that validates best; of equals, that with the lower validation loss."""
+    cpu = torch.device("cpu")
+    found = {path: load_checkpoint(path, cpu) for path in sorted(run.glob("seed-*/checkpoint.pt"))}
+    finished = {
+        path: state["history"][-1]
+        for path, state in found.items()
+        if len(state["history"]) == state["identity"]["recipe"]["epochs"]
+    }
+    if not finished:
+        raise ExportError(
+            f"{run}: expected a finished run, seed-<n>/checkpoint.pt; got {len(found)} unfinished; train first"
+        )
+    return max(finished, key=lambda path: (finished[path]["validation_accuracy"], -finished[path]["validation_loss"]))
+
+
+def next_version(models: Path) -> int:
+    """One more than the highest version there is."""
+    return 1 + max((int(path.name) for path in models.glob("*") if path.name.isdigit()), default=0)
+
+
+def export(checkpoint: Path, data: Dataset, test: Dataset, models: Path, version: int) -> Path:
+    """Writes `models/<version>/model.onnx` and `models/config.pbtxt`, verified before they take their places.
+
+    `data` is the training set of the checkpoint, on whose validation part the calibration is made; `test` is graded
+    through the service's classifier and the result goes into the metadata. Raises ExportError.
+    """
+    state = load_checkpoint(checkpoint, torch.device("cpu"))
+    identity = state["identity"]
+    if data.sha256 != identity["data"]:
+        raise ExportError(f"expected the data the network was trained on, sha256 {identity['data']}; got {data.sha256}")
+    architecture = parse(identity["recipe"]["formula"])
+    trained = build_network(architecture, dropout=identity["recipe"]["dropout"])
+    averaged = {name.removeprefix("module."): value for name, value in state["averaged"].items()}
+    trained.load_state_dict({name: averaged[name] for name in trained.state_dict()})
+    network = fold_batch_norm(trained)
+    _, validation = split(data)
+    calibration = calibrate(network, validation)
+    model = build_model(architecture, network, calibration)
+    metadata = {
+        "name": NAME,
+        "version": str(version),
+        "formula": architecture.formula,
+        "labels": json.dumps([str(digit) for digit in range(CLASSES)]),
+        "parameters": str(architecture.parameters),
+        "multiply_adds": str(architecture.multiply_adds),
+        "training_data_sha256": data.sha256,
+        "training_data_images": str(len(data)),
+        "recipe": json.dumps(identity["recipe"] | {"seed": identity["seed"]}),
+        "calibration": json.dumps(vars(calibration)),
+        "history": json.dumps(state["history"]),
+    }
+    with tempfile.TemporaryDirectory() as directory:
+        partial = Path(directory) / "model.onnx"
+        _save(model, metadata, partial)
+        images = np.concatenate([validation.images, random_images(256)])
+        require_parity(Classifier(partial, "cpu"), network, calibration, images)
+        results = evaluate(Classifier(partial, "cpu"), test)
+        _save(model, metadata | {"test_images": str(results.count), "test_correct": str(results.correct)}, partial)
+        require_parity(Classifier(partial, "cpu"), network, calibration, images)
+        path = models / str(version) / "model.onnx"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _move(partial, path)
+        config = Path(directory) / "config.pbtxt"
+        config.write_text(TRITON_CONFIG)
+        _move(config, models / "config.pbtxt")
+    return path
+
+
+def _save(model: onnx.ModelProto, metadata: dict[str, str], path: Path) -> None:
+    helper.set_model_props(model, metadata)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Moves into place in one step, also from another file system."""
+    partial = target.with_name(target.name + ".partial")
+    shutil.copyfile(source, partial)
+    os.replace(partial, target)
+
+
+def calibrate(network: nn.Module, validation: Dataset) -> Calibration:
+    """The temperature with the least cross-entropy, and the energies of digits.
+
+    One digit in a thousand of the validation part has `is_digit` below 0.5; the median digit has 0.9975.
+    """
+    logits = compute_logits(network, torch.from_numpy(validation.images))
+    labels = torch.from_numpy(validation.labels)
+    candidates = torch.logspace(-1, 1, 401).tolist()
+    temperature = min(candidates, key=lambda one: float(functional.cross_entropy(logits / one, labels)))
+    energy = torch.logsumexp(logits, dim=1)
+    low, median = float(torch.quantile(energy, 0.001)), float(energy.median())
+    return Calibration(temperature, low, (median - low) / 6)
+
+
+def build_model(architecture: Architecture, network: nn.Sequential, calibration: Calibration) -> onnx.ModelProto:
+    """The graph: images uint8 [N, 28, 28] → probabilities float32 [N, 10] and is_digit float32 [N]."""
+    nodes: list[onnx.NodeProto] = []
+    constants: list[TensorProto] = []
+
+    def constant(name: str, values: NDArray[np.float32] | NDArray[np.int64]) -> str:
+        constants.append(numpy_helper.from_array(values, name))
+        return name
+
+    def node(operator: str, inputs: list[str], output: str, **attributes: Any) -> str:  # noqa: ANN401
+        nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
+        return output
+
+    def scalar(name: str, value: float) -> str:
+        return constant(name, np.array(value, np.float32))
+
+    size = architecture.input
+    x = node("Cast", ["images"], "floats", to=TensorProto.FLOAT)
+    x = node("Mul", [x, scalar("pixel_scale", 1 / 255)], "scaled")
+    x = node("Reshape", [x, constant("input_shape", np.array([-1, size.depth, size.height, size.width]))], "input")
+    flat = False
+    weights = iter([module for module in network if isinstance(module, nn.Conv2d | nn.Linear)])
+    for number, layer in enumerate(architecture.layers[1:], start=1):
+        # The output is named after the layer, counted as `describe` lists them.
+        name = f"layer_{number}_{layer.kind.lower()}"
+        window = {"kernel_shape": [layer.size] * 2, "strides": [layer.stride] * 2}
+        if layer.kind in ("CONV", "FC"):
+            module = next(weights)
+            assert module.bias is not None
+            inputs = [
+                constant(f"{name}_weights", module.weight.detach().numpy()),
+                constant(f"{name}_biases", module.bias.detach().numpy()),
+            ]
+        match layer.kind:
+            case "CONV":
+                x = node("Conv", [x, *inputs], name, pads=[layer.padding] * 4, **window)
+            case "RELU":
+                x = node("Relu", [x], name)
+            case "POOL":
+                x = node("MaxPool", [x], name, **window)
+            case "FC":
+                if not flat:
+                    x = node("Flatten", [x], "flat", axis=1)
+                    flat = True
+                x = node("Gemm", [x, *inputs], name, transB=1)
+    node(
+        "Softmax",
+        [node("Div", [x, scalar("temperature", calibration.temperature)], "tempered")],
+        "probabilities",
+        axis=1,
+    )
+    energy = node("ReduceLogSumExp", [x], "energy", axes=[1], keepdims=0)
+    above = node("Sub", [energy, scalar("energy_middle", calibration.energy_middle)], "energy_above")
+    node(
+        "Sigmoid", [node("Div", [above, scalar("energy_scale", calibration.energy_scale)], "energy_scaled")], "is_digit"
+    )
+    graph = helper.make_graph(
+        nodes,
+        NAME,
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", size.height, size.width])],
+        [
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", CLASSES]),
+            helper.make_tensor_value_info("is_digit", TensorProto.FLOAT, ["N"]),
+        ],
+        constants,
+    )
+    return helper.make_model(
+        graph, producer_name="training.export", opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
+    )
+
+
+def expected_outputs(network: nn.Module, calibration: Calibration, images: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+    """What the graph must give, by PyTorch: probabilities [N, 10] and is_digit [N]."""
+    logits = compute_logits(network, torch.from_numpy(images))
+    is_digit = torch.sigmoid((torch.logsumexp(logits, dim=1) - calibration.energy_middle) / calibration.energy_scale)
+    return (logits / calibration.temperature).softmax(dim=1), is_digit
+
+
+def require_parity(
+    classifier: Classifier, network: nn.Module, calibration: Calibration, images: NDArray[np.uint8]
+) -> None:
+    """Raises ExportError where ONNX Runtime and PyTorch disagree on an image."""
+    pairs = zip(classifier.classify(images), expected_outputs(network, calibration, images), strict=True)
+    difference = max(float(np.abs(ours - theirs.numpy()).max()) for ours, theirs in pairs)
+    if not difference <= PARITY_TOLERANCE:
+        raise ExportError(
+            f"expected outputs within {PARITY_TOLERANCE} of PyTorch's; got a difference of {difference:.2g}"
+        )
+
+
+def random_images(count: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (count, 28, 28), dtype=np.uint8)
+
+
+TRITON_CONFIG = """\
+# Triton Inference Server loads the folder above this one as its model repository.
+name: "digits"
+platform: "onnxruntime_onnx"
+# The batch is the tensors' own first dimension, so that a client sees the same shapes here and at this service.
+max_batch_size: 0
+input [ { name: "images" data_type: TYPE_UINT8 dims: [ -1, 28, 28 ] } ]
+output [
+  { name: "probabilities" data_type: TYPE_FP32 dims: [ -1, 10 ] },
+  { name: "is_digit" data_type: TYPE_FP32 dims: [ -1 ] }
+]
+"""

@@ -1,0 +1,193 @@
+"""Trains the network of a formula, a run a seed, so that it can be interrupted at any moment and resumed.
+
+A run is a directory `seed-<n>` with its checkpoint after every epoch. All randomness of an epoch follows from the
+seed and the epoch's number, so a resumed run ends with the same weights as an unbroken one.
+"""
+
+import math
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from training.architecture import Volume, parse
+from training.augment import augment
+from training.mnist import CLASSES, DataError, Dataset, split
+from training.network import build_network
+
+FORMULA = (
+    "INPUT 28x28x1 -> [CONV 3x3x16 -> RELU]*2 -> POOL 2x2 -> [CONV 3x3x48 -> RELU]*2 -> POOL 2x2"
+    " -> [CONV 3x3x96 pad 1 -> RELU]*2 -> FC 10"
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the weights, the data and the seed apart."""
+
+    formula: str = FORMULA
+    epochs: int = 40
+    batch_size: int = 256
+    learning_rate: float = 0.2
+    warmup_epochs: int = 2
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.1
+    dropout: float = 0.3
+    weight_average: float = 0.995
+
+
+def default_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def bfloat16_is_faster(device: torch.device) -> bool:
+    """Whether the hardware multiplies bfloat16 by itself; elsewhere it is emulated, and slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def to_network_input(images: Tensor) -> Tensor:
+    """uint8 [N, 28, 28] → float32 [N, 1, 28, 28] in 0–1, the one scaling there is; export puts it into the graph."""
+    return images.unsqueeze(1).float() / 255
+
+
+class Run:
+    """One training run: the network, its averaged weights and what they reached so far."""
+
+    def __init__(self, recipe: Recipe, seed: int, data: Dataset, directory: Path, device: torch.device) -> None:
+        """Begins a run in `directory`, or goes on with the one that is there. Raises DataError if that is another."""
+        architecture = parse(recipe.formula)
+        architecture.require_classifier(Volume(28, 28, 1), CLASSES)
+        self.recipe, self.seed, self.device = recipe, seed, device
+        self.checkpoint = directory / "checkpoint.pt"
+        train, validation = split(data)
+        if len(train) < recipe.batch_size:
+            raise DataError(f"expected at least {recipe.batch_size} images to train on; got {len(train)}")
+        self.images, self.labels = (torch.from_numpy(array).to(device) for array in (train.images, train.labels))
+        self.validation = tuple(torch.from_numpy(array).to(device) for array in (validation.images, validation.labels))
+        self.steps = len(train) // recipe.batch_size
+        self.bfloat16 = bfloat16_is_faster(device)
+        torch.manual_seed(seed)
+        self.network = build_network(architecture, dropout=recipe.dropout).to(device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.averaged = AveragedModel(
+            self.network, multi_avg_fn=get_ema_multi_avg_fn(recipe.weight_average), use_buffers=True
+        )
+        # Biases and batch norm are few and set scales: decaying them only costs accuracy.
+        parameters = list(self.network.parameters())
+        groups = [
+            {"params": [one for one in parameters if one.ndim > 1], "weight_decay": recipe.weight_decay},
+            {"params": [one for one in parameters if one.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True)
+        self.history: list[dict[str, float]] = []
+        # What a checkpoint must agree on to be gone on with.
+        self.identity = {"recipe": asdict(recipe), "seed": seed, "data": data.sha256, "bfloat16": self.bfloat16}
+        if self.checkpoint.exists():
+            self._load()
+
+    def train(self) -> None:
+        """Trains to the last epoch, a checkpoint after each."""
+        for epoch in range(len(self.history), self.recipe.epochs):
+            started = time.monotonic()
+            loss = self._train_epoch(epoch)
+            validation_loss, accuracy = self.validate()
+            seconds = round(time.monotonic() - started, 1)
+            self.history.append(
+                {"loss": loss, "validation_loss": validation_loss, "validation_accuracy": accuracy, "seconds": seconds}
+            )
+            self._save()
+            tqdm.write(
+                f"seed {self.seed} epoch {epoch + 1}/{self.recipe.epochs}: loss {loss:.4f}, "
+                f"validation {accuracy:.2%} right, {seconds} s"
+            )
+
+    def _train_epoch(self, epoch: int) -> float:
+        torch.manual_seed(self.seed * 100_003 + epoch)
+        self.network.train()
+        order = torch.randperm(len(self.labels), device=self.device)
+        total = torch.zeros((), device=self.device)
+        size = self.recipe.batch_size
+        for step in tqdm(range(self.steps), desc=f"epoch {epoch + 1}", unit="batch", leave=False, disable=None):
+            batch = order[step * size : (step + 1) * size]
+            images = augment(to_network_input(self.images[batch])).contiguous(memory_format=torch.channels_last)
+            for group in self.optimizer.param_groups:
+                group["lr"] = self._learning_rate(epoch + step / self.steps)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+                logits = self.network(images)
+            loss = functional.cross_entropy(
+                logits.float(), self.labels[batch], label_smoothing=self.recipe.label_smoothing
+            )
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            self.averaged.update_parameters(self.network)
+            total += loss.detach()
+        return float(total) / self.steps
+
+    def _learning_rate(self, epoch: float) -> float:
+        """One cycle: up in a line, down along a cosine to nothing."""
+        warmup, epochs = min(self.recipe.warmup_epochs, self.recipe.epochs / 2), self.recipe.epochs
+        if epoch < warmup:
+            return self.recipe.learning_rate * (epoch + 0.01) / warmup
+        return self.recipe.learning_rate * (1 + math.cos(math.pi * (epoch - warmup) / (epochs - warmup))) / 2
+
+    def validate(self) -> tuple[float, float]:
+        """Cross-entropy and accuracy of the averaged weights on the validation part."""
+        images, labels = self.validation
+        logits = compute_logits(self.averaged.module, images)
+        accuracy = (logits.argmax(dim=1) == labels).double().mean()
+        return float(functional.cross_entropy(logits, labels)), float(accuracy)
+
+    def _save(self) -> None:
+        state = {
+            "identity": self.identity,
+            "history": self.history,
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.checkpoint.with_suffix(".partial")
+        torch.save(state, partial)
+        os.replace(partial, self.checkpoint)  # a kill leaves the old checkpoint or the new one, never half of one
+
+    def _load(self) -> None:
+        state = load_checkpoint(self.checkpoint, self.device)
+        if state["identity"] != self.identity:
+            different = [key for key, value in self.identity.items() if state["identity"].get(key) != value]
+            raise DataError(
+                f"{self.checkpoint}: expected the same run; its {' and '.join(different)} differ from what was asked; "
+                "choose another --run directory or delete this one"
+            )
+        self.history = state["history"]
+        self.network.load_state_dict(state["network"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+    """Reads a checkpoint. Raises DataError if the file is none."""
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+        state["identity"]["recipe"]
+    except Exception as error:  # torch.load raises many kinds, by what is wrong
+        raise DataError(f"{path}: expected a checkpoint of `training train`; got a file that cannot be read") from error
+    return dict(state)
+
+
+@torch.no_grad()
+def compute_logits(network: nn.Module, images: Tensor) -> Tensor:
+    """Logits, float32 [N, 10], of uint8 images [N, 28, 28]."""
+    network.eval()
+    return torch.cat([network(to_network_input(chunk)) for chunk in images.split(1000)])
