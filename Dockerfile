@@ -27,6 +27,6 @@ RUN python -m compileall -q service scoring
 # By number, so that an orchestrator can see that it is not root.
 USER 65532:65532
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --start-interval=1s CMD ["python", "/app/entrypoint.py", "health"]
+HEALTHCHECK --interval=5s --timeout=4s --start-period=20s CMD ["python", "/app/entrypoint.py", "health"]
 ENTRYPOINT ["python", "/app/entrypoint.py"]
 CMD ["serve"]

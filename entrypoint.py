@@ -10,7 +10,7 @@ COMMANDS = {"serve": ["gunicorn"], "score": ["scoring"]}
 def main(command: str, *arguments: str) -> None:
     if command == "health":
         # Raises, and so exits with 1, on anything but an answer of 200.
-        urllib.request.urlopen(f"http://127.0.0.1:{os.environ['PORT']}/health/ready", timeout=4)
+        urllib.request.urlopen(f"http://127.0.0.1:{os.environ['PORT']}/health/ready", timeout=3)
     elif command in COMMANDS:
         os.execv(sys.executable, [sys.executable, "-m", *COMMANDS[command], *arguments])  # noqa: S606
     else:

@@ -107,8 +107,10 @@ def _prediction(prepared: Prepared, row: Probabilities) -> Prediction:
 
 
 def _load(path: Path, provider: str) -> onnxruntime.InferenceSession:
-    if not path.is_file():
-        raise ModelError(f"{path}: expected an ONNX model; there is no such file.")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise ModelError(f"{path}: expected an ONNX model; got: {error.strerror}.") from error
     options = onnxruntime.SessionOptions()
     # One thread a session: requests run side by side, and a pool would spin and take cores from other processes.
     options.intra_op_num_threads = 1

@@ -19,7 +19,7 @@ def test_model_is_loaded_once_and_warmed_up_before_anything_is_served(monkeypatc
 
 
 def test_missing_model_stops_the_start(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="there is no such file"):
+    with pytest.raises(ModelError, match="No such file"):
         create_app(Settings(model=tmp_path / "model.onnx"))
 
 

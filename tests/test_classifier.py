@@ -81,8 +81,8 @@ def wrong_model(path: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (lambda path: None, "there is no such file"),
-        (lambda path: path.mkdir(), "there is no such file"),
+        (lambda path: None, "got: No such file or directory."),
+        (lambda path: path.mkdir(), "got: Is a directory."),
         (lambda path: path.write_bytes(b""), "got a file that ONNX Runtime cannot load"),
         (lambda path: path.write_bytes(b"no model"), "got a file that ONNX Runtime cannot load"),
         (lambda path: path.write_bytes(Settings().model_path.read_bytes()[:5000]), "cannot load"),

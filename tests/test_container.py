@@ -121,13 +121,13 @@ def test_stops_in_time_and_cleanly(image: str) -> None:
 
 def test_wrong_model_and_wrong_command_stop_the_start_with_a_sentence(image: str, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no model")
-    result = docker(
-        "run", "--rm", "--volume", f"{tmp_path}:/model", "--env", "DIGITS_MODEL=/model/model.onnx", image, check=False
-    )
-    assert result.returncode != 0
-    assert (
-        "error: /model/model.onnx: expected an ONNX model; got a file that ONNX Runtime cannot load." in result.stderr
-    )
+    arguments = ["run", "--rm", "--volume", f"{tmp_path}:/model", "--env", "DIGITS_MODEL=/model/model.onnx", image]
+    for mode, message in [(0o700, "got: Permission denied."), (0o755, "got a file that ONNX Runtime cannot load.")]:
+        tmp_path.chmod(mode)
+        result = docker(*arguments, check=False)
+        assert result.returncode != 0
+        assert f"error: /model/model.onnx: expected an ONNX model; {message}" in result.stderr
+        assert "Traceback" not in result.stderr
     result = docker("run", "--rm", image, "dance", check=False)
     assert result.returncode == 1
     assert "error: expected serve or score; got 'dance'" in result.stderr

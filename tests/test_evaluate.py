@@ -61,4 +61,4 @@ def test_command_grades_a_model_and_draws_the_report(tmp_path: Path) -> None:
 def test_command_says_what_is_wrong_with_a_model(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["evaluate", "--model", str(tmp_path / "none.onnx")])
     assert result.exit_code == 2
-    assert "there is no such file" in result.output
+    assert "No such file" in result.output

@@ -170,7 +170,7 @@ def test_broken_requests_get_json_too(data: bytes, status: int, port: int) -> No
     [
         (
             {"DIGITS_MODEL": "/nowhere/model.onnx"},
-            "error: /nowhere/model.onnx: expected an ONNX model; there is no such file.",
+            "error: /nowhere/model.onnx: expected an ONNX model; got: No such file or directory.",
         ),
         (
             {"DIGITS_MODEL": "README.md"},
