@@ -3,7 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
+from PIL import Image
 
+from tests.conftest import example_pixels
+from training.__main__ import main
 from training.architecture import FormulaError
 from training.mnist import DataError, load_training
 from training.train import Recipe, Run, load_checkpoint
@@ -85,3 +89,27 @@ def test_linear_classifier_trains(tmp_path: Path) -> None:
     run = Run(Recipe("INPUT 28x28x1 -> FC 10", epochs=1, batch_size=100), 0, DATA, tmp_path, CPU)
     run.train()
     assert run.history[-1]["validation_accuracy"] > 0.5
+
+
+def test_command_trains_on_a_folder_of_labelled_images(tmp_path: Path) -> None:
+    for digit in range(10):
+        (tmp_path / "data" / str(digit)).mkdir(parents=True)
+        image = Image.fromarray(example_pixels(digit))
+        for number in range(29):
+            image.rotate(number - 14, fillcolor=255).save(tmp_path / "data" / str(digit) / f"{number}.png")
+    arguments = ["train", "--data", str(tmp_path / "data"), "--run", str(tmp_path / "run")]
+    options = ["--formula", "INPUT 28x28x1 -> FC 10", "--epochs", "1", "--seed", "4"]
+    result = CliRunner().invoke(main, arguments + options)
+    assert result.exit_code == 0, result.output
+    assert "seed 4:" in result.output
+    assert (tmp_path / "run" / "seed-4" / "checkpoint.pt").exists()
+
+
+def test_command_says_what_is_wrong(tmp_path: Path) -> None:
+    for options, message in [
+        (["--formula", "INPUT 28x28x1 -> FC"], "expected FC n, for example FC 10; got the end"),
+        (["--data", str(tmp_path)], "expected IDX files"),
+    ]:
+        result = CliRunner().invoke(main, ["train", "--run", str(tmp_path / "run"), *options])
+        assert result.exit_code == 2
+        assert message in result.output
