@@ -18,7 +18,7 @@ except SettingsError as error:
     sys.exit(f"error: {error}")
 
 wsgi_app = "service.app:create_app()"
-bind = f"{settings.host}:{settings.port}"
+bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
 
 # A process a core: each has an interpreter lock and an ONNX Runtime session with one thread of its own. With CUDA, one
 # process: each would hold its own copy of the model and the context on the GPU.

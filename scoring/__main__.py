@@ -1,5 +1,6 @@
 """`python -m scoring PATH... --output FILE`"""
 
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -15,7 +16,7 @@ from service.settings import Settings, SettingsError
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
 @click.option(
     "--output", required=True, metavar="FILE", help="FILE.csv or FILE.jsonl; - writes CSV to standard output."
 )
@@ -24,16 +25,19 @@ def main(paths: tuple[Path, ...], output: str, overwrite: bool) -> None:
     """Read the digit in every image of files, folders (recursive) and IDX files.
 
     Writes a row an image: path, digit, confidence, reason, error. Exits with 1 if an image could not be decoded, with 2
-    if nothing could be done at all. The model and its provider are set as for the service, by DIGITS_MODEL and
+    if the run could not be done. The model and its provider are set as for the service, by DIGITS_MODEL and
     DIGITS_PROVIDER.
     """
     try:
+        for path in paths:
+            if not os.path.lexists(path):  # a dangling link among many files costs one row, a mistyped name the run
+                raise OutputError(f"{path}: expected a file or a folder; there is none of that name")
+        settings = Settings.from_environment()
+        classifier = Classifier(settings.model_path, settings.provider)
         total = count_images(paths)
         if total == 0:
             raise OutputError(f"{', '.join(map(str, paths))}: expected images; found none")
         with open_sink(output, overwrite) as sink:
-            settings = Settings.from_environment()
-            classifier = Classifier(settings.model_path, settings.provider)
             counts: Counter[str] = Counter()
             for row in tqdm(score(find_images(paths), classifier), total=total, unit="image", disable=None):
                 sink.write(row)

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from itertools import islice
 
 from scoring.sources import Source
-from service.classifier import Classifier
+from service.classifier import Classifier, prepare_or_error
 from service.cores import usable_cores
 from service.decode import ImageError
-from service.prepare import Prepared, prepare
 
 BATCH = 256
 
@@ -30,18 +29,9 @@ def score(sources: Iterable[Source], classifier: Classifier) -> Iterator[Row]:
     remaining = iter(sources)
     with ThreadPoolExecutor(usable_cores()) as pool:
         while batch := list(islice(remaining, BATCH)):
-            results = list(pool.map(_prepared, batch))
-            predictions = iter(classifier.predict([one for one in results if isinstance(one, Prepared)]))
-            for source, result in zip(batch, results, strict=True):
+            prepared = list(pool.map(lambda source: prepare_or_error(source.load), batch))
+            for source, result in zip(batch, classifier.predict_each(prepared), strict=True):
                 if isinstance(result, ImageError):
                     yield Row(source.path, None, None, None, str(result))
                 else:
-                    prediction = next(predictions)
-                    yield Row(source.path, prediction.digit, prediction.confidence, prediction.reason, None)
-
-
-def _prepared(source: Source) -> Prepared | ImageError:
-    try:
-        return prepare(source.load())
-    except ImageError as error:
-        return error
+                    yield Row(source.path, result.digit, result.confidence, result.reason, None)

@@ -57,8 +57,13 @@ def open_sink(output: str, overwrite: bool = False) -> Iterator[Sink]:
     if output == STANDARD_OUTPUT:
         # A file name that is not UTF-8 leaves as the bytes it came in as.
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
-        yield CsvSink(sys.stdout)
-        sys.stdout.flush()
+        try:
+            yield CsvSink(sys.stdout)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise  # whoever read it has enough, which is no error
+        except OSError as error:
+            raise OutputError(f"standard output: expected to be able to write it; got: {error.strerror}") from error
         return
     path = Path(output)
     if path.suffix not in SINKS:

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import stat
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -41,17 +42,21 @@ def count_images(paths: Iterable[Path]) -> int:
 
 
 def _find_files(paths: Iterable[Path]) -> Iterator[Path]:
-    """Files as given; below folders only those that look like images, by their names."""
+    """Files as given; below folders those that look like images, by their names, and folders that cannot be read."""
     for path in paths:
         if not path.is_dir():
             yield path
             continue
-        for directory, folders, files in os.walk(path):
+        unreadable: list[OSError] = []
+        for directory, folders, files in os.walk(path, onerror=unreadable.append):
+            yield from (Path(error.filename) for error in unreadable)
+            unreadable.clear()
             folders.sort()
             for name in sorted(files):
                 found = Path(directory, name)
                 if found.suffix.lower() in SUFFIXES or "idx3-ubyte" in name:
                     yield found
+        yield from (Path(error.filename) for error in unreadable)
 
 
 def _is_idx(path: Path) -> bool:
@@ -61,6 +66,8 @@ def _is_idx(path: Path) -> bool:
 def _head(path: Path) -> bytes:
     """The first 16 bytes, unzipped."""
     try:
+        if not path.is_file():
+            return b""
         with path.open("rb") as file:
             head = file.read(16)
         if head[:2] == b"\x1f\x8b":
@@ -82,7 +89,7 @@ def _idx_sources(path: Path) -> Iterator[Source]:
         if images.ndim != 3:
             raise ImageError("expected an IDX file of images; got one of labels")
     except (OSError, ImageError) as error:
-        failure = error if isinstance(error, ImageError) else unreadable(error)
+        failure = error if isinstance(error, ImageError) else _unreadable(error)
         yield Source(str(path), partial(_fail, failure))
         return
     for index, pixels in enumerate(images):
@@ -93,15 +100,18 @@ def _fail(error: ImageError) -> Pixels:
     raise error
 
 
-def unreadable(error: OSError) -> ImageError:
+def _unreadable(error: OSError) -> ImageError:
     return ImageError(f"expected a file that can be read; got: {error.strerror or 'it cannot be'}")
 
 
 def _load(path: Path) -> Pixels:
     try:
-        size = path.stat().st_size
-        if size > MAXIMUM_BYTES:
-            raise ImageTooLargeError(f"expected at most {MAXIMUM_BYTES} bytes; got {size}")
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            # A folder comes here only if it could not be searched.
+            raise ImageError("expected a file, or a folder that can be read; got neither")
+        if status.st_size > MAXIMUM_BYTES:
+            raise ImageTooLargeError(f"expected at most {MAXIMUM_BYTES} bytes; got {status.st_size}")
         return decode(path.read_bytes())
     except OSError as error:
-        raise unreadable(error) from error
+        raise _unreadable(error) from error

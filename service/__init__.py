@@ -1,1 +1,6 @@
 """Reads handwritten digits: decodes and prepares images, classifies them, answers HTTP."""
+
+import os
+
+# ONNX Runtime asks for this when it is imported; without it, it reports its use to its maker and writes into the home.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"

@@ -1,6 +1,9 @@
 """The Flask application."""
 
-from flask import Flask
+from io import BytesIO
+from typing import IO
+
+from flask import Flask, Request
 
 from service.classifier import Classifier
 from service.decode import MAXIMUM_BYTES
@@ -8,6 +11,13 @@ from service.errors import register_errors
 from service.health import health
 from service.predict import predict
 from service.settings import Settings
+
+
+class MemoryRequest(Request):
+    """Keeps uploaded files in memory, which the limit on a body's size bounds; none ever reaches a disk."""
+
+    def _get_file_stream(self, *_args: object, **_options: object) -> IO[bytes]:
+        return BytesIO()
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -19,6 +29,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     classifier = Classifier(settings.model_path, settings.provider)
     classifier.warm_up()
     app = Flask(__name__, static_folder=None)
+    app.request_class = MemoryRequest
+    app.url_map.merge_slashes = False  # a redirect would be HTML
     app.config["MAX_CONTENT_LENGTH"] = MAXIMUM_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions["classifier"] = classifier

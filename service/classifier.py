@@ -1,8 +1,8 @@
 """28×28 images → predictions: the ONNX Runtime session and what its answers mean."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from service.decode import ImageError, decode
+from service.decode import ImageError, Pixels, decode
 from service.prepare import SIZE, Prepared, prepare
 
 CLASSES = 10
@@ -79,20 +79,24 @@ class Classifier:
         probabilities, _ = self.classify(np.stack([one.image for one in prepared]))
         return [_prediction(one, row) for one, row in zip(prepared, probabilities, strict=True)]
 
+    def predict_each(self, prepared: Sequence[Prepared | ImageError]) -> list[Prediction | ImageError]:
+        """Predictions for prepared images, in their order; an error in place of an image stays in its place."""
+        predictions = iter(self.predict([one for one in prepared if isinstance(one, Prepared)]))
+        return [next(predictions) if isinstance(one, Prepared) else one for one in prepared]
+
     def read(self, files: Sequence[bytes]) -> list[Prediction | ImageError]:
         """Decodes, prepares and predicts image files, in their order; one that cannot be decoded gives its error."""
-        results: list[Prepared | ImageError] = [_prepared(data) for data in files]
-        predictions = iter(self.predict([one for one in results if isinstance(one, Prepared)]))
-        return [next(predictions) if isinstance(one, Prepared) else one for one in results]
+        return self.predict_each([prepare_or_error(partial(decode, data)) for data in files])
 
     def warm_up(self) -> None:
         """Predicts once, so that the first request finds everything loaded."""
         self.predict([Prepared(np.zeros((SIZE, SIZE), np.uint8))])
 
 
-def _prepared(data: bytes) -> Prepared | ImageError:
+def prepare_or_error(load: Callable[[], Pixels]) -> Prepared | ImageError:
+    """Prepares the pixels that `load` gives, or gives the error that it raises."""
     try:
-        return prepare(decode(data))
+        return prepare(load())
     except ImageError as error:
         return error
 

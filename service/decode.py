@@ -30,12 +30,12 @@ class ImageTooLargeError(ImageError):
 
 
 def decode(data: bytes) -> Pixels:
-    """Decodes an image file to uint8 [H, W] (grey) or [H, W, 3] (RGB).
+    """Decodes an image file to grey pixels, uint8 [H, W].
 
     Upright by its EXIF orientation, transparency laid over paper, the first frame of several. Raises ImageError.
     """
     if not data:
-        raise ImageError(f"expected an image ({ACCEPTED}); got an empty body")
+        raise ImageError(f"expected an image ({ACCEPTED}); got no bytes")
     if len(data) > MAXIMUM_BYTES:
         raise ImageTooLargeError(f"expected at most {MAXIMUM_BYTES} bytes; got {len(data)}")
     with warnings.catch_warnings():
@@ -79,9 +79,8 @@ _SIGNATURES = (
     (0, b"II*\x00", "TIFF"),
     (0, b"MM\x00*", "TIFF"),
     (0, b"BM", "BMP"),
-    (4, b"ftypheic", "HEIC"),
-    (4, b"ftypheix", "HEIC"),
-    (4, b"ftyphevc", "HEIC"),
+    (4, b"ftyphei", "HEIC"),
+    (4, b"ftyphev", "HEIC"),
     (4, b"ftypmif1", "HEIF"),
     (4, b"ftypmsf1", "HEIF"),
     (4, b"ftypavif", "AVIF"),
@@ -122,14 +121,16 @@ def _check_png(data: bytes) -> None:
 
 
 def _pixels(image: Image.Image) -> Pixels:
-    orientation = _orientation(image)
+    image.draft("L", image.size)  # lets JPEG leave the colours undecoded
     image.load()
+    # Only now: TIFF turns itself upright when it is loaded, and PNG may say its orientation after the pixels.
+    orientation = _orientation(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         pixels = _eight_bits(np.asarray(image))
     elif image.has_transparency_data:
-        pixels = _over_paper(np.asarray(image.convert("RGBA")))
+        pixels = _over_paper(image.convert("RGBA") if image.mode == "P" else image)
     else:
-        pixels = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+        pixels = np.asarray(image.getchannel("L") if image.mode == "LAB" else image.convert("L"))
     return _upright(pixels, orientation)
 
 
@@ -152,30 +153,31 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
 
 
 def _eight_bits(values: NDArray[np.generic]) -> Pixels:
-    """Deeper samples scaled to 0–255: 16-bit ones by their range, others by what they use of theirs."""
-    values = np.nan_to_num(values.astype(np.float64), posinf=0, neginf=0)
-    low, high = min(values.min(), 0.0), values.max()
+    """Deeper samples scaled to 0–255, by the least usual range that holds them: 1, 255, 65535, or their own."""
+    floats = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
+    low, high = min(float(floats.min()), 0.0), float(floats.max())
     top = next((limit for limit in (1.0, 255.0, 65535.0) if high <= limit), high)
-    return ((values - low) * (255 / (top - low))).astype(np.uint8)
+    floats -= low
+    floats *= 255 / (top - low)
+    return floats.astype(np.uint8)
 
 
-def _over_paper(pixels: Pixels) -> Pixels:
-    """Lays RGBA over the paper it was meant for.
+def _over_paper(image: Image.Image) -> Pixels:
+    """Lays an image with transparency over the paper it was meant for.
 
     Where what is visible is all of one shade, it is ink, and the paper is the opposite; otherwise the image has paper
     of its own, and the holes in it are filled with that.
     """
-    colour, alpha = pixels[..., :3], pixels[..., 3]
-    visible = alpha >= 128
-    shades = np.asarray(Image.fromarray(colour).convert("L"))[visible]
+    grey, opacity = image.convert("LA").split()
+    alpha = np.asarray(opacity)
+    shades = np.asarray(grey)[alpha > alpha.max() // 2]
     if not shades.size:
         paper = 255
     elif np.ptp(np.percentile(shades, (0.5, 99.5))) < 48:
         paper = 0 if shades.mean() > 127 else 255
     else:
         paper = int(np.median(shades))
-    opacity = alpha[..., None].astype(np.uint16)
-    return ((colour * opacity + paper * (255 - opacity)) // 255).astype(np.uint8)
+    return np.asarray(Image.composite(grey, Image.new("L", image.size, paper), opacity))
 
 
 def decode_idx(data: bytes) -> NDArray[np.uint8]:
@@ -197,4 +199,6 @@ def decode_idx(data: bytes) -> NDArray[np.uint8]:
     expected = int(np.prod(shape, dtype=object))
     if len(data) - start != expected:
         raise ImageError(f"expected {expected} bytes after the IDX header {shape}; got {len(data) - start}")
+    if 0 in shape[1:]:
+        raise ImageError(f"expected IDX images of a pixel or more; got {shape}")
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)

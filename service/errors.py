@@ -11,12 +11,15 @@ from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed, Not
 
 from service.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError
 
+# How long a client may keep silent in the middle of its request or its answer.
+SILENCE_SECONDS = 5
 # How long and how much of a refused body is read away.
 DRAIN_SECONDS = 10
 DRAIN_BYTES = 2**30
 
 
 def register_errors(app: Flask) -> None:
+    app.before_request(_limit_silence)
     app.register_error_handler(ImageError, _image_error)
     app.register_error_handler(HTTPException, _http_error)
     # Gunicorn parses a chunked body while it is read here.
@@ -39,10 +42,11 @@ def _image_error(error: ImageError) -> Response:
 
 
 def _http_error(error: HTTPException) -> Response:
+    if not isinstance(error, BadRequest):  # which comes of reading the body: nothing more is to be had
+        _drain()
     status = error.code or 500
     match error:
         case RequestEntityTooLarge():
-            _drain()
             return error_response(_too_large(), status)
         case NotFound():
             return error_response(f"no such path: {request.path}", status)
@@ -64,6 +68,12 @@ def _too_large() -> str:
     return f"expected a body of at most {MAXIMUM_BYTES} bytes; got " + ("more" if length is None else str(length))
 
 
+def _limit_silence() -> None:
+    """A client that stops in the middle of its body is given up, instead of holding a thread for ever."""
+    if connection := request.environ.get("gunicorn.socket"):
+        connection.settimeout(SILENCE_SECONDS)
+
+
 def _drain() -> None:
     """Reads the rest of a refused body, within limits.
 
@@ -83,9 +93,12 @@ def _fault(error: Exception) -> Response:
     return error_response("the service failed on this request; the fault is in its log", 500)
 
 
-def write_error(client: socket.socket, status: int, reason: str, message: str) -> None:
-    """Answers, in place of `gunicorn.util.write_error`, a request too broken to reach Flask."""
-    body = json.dumps({"error": message or reason})
+def write_error(client: socket.socket, status: int, reason: str, _message: str) -> None:
+    """Answers, in place of `gunicorn.util.write_error`, a request too broken to reach Flask.
+
+    `_message` is the text of gunicorn's exception, which is not for clients.
+    """
+    body = json.dumps({"error": f"expected a well-formed HTTP request; got: {reason}"})
     head = [
         f"HTTP/1.1 {status} {reason}",
         "Connection: close",

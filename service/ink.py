@@ -32,6 +32,17 @@ FRAME_PENALTY = 0.05
 # Another part belongs to the digit (a 5's bar) if it lies this near, by the digit's size, and has this much of the
 # digit's ink, this dense.
 PART_REACH, PART_MASS, PART_DENSITY = 0.25, 0.03, 0.4
+# What covers this much of the image, and this much of its own extent, is no digit but the sheet it is written on; this
+# much of its side is left out all around, for its edges.
+SHEET_SHARE, SHEET_SOLIDITY, SHEET_EDGE = 0.4, 0.8, 0.03
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What the paper itself shows as ink: the median and the standard deviation, by the median of the deviations."""
+
+    middle: float
+    deviation: float
 
 
 def find_ink(grey: NDArray[np.uint8]) -> Grey | None:
@@ -40,16 +51,23 @@ def find_ink(grey: NDArray[np.uint8]) -> Grey | None:
     Takes a grey image, uint8 [H, W], of either polarity.
     """
     image = _reduced(grey)
-    ink = _ink_on_flat_paper(image)
-    if ink is None:
-        ink = _ink_on_uneven_paper(image)
-    mask = _digit_mask(ink)
+    ink, noise = _ink_on_flat_paper(image) or _ink_on_uneven_paper(image)
+    mask = _digit_mask(ink, noise)
     if mask is None:
         return None
     top, bottom, left, right = extent(mask)
-    closer = _closer(grey, top, bottom, left, right, max(grey.shape) / max(image.shape))
-    if closer.size < grey.size:
-        return find_ink(closer)
+    scale = max(grey.shape) / max(image.shape)
+    side = max(bottom - top, right - left)
+    if mask.mean() > SHEET_SHARE and mask.sum() > SHEET_SOLIDITY * (bottom - top) * (right - left):
+        # No digit is as large and solid: it is a sheet of paper on a ground of another shade.
+        inside = find_ink(_part(grey, top, bottom, left, right, scale, margin=-SHEET_EDGE * side))
+        if inside is not None:
+            return inside
+    elif scale > 1 and side < WORKING_SIZE / 4:
+        # Small on a large page: looked at again in full.
+        closer = _part(grey, top, bottom, left, right, scale, margin=side)
+        if closer.size < grey.size:
+            return find_ink(closer)
     peak = np.percentile(ink[mask], 80)
     ink = np.clip(ink * (255 / peak), 0, 255) * _dilated(mask)
     return ink[top:bottom, left:right].astype(np.float32)
@@ -61,13 +79,12 @@ def extent(mask: Mask) -> tuple[int, int, int, int]:
     return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
 
 
-def _closer(grey: NDArray[np.uint8], top: int, bottom: int, left: int, right: int, scale: float) -> NDArray[np.uint8]:
-    """The surroundings of a digit that is small on a large page, to look at in full; the image itself otherwise."""
-    side = max(bottom - top, right - left)
-    if scale == 1 or side >= WORKING_SIZE / 4:
-        return grey
-    rows = slice(max(0, int((top - side) * scale)), int((bottom + side) * scale) + 1)
-    columns = slice(max(0, int((left - side) * scale)), int((right + side) * scale) + 1)
+def _part(
+    grey: NDArray[np.uint8], top: int, bottom: int, left: int, right: int, scale: float, margin: float
+) -> NDArray[np.uint8]:
+    """A part of the image in full, its place given in the reduced image, with a margin around it."""
+    rows = slice(max(0, int((top - margin) * scale)), int((bottom + margin) * scale) + 1)
+    columns = slice(max(0, int((left - margin) * scale)), int((right + margin) * scale) + 1)
     return grey[rows, columns]
 
 
@@ -79,29 +96,32 @@ def _reduced(grey: NDArray[np.uint8]) -> Grey:
     return grey.astype(np.float32)
 
 
-def _ink_on_flat_paper(image: Grey) -> Grey | None:
+def _ink_on_flat_paper(image: Grey) -> tuple[Grey, Noise] | None:
     """Ink as the difference from the paper's one shade; None where the frame does not show one shade."""
     frame = np.concatenate([image[0], image[-1], image[1:-1, 0], image[1:-1, -1]])
     paper = np.median(frame)
     if np.mean(np.abs(frame - paper) <= FLAT_TOLERANCE) < FLAT_SHARE:
         return None
     deviation: Grey = image - paper
-    return np.maximum(-deviation if _is_dark(deviation) else deviation, 0)
+    ink = np.maximum(-deviation if _is_dark(deviation) else deviation, 0)
+    return ink, Noise(0, 1.4826 * float(np.median(np.abs(frame - paper))))
 
 
-def _is_dark(deviation: Grey) -> bool:
-    """Whether the ink is darker than the paper: the deviations from the paper are then few and far down."""
-    return bool(np.sum(deviation**3) < 0)
-
-
-def _ink_on_uneven_paper(image: Grey) -> Grey:
+def _ink_on_uneven_paper(image: Grey) -> tuple[Grey, Noise]:
     """Ink as what stands out from an opening."""
     image = _blurred(image)
     if _is_dark(image - _light(image)):
         image = 255 - image
     window = max(3, int(PAPER_WINDOW * max(image.shape)))
     paper = _blurred(_slid_maximum(-_slid_maximum(-image, window), window))
-    return np.maximum(image - paper, 0)
+    ink = np.maximum(image - paper, 0)
+    middle = float(np.median(ink))
+    return ink, Noise(middle, 1.4826 * float(np.median(np.abs(ink - middle))))
+
+
+def _is_dark(deviation: Grey) -> bool:
+    """Whether the ink is darker than the paper: the deviations from the paper are then few and far down."""
+    return bool(np.sum(deviation**3) < 0)
 
 
 def _light(image: Grey) -> Grey:
@@ -139,14 +159,12 @@ def _dilated(mask: Mask) -> Mask:
     return np.asarray(Image.fromarray(mask.astype(np.uint8)).filter(ImageFilter.MaxFilter(3))) > 0
 
 
-def _digit_mask(ink: Grey) -> Mask | None:
+def _digit_mask(ink: Grey, noise: Noise) -> Mask | None:
     """Which pixels are the digit's; None where nothing stands out."""
-    middle = np.median(ink)
-    noise = 1.4826 * np.median(np.abs(ink - middle))  # the standard deviation, by the median of the deviations
     peak = np.partition(ink, -PEAK_PIXELS, axis=None)[-PEAK_PIXELS] if ink.size >= PEAK_PIXELS else ink.max()
-    if peak < np.clip(middle + PEAK_NOISE * noise, MINIMUM_CONTRAST, CERTAIN_CONTRAST):
+    if peak < np.clip(noise.middle + PEAK_NOISE * noise.deviation, MINIMUM_CONTRAST, CERTAIN_CONTRAST):
         return None
-    floor = max(MINIMUM_CONTRAST / 2, middle + FLOOR_NOISE * noise)
+    floor = max(MINIMUM_CONTRAST / 2, noise.middle + FLOOR_NOISE * noise.deviation)
     threshold = _otsu(ink)
     parts = _parts(ink, ink > max(0.5 * threshold, floor), ink > max(threshold, floor))
     score = parts.mass * np.where(parts.at_frame, FRAME_PENALTY, 1)

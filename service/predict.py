@@ -64,8 +64,9 @@ def _image() -> bytes:
 def _files() -> list[Any]:
     files = request.files.getlist("image")
     if not files:
-        got = ", ".join(sorted({*request.files, *request.form})) or "none"
-        raise ImageError(f"expected multipart/form-data with a file in the field `image`; got these fields: {got}")
+        files_of = [f"a file in `{name}`" for name in request.files]
+        got = ", ".join(files_of + [f"text in `{name}`" for name in request.form]) or "no fields"
+        raise ImageError(f"expected multipart/form-data with a file (under a file name) as `image`; got {got}")
     return files
 
 
@@ -78,7 +79,7 @@ def _from_json(body: bytes) -> bytes:
     text = content.get("image") if isinstance(content, dict) else None
     if not isinstance(text, str):
         raise ImageError(f"{expected}; got no string `image`")
-    if text.startswith("data:"):
+    if text[:5].lower() == "data:":
         head, comma, text = text.partition(",")
         if not comma or not head.endswith(";base64"):
             raise ImageError(f"{expected}; got a data URL that is not base64")

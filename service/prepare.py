@@ -32,12 +32,11 @@ class Prepared:
 
 
 def prepare(pixels: NDArray[np.uint8]) -> Prepared:
-    """Finds the digit in an image, uint8 [H, W] (grey) or [H, W, 3] (RGB), and makes it look as in MNIST."""
-    grey = pixels if pixels.ndim == 2 else np.asarray(Image.fromarray(pixels).convert("L"))
-    for image in (grey, 255 - grey) if grey.shape == (SIZE, SIZE) else ():
+    """Finds the digit in a grey image, uint8 [H, W], and makes it look as in MNIST."""
+    for image in (pixels, 255 - pixels) if pixels.shape == (SIZE, SIZE) else ():
         if is_prepared(image):
             return Prepared(image)
-    ink = find_ink(grey)
+    ink = find_ink(pixels)
     return Prepared(np.zeros((SIZE, SIZE), np.uint8), BLANK) if ink is None else Prepared(_centred(_thickened(ink)))
 
 

@@ -33,7 +33,9 @@ class Settings:
         "DIGITS_PROVIDER", "auto", "execution provider: `auto`, `cpu` or `cuda`; `auto` takes CUDA if it works"
     )
     workers: int = _setting(
-        "DIGITS_WORKERS", 0, "worker processes; 0: as many as the CPU quota gives cores, with CUDA one"
+        "DIGITS_WORKERS",
+        0,
+        "worker processes; 0: as many as the CPU quota gives cores, with `DIGITS_PROVIDER=cuda` one",
     )
     threads: int = _setting("DIGITS_THREADS", 4, "threads a worker, each answering one request at a time")
 

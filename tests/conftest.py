@@ -2,7 +2,6 @@
 
 import io
 import os
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -64,19 +63,9 @@ def classifier() -> Classifier:
     return Classifier(Settings().model_path, "cpu")
 
 
-@pytest.fixture(scope="session")
-def _app() -> Iterator[FlaskClient]:
-    app = create_app(Settings(provider="cpu"))
-    with app.test_client() as client:
-        yield client
-
-
 @pytest.fixture
 def client() -> FlaskClient:
     return create_app(Settings(provider="cpu")).test_client()
-
-
-Encode = Callable[..., bytes]
 
 
 def encode(pixels: NDArray[np.generic] | Image.Image, format: str = "PNG", **options: object) -> bytes:

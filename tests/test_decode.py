@@ -15,11 +15,6 @@ FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"]
 GREY = example_pixels(7)
 
 
-def dark_on_light(pixels: np.ndarray) -> np.ndarray:
-    """Grey as decoded, whether that gave grey or RGB."""
-    return pixels if pixels.ndim == 2 else pixels.mean(axis=2)
-
-
 @pytest.mark.parametrize(
     ("format", "mode"),
     [(format, mode) for format in FORMATS for mode in ("1", "L", "P", "RGB") if (format, mode) != ("JPEG", "P")]
@@ -46,13 +41,14 @@ def test_every_format_and_mode(format: str, mode: str) -> None:
             image = Image.merge("LAB", [Image.fromarray(GREY), *[Image.new("L", (280, 280), 128)] * 2])
         case _:
             image = Image.fromarray(GREY).convert("RGB" if (format, mode) == ("WEBP", "P") else mode)
-    decoded = dark_on_light(decode(encode(image, format)))
+    decoded = decode(encode(image, format))
     assert decoded.shape == GREY.shape
     assert np.abs(decoded - GREY.astype(float)).mean() < (12 if mode in ("1", "P") or format == "GIF" else 4)
 
 
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation(orientation: int) -> None:
+def test_exif_orientation(orientation: int, format: str) -> None:
     upright = Image.fromarray(GREY[:200])
     stored = {
         1: upright,
@@ -66,8 +62,9 @@ def test_exif_orientation(orientation: int) -> None:
     }[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
-    decoded = decode(encode(stored, "PNG", exif=exif))
-    np.testing.assert_array_equal(decoded, GREY[:200])
+    decoded = decode(encode(stored, format, exif=exif))
+    assert decoded.shape == (200, 280)
+    assert np.abs(decoded - GREY[:200].astype(float)).mean() < 4
 
 
 def test_broken_exif_costs_only_the_orientation() -> None:
@@ -87,9 +84,16 @@ def test_transparency_lies_over_the_paper_it_was_meant_for(ink: int, others: int
     if others is not None:
         pixels[4:-4, 4:-4] = (others, others, others, 255)
     pixels[10:30, 18:22] = (ink, ink, ink, 255)
-    decoded = dark_on_light(decode(encode(pixels)))
+    decoded = decode(encode(pixels))
     assert decoded[0, 0] == paper
     assert decoded[20, 20] == ink
+
+
+def test_faint_strokes_on_a_transparent_canvas() -> None:
+    pixels = np.zeros((40, 40, 4), np.uint8)
+    pixels[10:30, 18:22] = (255, 255, 255, 90)
+    decoded = decode(encode(pixels))
+    assert decoded[20, 20] > decoded[0, 0] + 80
 
 
 def test_nothing_visible_is_blank_paper() -> None:
@@ -100,7 +104,7 @@ def test_nothing_visible_is_blank_paper() -> None:
 def test_palette_transparency() -> None:
     image = Image.fromarray((GREY < 128).astype(np.uint8), "P")
     image.putpalette([255, 0, 0, 0, 0, 0])
-    decoded = dark_on_light(decode(encode(image, "PNG", transparency=0)))
+    decoded = decode(encode(image, "PNG", transparency=0))
     assert decoded[GREY > 250].min() == 255
 
 
@@ -108,7 +112,7 @@ def test_first_frame_of_several() -> None:
     frames = [Image.fromarray(GREY), Image.fromarray(255 - GREY)]
     for format in ("GIF", "WEBP", "TIFF"):
         data = encode(frames[0], format, save_all=True, append_images=frames[1:])
-        assert dark_on_light(decode(data))[0, 0] > 250
+        assert decode(data)[0, 0] > 250
 
 
 def heic() -> bytes:
@@ -128,7 +132,7 @@ def png_of_size(width: int, height: int) -> bytes:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "expected an image (PNG, JPEG, WebP, BMP, GIF or TIFF); got an empty body"),
+        (b"", "expected an image (PNG, JPEG, WebP, BMP, GIF or TIFF); got no bytes"),
         (b"hello", "got 5 bytes that are none of these"),
         (heic(), "got HEIC"),
         (b"\x00\x00\x00\x1cftypavif" + bytes(100), "got AVIF"),
@@ -180,7 +184,7 @@ def test_mutated_files_decode_or_raise_image_errors(format: str, data: st.DataOb
     except ImageError:
         return
     assert pixels.dtype == np.uint8
-    assert pixels.ndim == 2 or pixels.shape[2] == 3
+    assert pixels.ndim == 2
 
 
 def test_messages_never_carry_the_decoders_own_text() -> None:
@@ -215,6 +219,7 @@ def test_idx(data: bytes) -> None:
         IDX + b"\x00",
         IDX[:10],
         b"\x00\x00\x0d" + IDX[3:],
+        b"\x00\x00\x08\x03" + struct.pack(">III", 3, 0, 0),
         gzip.compress(IDX)[:-9],
         b"\x1f\x8brubbish",
     ],

@@ -8,7 +8,7 @@ from tests.conftest import example
 from tests.test_predict import assert_error
 
 
-@pytest.mark.parametrize("path", ["/", "/predict/", "/predict/7", "/health", "/%00", "/é"])
+@pytest.mark.parametrize("path", ["/", "/predict/", "/predict/7", "/predict//batch", "/health", "/%00", "/é"])
 def test_unknown_path(path: str, client: FlaskClient) -> None:
     for method in (client.get, client.post):
         response = method(path)

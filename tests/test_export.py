@@ -19,12 +19,12 @@ from training.export import (
     next_version,
     require_parity,
 )
-from training.mnist import load_training
+from training.mnist import load_training, split
 from training.network import build_network, fold_batch_norm
 from training.train import Recipe, Run
 
 CPU = torch.device("cpu")
-DATA = load_training().part(np.arange(1200))
+DATA, VALIDATION = split(load_training().part(np.arange(1200)))
 TEST = load_training().part(np.arange(2000, 2200))
 RECIPE = Recipe(
     "INPUT 28x28x1 -> CONV 4x4x8 stride 3 -> RELU -> POOL 3x3 -> FC 10", epochs=2, batch_size=100, weight_average=0.5
@@ -43,7 +43,7 @@ def random_images(count: int) -> NDArray[np.uint8]:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("run")
     for seed in (0, 1):
-        Run(RECIPE, seed, DATA, directory / f"seed-{seed}", CPU).train()
+        Run(RECIPE, seed, DATA, VALIDATION, directory / f"seed-{seed}", CPU).train()
     return directory
 
 
@@ -75,7 +75,7 @@ def test_disagreement_stops_the_export(tmp_path: Path) -> None:
 
 def test_export_writes_a_verified_file_that_describes_itself(run: Path, tmp_path: Path) -> None:
     checkpoint = best_checkpoint(run)
-    path = export(checkpoint, DATA, TEST, tmp_path / "digits", 3)
+    path = export(checkpoint, VALIDATION, TEST, tmp_path / "digits", 3)
     assert path == tmp_path / "digits" / "3" / "model.onnx"
     assert 'name: "digits"' in (tmp_path / "digits" / "config.pbtxt").read_text()
     assert not list(tmp_path.rglob("*.partial"))
@@ -94,7 +94,7 @@ def test_export_writes_a_verified_file_that_describes_itself(run: Path, tmp_path
 
 
 def test_the_deployed_graph_is_the_formula_literally(run: Path, tmp_path: Path) -> None:
-    model = onnx.load(export(best_checkpoint(run), DATA, TEST, tmp_path, 1))
+    model = onnx.load(export(best_checkpoint(run), VALIDATION, TEST, tmp_path, 1))
     layers = [node.op_type for node in model.graph.node if node.name.startswith("layer_")]
     assert layers == ["Conv", "Relu", "MaxPool", "Gemm"]
 
@@ -112,7 +112,7 @@ def test_the_seed_that_validates_best_is_exported(run: Path) -> None:
 def test_unfinished_runs_and_other_data_are_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="expected a finished run"):
         best_checkpoint(tmp_path)
-    with pytest.raises(ExportError, match="expected the data the network was trained on"):
+    with pytest.raises(ExportError, match="expected the data the network was trained with"):
         export(best_checkpoint(run), TEST, TEST, tmp_path, 1)
     assert not list(tmp_path.iterdir())
 

@@ -11,6 +11,8 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -126,6 +128,20 @@ def test_too_large_a_body_of_unknown_length(headers: dict[str, str], port: int) 
     assert body == {"error": "expected a body of at most 16777216 bytes; got more"}
 
 
+@pytest.mark.parametrize(("method", "path", "status"), [("POST", "/nowhere", 404), ("PUT", "/predict", 405)])
+def test_refused_request_with_a_large_body_gets_its_answer(method: str, path: str, status: int, port: int) -> None:
+    assert request(port, method, path, bytes(10 * 2**20))[0] == status
+
+
+def test_silent_clients_are_given_up(port: int) -> None:
+    """More of them than there are threads, and the service answers all the same, a little later."""
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc"
+    with ExitStack() as stack:
+        for _ in range(12):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port))).sendall(head)
+        assert request(port, "POST", "/predict", example(6))[2]["digit"] == 6
+
+
 def test_chunked_body(port: int) -> None:
     data = example(9)
     chunks = iter([data[:1000], data[1000:]])
@@ -162,6 +178,7 @@ def test_broken_requests_get_json_too(data: bytes, status: int, port: int) -> No
     assert int(head.split()[1]) == status
     assert re.search(rb"\r\nContent-Type: application/json(\r\n|$)", head)
     assert set(json.loads(body)) == {"error"}
+    assert b"NONSENSE" not in body
     assert request(port, "POST", "/predict", example(3))[2]["digit"] == 3
 
 
@@ -199,6 +216,21 @@ def test_start_prints_a_command_that_works_and_stop_is_clean() -> None:
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
     assert process.returncode == 0
+
+
+def test_ipv6() -> None:
+    port = free_port()
+    process = start(port, DIGITS_WORKERS="1", HOST="::1")
+    assert process.stdout is not None
+    assert any(f"Listening at: http://[::1]:{port}" in line for line in process.stdout)
+    process.terminate()
+    process.communicate(timeout=30)
+
+
+def test_nothing_is_written_into_the_home_and_nobody_is_told(tmp_path: Path) -> None:
+    code = "from service.app import create_app; create_app()"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment(HOME=str(tmp_path)), check=True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_configuration_starts_nothing_by_itself() -> None:

@@ -80,6 +80,25 @@ def test_small_digit_on_a_large_page_is_looked_at_closer() -> None:
     assert size(values) == (pytest.approx(40, abs=3), pytest.approx(6, abs=3))
 
 
+def test_border_around_a_canvas_is_not_ink() -> None:
+    values = with_bar(page(noise=0))
+    values[:4] = values[-4:] = values[:, :4] = values[:, -4:] = 0
+    assert size(values) == reduced(100, 12)
+
+
+def test_sheet_on_a_dark_ground_is_not_the_digit() -> None:
+    values = np.full((400, 300), 30.0)
+    values[50:350, 50:250] = with_bar(page(noise=0))
+    assert size(values) == reduced(100, 12)
+
+
+def test_thick_digit_that_fills_its_image() -> None:
+    rows, columns = np.mgrid[-30:30, -30:30]
+    values = np.where(rows**2 + columns**2 < 28**2, 0.0, 255.0)
+    values[18:42, 25:35] = 255  # a 0 with a small hole
+    assert size(values) == (55, 55)
+
+
 @pytest.mark.parametrize("noise", [0, 1, 5, 10])
 def test_blank_paper_has_no_ink(noise: float) -> None:
     gradient = np.linspace(1, 0.6, 300)[:, None]

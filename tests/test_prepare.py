@@ -25,15 +25,13 @@ def test_prepared_as_mnist_was_made(digit: int) -> None:
     assert centre == (pytest.approx(14, abs=0.6), pytest.approx(14, abs=0.6))
 
 
-def test_polarity_place_and_colour_make_no_difference() -> None:
+def test_polarity_place_and_contrast_make_no_difference() -> None:
     pixels = example_pixels(4)
     expected = prepare(pixels).image.astype(int)
     moved = np.full((500, 600), 255, np.uint8)
     moved[200:480, 10:290] = pixels
-    ink = np.array([30, 30, 160])
-    coloured = (255 - (255 - pixels[..., None].astype(int)) * (255 - ink) // 255).astype(np.uint8)
-    for variant in (255 - pixels, coloured):
-        assert np.abs(prepare(variant).image - expected).mean() < 2
+    assert np.abs(prepare(255 - pixels).image - expected).mean() < 2
+    assert np.abs(prepare(100 + pixels // 2).image - expected).mean() < 2
     # At this size the image is reduced before the digit is cut out, which moves edges by a part of a pixel.
     assert np.abs(prepare(moved).image - expected).mean() < 8
 
@@ -53,7 +51,7 @@ def test_hair_thin_lines_do_not_vanish() -> None:
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])
-@pytest.mark.parametrize("shape", [(28, 28), (1, 1), (300, 400, 3)])
+@pytest.mark.parametrize("shape", [(28, 28), (1, 1), (300, 400)])
 def test_blank(value: int, shape: tuple[int, ...]) -> None:
     prepared = prepare(np.full(shape, value, np.uint8))
     assert prepared.reason == BLANK

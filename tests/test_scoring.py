@@ -38,7 +38,7 @@ def test_bad_file_is_a_row_and_exit_status_1(tmp_path: Path) -> None:
 def test_nothing_is_done_when_something_is_wrong(tmp_path: Path) -> None:
     output = tmp_path / "out.csv"
     cases: list[tuple[list[str | Path], str]] = [
-        ([tmp_path / "none", "--output", output], "does not exist"),
+        ([tmp_path / "none", "--output", output], "there is none of that name"),
         ([tmp_path, "--output", output], "expected images; found none"),
         ([EXAMPLES], "Missing option '--output'"),
         ([EXAMPLES, "--output", tmp_path / "out.xlsx"], "expected a name that ends in .csv or .jsonl"),
@@ -49,6 +49,13 @@ def test_nothing_is_done_when_something_is_wrong(tmp_path: Path) -> None:
         assert message in result.stderr
         assert "Traceback" not in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_full_disk_is_one_clear_error() -> None:
+    command = f"{sys.executable} -m scoring examples --output - > /dev/full"
+    result = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "error: standard output: expected to be able to write it; got: No space left on device" in result.stderr
 
 
 def test_reader_that_stops_early_is_no_failure_of_ours() -> None:

@@ -83,6 +83,30 @@ def test_what_cannot_be_read_is_one_source_with_an_error(tmp_path: Path) -> None
     assert "No such file" in load_error(path)
 
 
+def test_what_is_no_regular_file_is_one_source_with_an_error(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    os.mkfifo(tmp_path / "pipe-idx3-ubyte")
+    assert "got neither" in load_error(tmp_path / "pipe.png")
+    assert "got neither" in load_error(tmp_path / "pipe-idx3-ubyte")
+
+
+def test_folder_that_cannot_be_searched_is_one_source_with_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").write_bytes(example(1))
+    scandir = os.scandir
+
+    def forbidden(path: str) -> object:  # root, who runs some tests, may search every folder
+        if str(path).endswith("b"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", forbidden)
+    assert [Path(one).name for one in names(tmp_path)] == ["1.png", "b", "1.png"]
+
+
 def test_broken_idx_files_are_one_source_with_an_error(tmp_path: Path) -> None:
     path = tmp_path / "labels-idx1-ubyte"
     write_idx(path, np.arange(7))

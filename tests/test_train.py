@@ -9,12 +9,12 @@ from PIL import Image
 from tests.conftest import example_pixels
 from training.__main__ import main
 from training.architecture import FormulaError
-from training.mnist import DataError, load_training
+from training.mnist import DataError, load_training, split
 from training.train import Recipe, Run, load_checkpoint
 
 CPU = torch.device("cpu")
 SMALL = Recipe("INPUT 28x28x1 -> CONV 4x4x16 stride 4 -> RELU -> FC 10", epochs=3, batch_size=100, weight_average=0.9)
-DATA = load_training().part(np.arange(2400))
+DATA, VALIDATION = split(load_training().part(np.arange(2400)))
 
 
 class Killed(Exception):
@@ -27,7 +27,7 @@ def weights(directory: Path) -> dict[str, torch.Tensor]:
 
 
 def test_training_learns(tmp_path: Path) -> None:
-    run = Run(SMALL, 0, DATA, tmp_path, CPU)
+    run = Run(SMALL, 0, DATA, VALIDATION, tmp_path, CPU)
     run.train()
     assert len(run.history) == 3
     assert run.history[-1]["validation_accuracy"] > 0.6
@@ -35,9 +35,9 @@ def test_training_learns(tmp_path: Path) -> None:
 
 
 def test_resumed_run_ends_as_an_unbroken_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Run(SMALL, 0, DATA, tmp_path / "unbroken", CPU).train()
+    Run(SMALL, 0, DATA, VALIDATION, tmp_path / "unbroken", CPU).train()
 
-    broken = Run(SMALL, 0, DATA, tmp_path / "broken", CPU)
+    broken = Run(SMALL, 0, DATA, VALIDATION, tmp_path / "broken", CPU)
     train_epoch = broken._train_epoch
 
     def killed_in_the_second(epoch: int) -> float:
@@ -49,7 +49,7 @@ def test_resumed_run_ends_as_an_unbroken_one(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(broken, "_train_epoch", killed_in_the_second)
     with pytest.raises(Killed):
         broken.train()
-    resumed = Run(SMALL, 0, DATA, tmp_path / "broken", CPU)
+    resumed = Run(SMALL, 0, DATA, VALIDATION, tmp_path / "broken", CPU)
     assert len(resumed.history) == 1
     resumed.train()
 
@@ -60,35 +60,35 @@ def test_resumed_run_ends_as_an_unbroken_one(tmp_path: Path, monkeypatch: pytest
 def test_seed_decides_the_weights(tmp_path: Path) -> None:
     one_epoch = Recipe(SMALL.formula, epochs=1, batch_size=100)
     for seed in (0, 1):
-        Run(one_epoch, seed, DATA, tmp_path / str(seed), CPU).train()
+        Run(one_epoch, seed, DATA, VALIDATION, tmp_path / str(seed), CPU).train()
     first, second = weights(tmp_path / "0"), weights(tmp_path / "1")
     assert not torch.equal(first["module.0.weight"], second["module.0.weight"])
 
 
 def test_another_run_is_not_gone_on_with(tmp_path: Path) -> None:
     one_epoch = Recipe(SMALL.formula, epochs=1, batch_size=100)
-    Run(one_epoch, 0, DATA, tmp_path, CPU).train()
+    Run(one_epoch, 0, DATA, VALIDATION, tmp_path, CPU).train()
     with pytest.raises(DataError, match="its seed differ from what was asked"):
-        Run(one_epoch, 1, DATA, tmp_path, CPU)
+        Run(one_epoch, 1, DATA, VALIDATION, tmp_path, CPU)
 
 
 def test_broken_checkpoint_is_named(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(b"no checkpoint")
     with pytest.raises(DataError, match="expected a checkpoint"):
-        Run(SMALL, 0, DATA, tmp_path, CPU)
+        Run(SMALL, 0, DATA, VALIDATION, tmp_path, CPU)
 
 
 def test_too_few_images_and_unfit_formulas_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected at least 100 images"):
-        Run(SMALL, 0, DATA.part(np.arange(90)), tmp_path, CPU)
+        Run(SMALL, 0, DATA.part(np.arange(90)), VALIDATION, tmp_path, CPU)
     with pytest.raises(FormulaError, match="expected FC 10"):
-        Run(Recipe("INPUT 28x28x1 -> FC 9"), 0, DATA, tmp_path, CPU)
+        Run(Recipe("INPUT 28x28x1 -> FC 9"), 0, DATA, VALIDATION, tmp_path, CPU)
 
 
 def test_linear_classifier_trains(tmp_path: Path) -> None:
-    run = Run(Recipe("INPUT 28x28x1 -> FC 10", epochs=1, batch_size=100), 0, DATA, tmp_path, CPU)
+    run = Run(Recipe("INPUT 28x28x1 -> FC 10", epochs=1, batch_size=100), 0, DATA, VALIDATION, tmp_path, CPU)
     run.train()
-    assert run.history[-1]["validation_accuracy"] > 0.5
+    assert run.history[-1]["validation_accuracy"] > 0.3
 
 
 def test_command_trains_on_a_folder_of_labelled_images(tmp_path: Path) -> None:

@@ -50,22 +50,32 @@ def describe(formula: str) -> None:
     help="IDX files, or a folder with a sub-folder of images a digit; MNIST unless given.",
 )
 @click.option(
+    "--strokes",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="pendigits-orig.tra of the UCI Machine Learning Repository, to train on its pen strokes too.",
+)
+@click.option(
     "--run",
     type=click.Path(file_okay=False, path_type=Path),
     default=RUN,
     show_default=True,
     help="Where the checkpoints go; an interrupted run there is gone on with.",
 )
-def train(formula: str | None, epochs: int | None, seeds: tuple[int, ...], data: Path | None, run: Path) -> None:
+def train(
+    formula: str | None, epochs: int | None, seeds: tuple[int, ...], data: Path | None, strokes: Path | None, run: Path
+) -> None:
     """Train a network, on CUDA if there is a GPU and on the CPU if not."""
-    from training.mnist import MNIST, DataError, load_training
+    from training.mnist import MNIST, DataError, load_training, split
+    from training.strokes import load_strokes
     from training.train import Recipe, Run, default_device
 
     recipe = Recipe(formula or Recipe.formula, epochs or Recipe.epochs)
     try:
-        dataset = load_training(data or MNIST)
+        images, validation = split(load_training(data or MNIST))
+        if strokes:
+            images += load_strokes(strokes)
         for seed in seeds:
-            one = Run(recipe, seed, dataset, run / f"seed-{seed}", default_device())
+            one = Run(recipe, seed, images, validation, run / f"seed-{seed}", default_device())
             one.train()
             accuracy = one.history[-1]["validation_accuracy"]
             click.echo(f"seed {seed}: {accuracy:.2%} of the validation part right; {one.checkpoint}")
@@ -100,14 +110,13 @@ def export(run: Path, data: Path | None, models: Path, version: int | None) -> N
     """Write a trained network as an ONNX file, verified, graded on MNIST's test set."""
     from training.export import ExportError, best_checkpoint, next_version
     from training.export import export as write_model
-    from training.mnist import MNIST, DataError, load_test, load_training
+    from training.mnist import MNIST, DataError, load_test, load_training, split
 
     try:
+        _, validation = split(load_training(data or MNIST))
         checkpoint = best_checkpoint(run)
         click.echo(f"{checkpoint} validates best")
-        path = write_model(
-            checkpoint, load_training(data or MNIST), load_test(), models, version or next_version(models)
-        )
+        path = write_model(checkpoint, validation, load_test(), models, version or next_version(models))
     except (DataError, ExportError) as error:
         raise _Failure(str(error)) from error
     click.echo(f"wrote {path}")
@@ -137,14 +146,14 @@ def evaluate(model: Path | None, data: Path | None, report: Path | None) -> None
         path = model or settings.model_path
         dataset = load_test(data or MNIST)
         results = grade(Classifier(path, settings.provider), dataset)
+        click.echo(f"{path}\n{results.summary()}")
+        if report:
+            from training.report import write_report
+
+            for written in write_report(path, dataset, results, report):
+                click.echo(f"wrote {written}")
     except (DataError, ModelError, SettingsError) as error:
         raise _Failure(str(error)) from error
-    click.echo(f"{path}\n{results.summary()}")
-    if report:
-        from training.report import write_report
-
-        for written in write_report(path, dataset, results, report):
-            click.echo(f"wrote {written}")
 
 
 if __name__ == "__main__":

@@ -162,7 +162,7 @@ class _Item:
     position: int
 
 
-_TOKEN = re.compile(r"->|[\[\]*]|[A-Za-z]+|\d+(?:x\d+)*|\S")
+_TOKEN = re.compile(r"->|[\[\]*]|[A-Za-z]+|\d+(?:[xX]\d+)*|\S")
 _SIZES = {
     "INPUT": (3, "INPUT WxHxD, for example INPUT 28x28x1"),
     "CONV": (3, "CONV FxFxK, for example CONV 3x3x16"),
@@ -177,8 +177,7 @@ class _Parser:
     """Recursive descent over `sequence := element (-> element)*`, `element := layer | [ sequence ] * n`."""
 
     def __init__(self, formula: str) -> None:
-        self.formula = formula
-        self.shown = formula.replace("→", "->").replace("×", "x")
+        self.shown = " ".join(formula.replace("→", "->").replace("×", "x").split())
         self.tokens = [_Token(found.group(), found.start()) for found in _TOKEN.finditer(self.shown)]
         self.next = 0
 
@@ -245,7 +244,7 @@ class _Parser:
         count, expected = _SIZES[kind]
         numbers: tuple[int, ...] = ()
         if count:
-            text = self.peek().text
+            text = self.peek().text.lower()
             if not re.fullmatch("x".join([r"[0-9]{1,6}"] * count), text):
                 raise self.error(f"expected {expected}; got {self.got()}")
             numbers = tuple(int(number) for number in text.split("x"))

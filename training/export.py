@@ -19,7 +19,7 @@ from torch.nn import functional
 from service.classifier import Classifier
 from training.architecture import Architecture, parse
 from training.evaluate import evaluate
-from training.mnist import CLASSES, Dataset, split
+from training.mnist import CLASSES, Dataset
 from training.network import build_network, fold_batch_norm
 from training.train import compute_logits, load_checkpoint
 
@@ -68,22 +68,24 @@ def next_version(models: Path) -> int:
     return 1 + max((int(path.name) for path in models.glob("*") if path.name.isdigit()), default=0)
 
 
-def export(checkpoint: Path, data: Dataset, test: Dataset, models: Path, version: int) -> Path:
+def export(checkpoint: Path, validation: Dataset, test: Dataset, models: Path, version: int) -> Path:
     """Writes `models/<version>/model.onnx` and `models/config.pbtxt`, verified before they take their places.
 
-    `data` is the training set of the checkpoint, on whose validation part the calibration is made; `test` is graded
-    through the service's classifier and the result goes into the metadata. Raises ExportError.
+    `validation` is the validation part that the network was trained with; the calibration is made on it. `test` is
+    graded through the service's classifier and the result goes into the metadata. Raises ExportError.
     """
     state = load_checkpoint(checkpoint, torch.device("cpu"))
     identity = state["identity"]
-    if data.sha256 != identity["data"]:
-        raise ExportError(f"expected the data the network was trained on, sha256 {identity['data']}; got {data.sha256}")
+    if validation.sha256 != identity["validation"]:
+        raise ExportError(
+            f"expected the data the network was trained with, validation part sha256 {identity['validation']}; "
+            f"got {validation.sha256}"
+        )
     architecture = parse(identity["recipe"]["formula"])
     trained = build_network(architecture, dropout=identity["recipe"]["dropout"])
     averaged = {name.removeprefix("module."): value for name, value in state["averaged"].items()}
     trained.load_state_dict({name: averaged[name] for name in trained.state_dict()})
     network = fold_batch_norm(trained)
-    _, validation = split(data)
     calibration = calibrate(network, validation)
     model = build_model(architecture, network, calibration)
     metadata = {
@@ -93,8 +95,8 @@ def export(checkpoint: Path, data: Dataset, test: Dataset, models: Path, version
         "labels": json.dumps([str(digit) for digit in range(CLASSES)]),
         "parameters": str(architecture.parameters),
         "multiply_adds": str(architecture.multiply_adds),
-        "training_data_sha256": data.sha256,
-        "training_data_images": str(len(data)),
+        "training_data_sha256": identity["data"],
+        "training_data_images": str(identity["images"]),
         "recipe": json.dumps(identity["recipe"] | {"seed": identity["seed"]}),
         "calibration": json.dumps(vars(calibration)),
         "history": json.dumps(state["history"]),

@@ -1,6 +1,7 @@
 """The images to train on: MNIST, another set of IDX files, or a folder of labelled images."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tqdm import tqdm
 from service.decode import ImageError, decode, decode_idx
 from service.prepare import SIZE, prepare
 
-MNIST = Path(__file__).parent / "data" / "mnist"
+MNIST = Path(__file__).resolve().parent / "data" / "mnist"
 CLASSES = 10
 VALIDATION_PART = 1 / 12  # 5,000 of MNIST's 60,000
 
@@ -41,6 +42,9 @@ class Dataset:
     def part(self, which: NDArray[np.int64]) -> "Dataset":
         return Dataset(self.images[which], self.labels[which])
 
+    def __add__(self, other: "Dataset") -> "Dataset":
+        return Dataset(np.concatenate([self.images, other.images]), np.concatenate([self.labels, other.labels]))
+
     @property
     def sha256(self) -> str:
         return hashlib.sha256(self.images.tobytes() + self.labels.tobytes()).hexdigest()
@@ -48,7 +52,7 @@ class Dataset:
 
 def load_training(directory: Path = MNIST) -> Dataset:
     """The training set: MNIST itself, the IDX files `train-…` of a directory, or its folders of labelled images."""
-    if directory == MNIST:
+    if directory.resolve() == MNIST:
         return _mnist("train")
     if any(directory.glob("*train-images*")):
         return _prepared_idx(directory, "train")
@@ -57,7 +61,7 @@ def load_training(directory: Path = MNIST) -> Dataset:
 
 def load_test(directory: Path = MNIST) -> Dataset:
     """The test set of MNIST or of another directory of IDX files (`t10k-…` or `test-…`)."""
-    if directory == MNIST:
+    if directory.resolve() == MNIST:
         return _mnist("t10k")
     return _prepared_idx(directory, "t10k" if any(directory.glob("*t10k-images*")) else "test")
 
@@ -114,22 +118,24 @@ def _labelled_folders(directory: Path) -> Dataset:
             f"{directory}: expected IDX files (*train-images*, *train-labels*) or a sub-folder a class, named 0 to 9; "
             f"got {', '.join(names) or 'no folder'}"
         )
-    images, labels = [], []
-    for folder in folders:
-        for path in sorted(path for path in folder.iterdir() if path.is_file()):
-            try:
-                images.append(decode(path.read_bytes()))
-            except ImageError as error:
-                raise DataError(f"{path}: {error}; remove it or replace it") from error
-            labels.append(int(folder.name))
-    if not images:
+    paths = [path for folder in folders for path in sorted(folder.iterdir()) if path.is_file()]
+    if not paths:
         raise DataError(f"{directory}: expected images in the sub-folders; got none")
-    return _without_blanks(images, np.array(labels))
+    return _without_blanks(map(_decoded, paths), np.array([int(path.parent.name) for path in paths]))
 
 
-def _without_blanks(images: list[NDArray[np.uint8]] | NDArray[np.uint8], labels: NDArray[np.int64]) -> Dataset:
+def _decoded(path: Path) -> NDArray[np.uint8]:
+    try:
+        return decode(path.read_bytes())
+    except ImageError as error:
+        raise DataError(f"{path}: {error}; remove it or replace it") from error
+
+
+def _without_blanks(images: Iterable[NDArray[np.uint8]], labels: NDArray[np.int64]) -> Dataset:
     """Prepared by the service's own code; images in which that finds no digit are left out, and said so."""
-    prepared = [prepare(image) for image in tqdm(images, desc="preparing", unit="image", leave=False)]
+    prepared = [
+        prepare(image) for image in tqdm(images, "preparing", len(labels), unit="image", leave=False, disable=None)
+    ]
     kept = np.array([one.reason is None for one in prepared])
     if not kept.all():
         tqdm.write(f"left out {np.sum(~kept)} of {len(kept)} images, in which no digit was found")

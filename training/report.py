@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 
 from service.classifier import CLASSES
 from training.evaluate import Results
-from training.mnist import Dataset
+from training.mnist import DataError, Dataset
 
 WORST = 40
 INK = "gray_r"
@@ -28,6 +28,8 @@ def write_report(model_path: Path, data: Dataset, results: Results, directory: P
     directory.mkdir(parents=True, exist_ok=True)
     model = onnx.load(model_path)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
+    if "history" not in metadata:
+        raise DataError(f"{model_path}: expected a model of `training export`; got one without its learning curve")
     figures = {
         "learning-curve": learning_curve(json.loads(metadata["history"])),
         "confusion-matrix": confusion_matrix(results),

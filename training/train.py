@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from training.architecture import Volume, parse
 from training.augment import augment
-from training.mnist import CLASSES, DataError, Dataset, split
+from training.mnist import CLASSES, DataError, Dataset
 from training.network import build_network
 
 FORMULA = (
@@ -64,13 +64,14 @@ def to_network_input(images: Tensor) -> Tensor:
 class Run:
     """One training run: the network, its averaged weights and what they reached so far."""
 
-    def __init__(self, recipe: Recipe, seed: int, data: Dataset, directory: Path, device: torch.device) -> None:
+    def __init__(
+        self, recipe: Recipe, seed: int, train: Dataset, validation: Dataset, directory: Path, device: torch.device
+    ) -> None:
         """Begins a run in `directory`, or goes on with the one that is there. Raises DataError if that is another."""
         architecture = parse(recipe.formula)
         architecture.require_classifier(Volume(28, 28, 1), CLASSES)
         self.recipe, self.seed, self.device = recipe, seed, device
         self.checkpoint = directory / "checkpoint.pt"
-        train, validation = split(data)
         if len(train) < recipe.batch_size:
             raise DataError(f"expected at least {recipe.batch_size} images to train on; got {len(train)}")
         self.images, self.labels = (torch.from_numpy(array).to(device) for array in (train.images, train.labels))
@@ -92,7 +93,14 @@ class Run:
         self.optimizer = torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True)
         self.history: list[dict[str, float]] = []
         # What a checkpoint must agree on to be gone on with.
-        self.identity = {"recipe": asdict(recipe), "seed": seed, "data": data.sha256, "bfloat16": self.bfloat16}
+        self.identity = {
+            "recipe": asdict(recipe),
+            "seed": seed,
+            "data": train.sha256,
+            "images": len(train),
+            "validation": validation.sha256,
+            "bfloat16": self.bfloat16,
+        }
         if self.checkpoint.exists():
             self._load()
 
