@@ -13,7 +13,7 @@ import click
 
 from service.classifier import Classifier, Prediction
 from service.settings import Settings
-from training.evaluate import wilson_interval
+from training.evaluate import share_right
 
 
 @click.command()
@@ -35,11 +35,7 @@ def main(folder: Path, require: float) -> None:
     for name, rights in right_of.items():
         click.echo(f"{name:<12} {sum(rights):>4} of {len(rights)}")
     correct, count = sum(sum(rights) for rights in right_of.values()), len(rows)
-    low, high = wilson_interval(correct, count)
-    click.echo(
-        f"{correct / count:.1%} right ({correct} of {count}; 95 % interval {low:.1%} to {high:.1%}), "
-        f"model {classifier.model['version']}"
-    )
+    click.echo(f"{share_right(correct, count)}, model {classifier.model['version']}")
     sys.exit(correct / count < require)
 
 

@@ -35,7 +35,7 @@ class Settings:
     workers: int = _setting(
         "DIGITS_WORKERS",
         0,
-        "worker processes; 0: as many as the CPU quota gives cores, with `DIGITS_PROVIDER=cuda` one",
+        "worker processes; 0: one a core of the CPU quota, with `DIGITS_PROVIDER=cuda` one in all",
     )
     threads: int = _setting("DIGITS_THREADS", 4, "threads a worker, each answering one request at a time")
 

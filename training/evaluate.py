@@ -38,18 +38,9 @@ class Results:
         np.add.at(counts, (self.labels, self.digits), 1)  # -1 is the last column
         return counts
 
-    def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the accuracy (Wilson's, which holds near 100 % too)."""
-        return wilson_interval(self.correct, self.count)
-
     def summary(self) -> str:
         """Accuracy, its interval, per class, and the confusion matrix as text."""
-        low, high = self.interval()
-        lines = [
-            f"{self.accuracy:.2%} right ({self.correct} of {self.count}; 95 % interval {low:.2%} to {high:.2%})",
-            "",
-            "digit  images   right",
-        ]
+        lines = [share_right(self.correct, self.count), "", "digit  images   right"]
         confusion = self.confusion
         for digit, row in enumerate(confusion):
             if row.sum():
@@ -59,8 +50,14 @@ class Results:
         return "\n".join(lines)
 
 
+def share_right(correct: int, count: int) -> str:
+    """The part that is right, with what it rests on, in words."""
+    low, high = wilson_interval(correct, count)
+    return f"{correct / count:.2%} right ({correct} of {count}; 95 % interval {low:.2%} to {high:.2%})"
+
+
 def wilson_interval(correct: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of a proportion (Wilson 1927)."""
+    """The 95 % interval of a proportion, by Wilson 1927, which holds near 100 % too."""
     share = correct / count
     middle = share + z * z / (2 * count)
     spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
