@@ -12,7 +12,7 @@ import numpy as np
 from service.classifier import Classifier
 from service.prepare import prepare
 from service.settings import Settings
-from training.evaluate import wilson_interval
+from training.evaluate import share_right
 from training.strokes import HELD_BACK_WRITERS, draw, load_pen_digits
 
 # The pen's width by the digit's longer side, and the image's side in pixels.
@@ -29,13 +29,7 @@ def main(file: Path) -> None:
     for name, (pen, size) in PENS.items():
         predictions = classifier.predict([prepare(255 - draw(digit, pen, size)) for digit in digits])
         correct = int(sum(one.digit == label for one, label in zip(predictions, labels, strict=True)))
-        low, high = wilson_interval(correct, len(digits))
-        click.echo(
-            f"{name:<7} {correct / len(digits):.2%} right ({correct} of {len(digits)}; 95 % interval {low:.2%} to {high:.2%})"
-        )
-    click.echo(
-        f"model {classifier.model['version']}, writers {HELD_BACK_WRITERS.start} to {HELD_BACK_WRITERS.stop - 1}"
-    )
+        click.echo(f"{name:<7} {share_right(correct, len(digits))}, model {classifier.model['version']}")
 
 
 if __name__ == "__main__":
