@@ -16,7 +16,7 @@ test: lint ## Check types and style, run the fast tests
 test-all: lint ## The same and the slow tests: the container (needs a Docker engine)
 	$(BIN)/python -m pytest --numprocesses auto --slow $(PYTEST)
 
-lint: .venv/test
+lint: .venv/test ## Check types and style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -33,12 +33,8 @@ def error_response(message: str, status: int) -> Response:
     return response
 
 
-def status_of(error: ImageError) -> int:
-    return 413 if isinstance(error, ImageTooLargeError) else 400
-
-
 def _image_error(error: ImageError) -> Response:
-    return error_response(str(error), status_of(error))
+    return error_response(str(error), 413 if isinstance(error, ImageTooLargeError) else 400)
 
 
 def _http_error(error: HTTPException) -> Response:

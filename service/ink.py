@@ -58,16 +58,16 @@ def find_ink(grey: NDArray[np.uint8]) -> Grey | None:
     top, bottom, left, right = extent(mask)
     scale = max(grey.shape) / max(image.shape)
     side = max(bottom - top, right - left)
+    margin = 0.0
     if mask.mean() > SHEET_SHARE and mask.sum() > SHEET_SOLIDITY * (bottom - top) * (right - left):
         # No digit is as large and solid: it is a sheet of paper on a ground of another shade.
-        inside = find_ink(_part(grey, top, bottom, left, right, scale, margin=-SHEET_EDGE * side))
-        if inside is not None:
-            return inside
+        margin = -SHEET_EDGE * side
     elif scale > 1 and side < WORKING_SIZE / 4:
         # Small on a large page: looked at again in full.
-        closer = _part(grey, top, bottom, left, right, scale, margin=side)
-        if closer.size < grey.size:
-            return find_ink(closer)
+        margin = side
+    part = _part(grey, top, bottom, left, right, scale, margin)
+    if margin and 0 < part.size < grey.size and (closer := find_ink(part)) is not None:
+        return closer
     peak = np.percentile(ink[mask], 80)
     ink = np.clip(ink * (255 / peak), 0, 255) * _dilated(mask)
     return ink[top:bottom, left:right].astype(np.float32)

@@ -2,6 +2,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from service.ink import connected, find_ink
@@ -112,6 +114,19 @@ def test_any_shape_is_survived(shape: tuple[int, int]) -> None:
     for image in (random, np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8)):
         ink = find_ink(image)
         assert ink is None or (ink.size > 0 and ink.max() <= 255)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**32 - 1))
+def test_any_pattern_is_survived(height: int, width: int, seed: int) -> None:
+    """Rectangles over and beside each other: sheets, borders, bars, dots, of any share of the image."""
+    random = np.random.default_rng(seed)
+    values = np.full((height, width), random.integers(256), np.uint8)
+    for _ in range(random.integers(1, 6)):
+        top, left = random.integers(height), random.integers(width)
+        values[top : random.integers(top, height) + 1, left : random.integers(left, width) + 1] = random.integers(256)
+    ink = find_ink(np.kron(values, np.ones((random.integers(1, 12),) * 2, np.uint8)))
+    assert ink is None or (ink.size > 0 and ink.max() > 0)
 
 
 def test_connected_parts() -> None:
