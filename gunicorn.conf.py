@@ -67,6 +67,11 @@ def post_fork(server: Any, worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     if worker.age == 1:
+        classifier = worker.wsgi.extensions["classifier"]
         worker.log.info(
-            "Ready. Try:\n\n  curl --data-binary @examples/7.png http://localhost:%s/predict\n", settings.port
+            "Ready, with model %s version %s on %s. Try:\n\n  curl --data-binary @examples/7.png http://localhost:%s/predict\n",
+            classifier.model["name"],
+            classifier.model["version"],
+            classifier.provider,
+            settings.port,
         )

@@ -30,8 +30,12 @@ def main(folder: Path, require: float) -> None:
         right = isinstance(result, Prediction) and result.digit == int(row["label"])
         right_of[Path(row["file"]).parts[0]].append(right)
         if not right:
-            got = f"{result.digit} ({result.confidence:.3f})" if isinstance(result, Prediction) else str(result)
-            click.echo(f"{row['file']}: {row['label']} read as {got}")
+            read = (
+                f"read as {result.digit} ({result.confidence:.3f})"
+                if isinstance(result, Prediction)
+                else f"not read: {result}"
+            )
+            click.echo(f"{row['file']}: {row['label']} {read}")
     for name, rights in right_of.items():
         click.echo(f"{name:<12} {sum(rights):>4} of {len(rights)}")
     correct, count = sum(sum(rights) for rights in right_of.values()), len(rows)

@@ -210,6 +210,7 @@ def test_start_prints_a_command_that_works_and_stop_is_clean() -> None:
     port = free_port()
     process = start(port, DIGITS_WORKERS="1")
     assert process.stdout is not None
+    assert any("Ready, with model digits version" in line and "on cpu" in line for line in process.stdout)
     command = next(line.strip() for line in process.stdout if "curl" in line)
     answer = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, check=True)
     assert json.loads(answer.stdout)["digit"] == 7
