@@ -32,9 +32,10 @@ FRAME_PENALTY = 0.05
 # Another part belongs to the digit (a 5's bar) if it lies this near, by the digit's size, and has this much of the
 # digit's ink, this dense.
 PART_REACH, PART_MASS, PART_DENSITY = 0.25, 0.03, 0.4
-# What covers this much of the image, and this much of its own extent, is no digit but the sheet it is written on; this
-# much of its side is left out all around, for its edges.
-SHEET_SHARE, SHEET_SOLIDITY, SHEET_EDGE = 0.4, 0.8, 0.03
+# A sheet of paper on a ground of another shade: it fills this much of its extent and all four corners of it, a corner
+# being this part of a side; one side is at least this much of the other; and this much of a side is left out all around
+# when it is looked into.
+SHEET_FILLED, SHEET_CORNER, SHEET_ASPECT, SHEET_EDGE = 0.5, 0.05, 0.4, 0.03
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,11 @@ def find_ink(grey: NDArray[np.uint8]) -> Grey | None:
     scale = max(grey.shape) / max(image.shape)
     side = max(bottom - top, right - left)
     margin = 0.0
-    if mask.mean() > SHEET_SHARE and mask.sum() > SHEET_SOLIDITY * (bottom - top) * (right - left):
-        # No digit is as large and solid: it is a sheet of paper on a ground of another shade.
-        margin = -SHEET_EDGE * side
-    elif scale > 1 and side < WORKING_SIZE / 4:
+    if scale > 1 and side < WORKING_SIZE / 4:
         # Small on a large page: looked at again in full.
         margin = side
+    elif _is_sheet(mask[top:bottom, left:right]):
+        margin = -SHEET_EDGE * side
     part = _part(grey, top, bottom, left, right, scale, margin)
     if margin and 0 < part.size < grey.size and (closer := find_ink(part)) is not None:
         return closer
@@ -77,6 +77,17 @@ def extent(mask: Mask) -> tuple[int, int, int, int]:
     """Top, bottom, left and right of what is set, as slices take them."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+
+
+def _is_sheet(mask: Mask) -> bool:
+    """Whether what was taken for a digit, cropped to its extent, is the paper that one is written on."""
+    corner = max(1, round(SHEET_CORNER * min(mask.shape)))
+    ends = (slice(None, corner), slice(-corner, None))
+    return bool(
+        min(mask.shape) >= SHEET_ASPECT * max(mask.shape)
+        and mask.mean() >= SHEET_FILLED
+        and all(mask[rows, columns].mean() > 0.5 for rows in ends for columns in ends)
+    )
 
 
 def _part(

@@ -88,8 +88,9 @@ def test_border_around_a_canvas_is_not_ink() -> None:
     assert size(values) == reduced(100, 12)
 
 
-def test_sheet_on_a_dark_ground_is_not_the_digit() -> None:
-    values = np.full((400, 300), 30.0)
+@pytest.mark.parametrize("ground", [30, 120])
+def test_sheet_on_a_darker_ground_is_not_the_digit(ground: float) -> None:
+    values = np.full((440, 400), float(ground))
     values[50:350, 50:250] = with_bar(page(noise=0))
     assert size(values) == reduced(100, 12)
 
