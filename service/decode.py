@@ -153,7 +153,7 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
 
 
 def _eight_bits(values: NDArray[np.generic]) -> Pixels:
-    """Deeper samples scaled to 0–255, by the least usual range that holds them: 1, 255, 65535, or their own."""
+    """Deeper samples scaled to 0–255, by the smallest of these ranges that holds them: 1, 255, 65535, their own."""
     floats = np.nan_to_num(values.astype(np.float32), copy=False, posinf=0, neginf=0)
     low, high = min(float(floats.min()), 0.0), float(floats.max())
     top = next((limit for limit in (1.0, 255.0, 65535.0) if high <= limit), high)

@@ -40,7 +40,7 @@ SHEET_FILLED, SHEET_CORNER, SHEET_ASPECT, SHEET_EDGE = 0.5, 0.05, 0.4, 0.03
 
 @dataclass(frozen=True)
 class Noise:
-    """What the paper itself shows as ink: the median and the standard deviation, by the median of the deviations."""
+    """What the paper itself shows as ink: the median and the standard deviation."""
 
     middle: float
     deviation: float
@@ -110,12 +110,12 @@ def _reduced(grey: NDArray[np.uint8]) -> Grey:
 def _ink_on_flat_paper(image: Grey) -> tuple[Grey, Noise] | None:
     """Ink as the difference from the paper's one shade; None where the frame does not show one shade."""
     frame = np.concatenate([image[0], image[-1], image[1:-1, 0], image[1:-1, -1]])
-    paper = np.median(frame)
+    paper = float(np.median(frame))
     if np.mean(np.abs(frame - paper) <= FLAT_TOLERANCE) < FLAT_SHARE:
         return None
     deviation: Grey = image - paper
     ink = np.maximum(-deviation if _is_dark(deviation) else deviation, 0)
-    return ink, Noise(0, 1.4826 * float(np.median(np.abs(frame - paper))))
+    return ink, Noise(0, _deviation(frame, paper))
 
 
 def _ink_on_uneven_paper(image: Grey) -> tuple[Grey, Noise]:
@@ -127,7 +127,12 @@ def _ink_on_uneven_paper(image: Grey) -> tuple[Grey, Noise]:
     paper = _blurred(_slid_maximum(-_slid_maximum(-image, window), window))
     ink = np.maximum(image - paper, 0)
     middle = float(np.median(ink))
-    return ink, Noise(middle, 1.4826 * float(np.median(np.abs(ink - middle))))
+    return ink, Noise(middle, _deviation(ink, middle))
+
+
+def _deviation(values: Grey, middle: float) -> float:
+    """The standard deviation of normal noise, by the median of the deviations, which ink among it does not change."""
+    return 1.4826 * float(np.median(np.abs(values - middle)))
 
 
 def _is_dark(deviation: Grey) -> bool:

@@ -2,20 +2,17 @@
 
 import csv
 import io
-import json
 import os
 import shutil
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import EXAMPLES, ROOT, example
-from tests.test_gunicorn import free_port
+from tests.test_gunicorn import free_port, request, wait_until_ready
 
 pytestmark = [pytest.mark.container, pytest.mark.xdist_group("container")]
 
@@ -45,25 +42,16 @@ def container(image: str) -> Iterator[str]:
         "run", "--detach", "--network", "host", "--env", f"PORT={port}", "--read-only", "--cap-drop", "ALL",
         "--security-opt", "no-new-privileges", "--memory", "512m", "--cpus", "1", image,
     ).stdout.strip()  # fmt: skip
-    url = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                urllib.request.urlopen(f"{url}/health/ready", timeout=5).close()
-                break
-            except (urllib.error.URLError, ConnectionError):
-                assert time.monotonic() < deadline, docker("logs", identifier).stderr
-                time.sleep(0.2)
-        yield f"{identifier} {url}"
+        wait_until_ready(port)
+        yield f"{identifier} {port}"
     finally:
         docker("rm", "--force", identifier)
 
 
 def test_serves_locked_down(container: str) -> None:
-    _, url = container.split()
-    with urllib.request.urlopen(f"{url}/predict", data=example(7), timeout=30) as response:
-        assert json.load(response)["digit"] == 7
+    _, port = container.split()
+    assert request(int(port), "POST", "/predict", example(7))[2]["digit"] == 7
 
 
 def test_becomes_healthy(container: str) -> None:

@@ -53,6 +53,17 @@ def request(
         connection.close()
 
 
+def wait_until_ready(port: int) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            assert request(port, "GET", "/health/ready")[0] == 200
+            return
+        except OSError:
+            assert time.monotonic() < deadline, "not ready within a minute"
+            time.sleep(0.1)
+
+
 def send_raw(port: int, data: bytes) -> bytes:
     """Sends bytes as they are and reads to the end of the answer."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
@@ -69,14 +80,7 @@ def port() -> Iterator[int]:
     port = free_port()
     process = start(port, DIGITS_WORKERS="2")
     try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                assert request(port, "GET", "/health/ready")[0] == 200
-                break
-            except OSError:
-                assert time.monotonic() < deadline, "not ready within a minute"
-                time.sleep(0.1)
+        wait_until_ready(port)
         yield port
     finally:
         process.terminate()

@@ -6,8 +6,6 @@ import re
 import shutil
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -16,7 +14,7 @@ import pytest
 
 from service.settings import Settings
 from tests.conftest import ROOT
-from tests.test_gunicorn import environment, free_port
+from tests.test_gunicorn import environment, free_port, wait_until_ready
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
@@ -60,18 +58,13 @@ def port(checkout: Path) -> Iterator[int]:
     """The service, started by `make serve`."""
     port = free_port()
     with subprocess.Popen(
-        ["make", "serve"], cwd=checkout, env=environment(PORT=str(port)), stdout=subprocess.PIPE, text=True
+        ["make", "serve"], cwd=checkout, env=environment(PORT=str(port)), stdout=subprocess.DEVNULL
     ) as process:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                urllib.request.urlopen(f"http://localhost:{port}/health/ready", timeout=5).close()
-                break
-            except (urllib.error.URLError, ConnectionError):
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-        yield port
-        process.terminate()
+        try:
+            wait_until_ready(port)
+            yield port
+        finally:
+            process.terminate()
 
 
 def run(command: str, checkout: Path) -> subprocess.CompletedProcess[str]:
