@@ -25,8 +25,9 @@ format: .venv/test ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-report: .venv/test ## Grade the shipped model on MNIST's test set and draw the report into reports/
+report: .venv/test ## Print every figure of the model card, draw the report into reports/; REAL_IMAGES=FOLDER PEN_STROKES=FILE
 	$(BIN)/python -m training evaluate --report reports/digits
+	$(BIN)/python -m benchmarks $(if $(REAL_IMAGES),--real-images $(REAL_IMAGES)) $(if $(PEN_STROKES),--pen-strokes $(PEN_STROKES)) $(CHECK)
 
 clean: ## Remove what make has made
 	rm -rf .venv reports

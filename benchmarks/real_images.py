@@ -1,47 +1,41 @@
-"""Grades the model on a folder of real images: `python -m benchmarks.real_images FOLDER`.
+"""A folder of real images, with `labels.csv` in it: the columns file and label, and others if you like.
 
-The folder holds `labels.csv` with the columns file, label and, if you like, source. The images go through the service's
-own code, as if they had been posted.
+They go through the service's own code as if they had been posted.
 """
 
 import csv
-import sys
-from collections import defaultdict
 from pathlib import Path
 
 import click
+import numpy as np
 
-from service.classifier import Classifier, Prediction
-from service.settings import Settings
-from training.evaluate import share_right
+from benchmarks.figures import Figure, calibration_error, share
+from service.classifier import Classifier
+from service.decode import ImageError
+
+SURE = 0.99
 
 
-@click.command()
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--require", type=float, default=0.0, help="Exit with 1 if fewer than this part are right.")
-def main(folder: Path, require: float) -> None:
-    settings = Settings.from_environment()
-    classifier = Classifier(settings.model_path, settings.provider)
+def measure(classifier: Classifier, folder: Path) -> list[Figure]:
+    """The part right, right and wrong among the sure ones, and the calibration error; prints every mistake."""
     with (folder / "labels.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    results = [classifier.read([(folder / row["file"]).read_bytes()])[0] for row in rows]
-    right_of: dict[str, list[bool]] = defaultdict(list)
-    for row, result in zip(rows, results, strict=True):
-        right = isinstance(result, Prediction) and result.digit == int(row["label"])
-        right_of[Path(row["file"]).parts[0]].append(right)
-        if not right:
-            read = (
-                f"read as {result.digit} ({result.confidence:.3f})"
-                if isinstance(result, Prediction)
-                else f"not read: {result}"
-            )
-            click.echo(f"{row['file']}: {row['label']} {read}")
-    for name, rights in right_of.items():
-        click.echo(f"{name:<12} {sum(rights):>4} of {len(rights)}")
-    correct, count = sum(sum(rights) for rights in right_of.values()), len(rows)
-    click.echo(f"{share_right(correct, count)}, model {classifier.model['version']}")
-    sys.exit(correct / count < require)
-
-
-if __name__ == "__main__":
-    main(prog_name="python -m benchmarks.real_images")
+    right, confidences = [], []
+    for row in rows:
+        [result] = classifier.read([(folder / row["file"]).read_bytes()])
+        if isinstance(result, ImageError):
+            answer, digit, confidence = f"not read: {result}", None, 0.0
+        else:
+            digit, confidence = result.digit, result.confidence
+            answer = f"not read: {result.reason}" if digit is None else f"read as {digit} ({confidence:.3f})"
+        right.append(digit == int(row["label"]))
+        confidences.append(confidence)
+        if not right[-1]:
+            click.echo(f"{row['file']}: {row['label']} {answer}", err=True)
+    rights, sure = np.array(right), np.array(confidences) >= SURE
+    return [
+        share("real images", rights),
+        share("real images, right and sure", rights & sure),
+        share("real images, wrong and sure", ~rights & sure, higher_is_better=False),
+        calibration_error("real images, calibration error", np.array(confidences), rights),
+    ]

@@ -33,7 +33,7 @@ def main(paths: tuple[Path, ...], output: str, overwrite: bool) -> None:
             if not os.path.lexists(path):  # a dangling link among many files costs one row, a mistyped name the run
                 raise OutputError(f"{path}: expected a file or a folder; there is none of that name")
         settings = Settings.from_environment()
-        classifier = Classifier(settings.model_path, settings.provider)
+        classifier = Classifier.from_settings(settings)
         total = count_images(paths)
         if total == 0:
             raise OutputError(f"{', '.join(map(str, paths))}: expected images; found none")

@@ -26,7 +26,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     Reads the settings from the environment unless they are given. Raises SettingsError or ModelError.
     """
     settings = settings or Settings.from_environment()
-    classifier = Classifier(settings.model_path, settings.provider)
+    classifier = Classifier.from_settings(settings)
     classifier.warm_up()
     app = Flask(__name__, static_folder=None)
     app.request_class = MemoryRequest

@@ -11,11 +11,15 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from service.decode import ImageError, Pixels, decode
+from service.ink import BLANK, NOT_A_DIGIT
 from service.prepare import SIZE, Prepared, prepare
+from service.settings import Settings
 
 CLASSES = 10
 # Images a session run: larger batches are no faster on a CPU and make ONNX Runtime keep more memory.
 MAXIMUM_BATCH = 64
+
+UNCERTAIN = "uncertain"
 
 Images = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
@@ -41,10 +45,25 @@ class Classifier:
     An ONNX Runtime session does not survive a fork: create it in the process that uses it.
     """
 
-    def __init__(self, path: Path, provider: str = "auto") -> None:
-        """Loads an ONNX file onto the execution provider `auto`, `cpu` or `cuda`. Raises ModelError."""
+    def __init__(
+        self,
+        path: Path,
+        provider: str = Settings.provider,
+        minimum_is_digit: float = Settings.minimum_is_digit,
+        minimum_confidence: float = Settings.minimum_confidence,
+    ) -> None:
+        """Loads an ONNX file onto the execution provider `auto`, `cpu` or `cuda`. Raises ModelError.
+
+        A prediction whose `is_digit` or confidence lies below its minimum is refused.
+        """
         self.session = _load(path, provider)
         _check_shape(path, self.session)
+        self.minimum_is_digit, self.minimum_confidence = minimum_is_digit, minimum_confidence
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "Classifier":
+        """The classifier that the settings ask for. Raises ModelError and SettingsError."""
+        return cls(settings.model_path, settings.provider, settings.minimum_is_digit, settings.minimum_confidence)
 
     @property
     def provider(self) -> str:
@@ -76,8 +95,20 @@ class Classifier:
         """Predictions for prepared images, in their order."""
         if not prepared:
             return []
-        probabilities, _ = self.classify(np.stack([one.image for one in prepared]))
-        return [_prediction(one, row) for one, row in zip(prepared, probabilities, strict=True)]
+        outputs = self.classify(np.stack([one.image for one in prepared]))
+        return [self._prediction(one.reason, *output) for one, *output in zip(prepared, *outputs, strict=True)]
+
+    def _prediction(self, reason: str | None, row: Probabilities, is_digit: float) -> Prediction:
+        if reason == BLANK:
+            # Nothing was there to classify, so nothing speaks for any digit.
+            row = np.full(CLASSES, 1 / CLASSES, np.float32)
+        best = int(row.argmax())
+        probabilities = tuple(round(float(one), 6) for one in row)
+        if reason is None and is_digit < self.minimum_is_digit:
+            reason = NOT_A_DIGIT
+        elif reason is None and probabilities[best] < self.minimum_confidence:
+            reason = UNCERTAIN
+        return Prediction(best if reason is None else None, probabilities[best], probabilities, reason)
 
     def predict_each(self, prepared: Sequence[Prepared | ImageError]) -> list[Prediction | ImageError]:
         """Predictions for prepared images, in their order; an error in place of an image stays in its place."""
@@ -99,15 +130,6 @@ def prepare_or_error(load: Callable[[], Pixels]) -> Prepared | ImageError:
         return prepare(load())
     except ImageError as error:
         return error
-
-
-def _prediction(prepared: Prepared, row: Probabilities) -> Prediction:
-    if prepared.reason is not None:
-        # Nothing was there to classify, so nothing speaks for any digit.
-        row = np.full(CLASSES, 1 / CLASSES, np.float32)
-    best = int(row.argmax())
-    probabilities = tuple(round(float(one), 6) for one in row)
-    return Prediction(best if prepared.reason is None else None, probabilities[best], probabilities, prepared.reason)
 
 
 def _load(path: Path, provider: str) -> onnxruntime.InferenceSession:

@@ -11,12 +11,18 @@ from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 
 MAXIMUM_BYTES = 16 * 2**20
 MAXIMUM_PIXELS = 25_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 ACCEPTED = "PNG, JPEG, WebP, BMP, GIF or TIFF"
+# The weights of red, green and blue, and what is added, that make grey: as the eye sees it, or as JPEG's differences in
+# blue and in red (ITU-T T.871). These are taken where they show this many times the contrast, and this contrast, of
+# 255, at least, in a sample of at most this many pixels a side.
+LUMINANCE = (0.299, 0.587, 0.114, 0.0)
+COLOUR_DIFFERENCES = ((-0.1687, -0.3313, 0.5, 128.0), (0.5, -0.4187, -0.0813, 128.0))
+COLOUR_ADVANTAGE, COLOUR_CONTRAST, COLOUR_SAMPLE = 4, 30, 256
 
 Pixels = NDArray[np.uint8]
 
@@ -32,7 +38,8 @@ class ImageTooLargeError(ImageError):
 def decode(data: bytes) -> Pixels:
     """Decodes an image file to grey pixels, uint8 [H, W].
 
-    Upright by its EXIF orientation, transparency laid over paper, the first frame of several. Raises ImageError.
+    Upright by its EXIF orientation, transparency laid over paper, the first frame of several. Grey is brightness, or
+    where that hardly differs, as between red ink and green paper, colour. Raises ImageError.
     """
     if not data:
         raise ImageError(f"expected an image ({ACCEPTED}); got no bytes")
@@ -48,7 +55,7 @@ def decode(data: bytes) -> Pixels:
         try:
             if image.format == "PNG":
                 _check_png(data)
-            return _pixels(image)
+            return _pixels(image, data)
         # Pillow's decoders raise whatever a broken file makes them stumble over (OSError, SyntaxError, ValueError,
         # struct.error, IndexError, …), and every one of those means the same to the sender.
         except Exception as error:
@@ -120,18 +127,47 @@ def _check_png(data: bytes) -> None:
         position = end + 4
 
 
-def _pixels(image: Image.Image) -> Pixels:
-    image.draft("L", image.size)  # lets JPEG leave the colours undecoded
+def _pixels(image: Image.Image, data: bytes) -> Pixels:
+    if image.format == "JPEG" and _weights(_open(data)) == LUMINANCE:
+        image.draft("L", image.size)  # leaves the colours undecoded
     image.load()
     # Only now: TIFF turns itself upright when it is loaded, and PNG may say its orientation after the pixels.
     orientation = _orientation(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         pixels = _eight_bits(np.asarray(image))
-    elif image.has_transparency_data:
+    elif image.has_transparency_data and not _is_opaque(image):
         pixels = _over_paper(image.convert("RGBA") if image.mode == "P" else image)
+    elif image.mode == "LAB":
+        pixels = np.asarray(image.getchannel("L"))
+    elif (weights := _weights(image)) == LUMINANCE:
+        pixels = np.asarray(image.convert("L"))
     else:
-        pixels = np.asarray(image.getchannel("L") if image.mode == "LAB" else image.convert("L"))
+        pixels = np.asarray(image.convert("RGB").convert("L", weights))
     return _upright(pixels, orientation)
+
+
+def _is_opaque(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "LA") and image.getchannel("A").getextrema() == (255, 255)
+
+
+def _weights(image: Image.Image) -> tuple[float, float, float, float]:
+    """Which grey shows what is on the image: the luminance or a colour difference, by their contrast on the spot."""
+    if image.mode in ("1", "L"):
+        return LUMINANCE
+    width, height = (min(side, COLOUR_SAMPLE) for side in image.size)
+    image.draft("RGB", (width, height))
+    sample = image.resize((width, height), Image.Resampling.NEAREST).convert("RGB")
+    brightness, *differences = (_contrast(sample.convert("L", one)) for one in (LUMINANCE, *COLOUR_DIFFERENCES))
+    if max(differences) < max(COLOUR_ADVANTAGE * brightness, COLOUR_CONTRAST):
+        return LUMINANCE
+    return COLOUR_DIFFERENCES[int(np.argmax(differences))]
+
+
+def _contrast(grey: Image.Image) -> float:
+    """How far the pixels that differ most from those around them, in both directions, lie from each other."""
+    around = grey.filter(ImageFilter.BoxBlur(max(grey.size) // 10))
+    low, high = np.percentile(np.asarray(grey, np.float32) - np.asarray(around, np.float32), (0.2, 99.8))
+    return float(high - low)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -7,6 +7,7 @@ strokes.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from PIL import Image, ImageFilter
 Grey = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
+# Why there is no digit to read.
+BLANK, SEVERAL_DIGITS, NOT_A_DIGIT = "blank", "several digits", "not a digit"
+
 # The long side, in pixels, of the reduced image in which ink is looked for: enough for a pencil line on a page.
 WORKING_SIZE = 224
 # Contrast (of 255) below which nothing counts as ink: what a sheet of white paper shows of itself in a photo; and above
@@ -22,13 +26,31 @@ WORKING_SIZE = 224
 MINIMUM_CONTRAST, CERTAIN_CONTRAST = 12, 40
 # How many pixels must reach the contrast; by how many standard deviations they must stand out of the noise, and by how
 # many any pixel of ink must.
-PEAK_PIXELS, PEAK_NOISE, FLOOR_NOISE = 3, 12, 4
+PEAK_PIXELS, PEAK_NOISE, CERTAIN_NOISE, FLOOR_NOISE = 3, 12, 5, 4
 # How far the frame's pixels may lie from each other, and what part of them must not, for paper of one shade.
 FLAT_TOLERANCE, FLAT_SHARE = 3, 0.8
 # The opening's window as a part of the long side: wider than a stroke, narrower than a shadow.
 PAPER_WINDOW = 0.22
+# The windows against whose mean ink is told from paper, likewise: from a hair's width to a broad marker's.
+POLARITY_WINDOWS = (0.04, 0.08, 0.16, 0.32)
+# A part at the frame that reaches further inside than half that window with less than this part of it is no ink.
+SLOPE_INSIDE = 0.05
 # A part that touches the frame is more likely the paper's edge, a shadow or a neighbour than the digit.
 FRAME_PENALTY = 0.05
+# Ink down to this share of the threshold belongs to what it is connected with. Where that joins the digit with the
+# frame or is no digit, it is looked for again without rules, and at the frame then above higher shares; what is found
+# so is taken if it has so much of the ink still.
+WEAK_SHARES, LOOSENED_MASS = (0.5, 1.0, 1.4), 0.25
+# Another part is another digit if it lies at least this far off, by the digit's size, is this tall, by the digit's
+# height, and has this much of its ink.
+OTHER_APART, OTHER_HEIGHT, OTHER_MASS = 0.05, 0.5, 0.12
+# A broader digit, by its height, is several that touch.
+BROADEST = 1.9
+# The part of the ink within the frame that is the digit's, at least; how many holes it has, at most, each no smaller
+# than this part of its extent: noise and textures are specks or a net.
+DIGIT_SHARE, MOST_HOLES, HOLE_AREA = 0.15, 12, 0.0005
+# What is smaller, in the pixels of the image, could not be read.
+MINIMUM_SIDE = 8
 # Another part belongs to the digit (a 5's bar) if it lies this near, by the digit's size, and has this much of the
 # digit's ink, this dense.
 PART_REACH, PART_MASS, PART_DENSITY = 0.25, 0.03, 0.4
@@ -46,31 +68,58 @@ class Noise:
     deviation: float
 
 
-def find_ink(grey: NDArray[np.uint8]) -> Grey | None:
-    """The digit's ink, float32 [h, w], 0 for paper to 255, cropped to the digit; None where there is no ink.
+@dataclass(frozen=True)
+class Ink:
+    """What was found: float32 [h, w], 0 for paper to 255, cropped to the digit; `reason` says why it is none."""
 
-    Takes a grey image, uint8 [H, W], of either polarity.
-    """
+    pixels: Grey
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """An image of ink, and the mask of what is likeliest the digit in it."""
+
+    ink: Grey
+    mask: Mask
+    mass: float
+    at_frame: bool
+    reason: str | None
+
+    @property
+    def doubts(self) -> tuple[bool, bool]:
+        """What speaks against it, the worse first."""
+        return (self.at_frame, self.reason is not None)
+
+
+def find_ink(grey: NDArray[np.uint8]) -> Ink:
+    """Finds the digit in a grey image, uint8 [H, W], of either polarity."""
     image = _reduced(grey)
-    ink, noise = _ink_on_flat_paper(image) or _ink_on_uneven_paper(image)
-    mask = _digit_mask(ink, noise)
-    if mask is None:
-        return None
-    top, bottom, left, right = extent(mask)
+    flat = _ink_on_flat_paper(image)
+    found = _find_digit(*(flat or _ink_on_uneven_paper(image)), uneven=flat is None)
+    if found is None:
+        return Ink(np.zeros((1, 1), np.float32), BLANK)
+    top, bottom, left, right = extent(found.mask)
     scale = max(grey.shape) / max(image.shape)
     side = max(bottom - top, right - left)
     margin = 0.0
     if scale > 1 and side < WORKING_SIZE / 4:
         # Small on a large page: looked at again in full.
         margin = side
-    elif _is_sheet(mask[top:bottom, left:right]):
+    elif _is_sheet(found.mask[top:bottom, left:right]):
         margin = -SHEET_EDGE * side
     part = _part(grey, top, bottom, left, right, scale, margin)
-    if margin and 0 < part.size < grey.size and (closer := find_ink(part)) is not None:
-        return closer
-    peak = np.percentile(ink[mask], 80)
-    ink = np.clip(ink * (255 / peak), 0, 255) * _dilated(mask)
-    return ink[top:bottom, left:right].astype(np.float32)
+    if margin and 0 < part.size < grey.size:
+        closer = find_ink(part)
+        if margin < 0:
+            return closer
+        if closer.reason != BLANK:
+            return Ink(closer.pixels, closer.reason or found.reason)
+    if side * scale < MINIMUM_SIDE:
+        return Ink(np.zeros((1, 1), np.float32), BLANK)
+    peak = np.percentile(found.ink[found.mask], 80)
+    ink = np.clip(found.ink * (255 / peak), 0, 255) * _dilated(found.mask)
+    return Ink(ink[top:bottom, left:right].astype(np.float32), found.reason)
 
 
 def extent(mask: Mask) -> tuple[int, int, int, int]:
@@ -114,18 +163,18 @@ def _ink_on_flat_paper(image: Grey) -> tuple[Grey, Noise] | None:
     if np.mean(np.abs(frame - paper) <= FLAT_TOLERANCE) < FLAT_SHARE:
         return None
     deviation: Grey = image - paper
-    ink = np.maximum(-deviation if _is_dark(deviation) else deviation, 0)
+    ink = np.maximum(-deviation if np.sum(deviation**3) < 0 else deviation, 0)
     return ink, Noise(0, _deviation(frame, paper))
 
 
 def _ink_on_uneven_paper(image: Grey) -> tuple[Grey, Noise]:
     """Ink as what stands out from an opening."""
     image = _blurred(image)
-    if _is_dark(image - _light(image)):
+    if _is_dark(image):
         image = 255 - image
-    window = max(3, int(PAPER_WINDOW * max(image.shape)))
-    paper = _blurred(_slid_maximum(-_slid_maximum(-image, window), window))
-    ink = np.maximum(image - paper, 0)
+    window = max(3, int(PAPER_WINDOW * max(image.shape))) | 1  # odd, so that the opening is centred
+    darkest = -_slid_maximum(-image, window)
+    ink = image - _slid_maximum(darkest, window)
     middle = float(np.median(ink))
     return ink, Noise(middle, _deviation(ink, middle))
 
@@ -135,22 +184,18 @@ def _deviation(values: Grey, middle: float) -> float:
     return 1.4826 * float(np.median(np.abs(values - middle)))
 
 
-def _is_dark(deviation: Grey) -> bool:
-    """Whether the ink is darker than the paper: the deviations from the paper are then few and far down."""
-    return bool(np.sum(deviation**3) < 0)
+def _is_dark(image: Grey) -> bool:
+    """Whether the ink is darker than the paper.
 
-
-def _light(image: Grey) -> Grey:
-    """The light over the paper: the quadratic surface nearest to the most pixels, by reweighted least squares."""
-    rows, columns = np.mgrid[-1 : 1 : image.shape[0] * 1j, -1 : 1 : image.shape[1] * 1j]
-    terms = np.stack([np.ones_like(rows), rows, columns, rows * rows, rows * columns, columns * columns], axis=-1)
-    step = max(1, max(image.shape) // 32)
-    samples, values = terms[::step, ::step].reshape(-1, 6), image[::step, ::step].ravel()
-    weights = np.ones(len(values))
-    for _ in range(8):
-        factors = np.linalg.lstsq(samples * weights[:, None], values * weights)[0]
-        weights = 1 / np.sqrt(np.maximum(np.abs(values - samples @ factors), 2))
-    return (terms @ factors).astype(np.float32)
+    It then deviates far from the mean around it, and little paper does in the other direction; the edges of shadows
+    deviate in both alike. Each width of strokes shows best against a mean over a window of its own.
+    """
+    skews = []
+    for share in POLARITY_WINDOWS:
+        radius = max(1, round(share * max(image.shape) / 2))
+        deviation = image - _blurred(image, radius)
+        skews.append(float(np.sum(deviation**3) / max(np.sum(np.abs(deviation) ** 3), 1)))
+    return max(skews, key=abs) < 0
 
 
 def _slid_maximum(image: Grey, window: int) -> Grey:
@@ -167,36 +212,101 @@ def _slid_maximum(image: Grey, window: int) -> Grey:
     return image
 
 
-def _blurred(image: Grey) -> Grey:
-    return np.asarray(Image.fromarray(image.astype(np.uint8)).filter(ImageFilter.BoxBlur(1)), dtype=np.float32)
+def _blurred(image: Grey, radius: int = 1) -> Grey:
+    return np.asarray(Image.fromarray(image.astype(np.uint8)).filter(ImageFilter.BoxBlur(radius)), dtype=np.float32)
 
 
 def _dilated(mask: Mask) -> Mask:
     return np.asarray(Image.fromarray(mask.astype(np.uint8)).filter(ImageFilter.MaxFilter(3))) > 0
 
 
-def _digit_mask(ink: Grey, noise: Noise) -> Mask | None:
-    """Which pixels are the digit's; None where nothing stands out."""
+def _find_digit(ink: Grey, noise: Noise, uneven: bool) -> _Found | None:
+    """Which of the ink is the digit's; None where nothing stands out."""
     peak = np.partition(ink, -PEAK_PIXELS, axis=None)[-PEAK_PIXELS] if ink.size >= PEAK_PIXELS else ink.max()
-    if peak < np.clip(noise.middle + PEAK_NOISE * noise.deviation, MINIMUM_CONTRAST, CERTAIN_CONTRAST):
+    certain = max(CERTAIN_CONTRAST, noise.middle + CERTAIN_NOISE * noise.deviation)
+    if peak < np.clip(noise.middle + PEAK_NOISE * noise.deviation, MINIMUM_CONTRAST, certain):
         return None
     floor = max(MINIMUM_CONTRAST / 2, noise.middle + FLOOR_NOISE * noise.deviation)
-    threshold = _otsu(ink)
-    parts = _parts(ink, ink > max(0.5 * threshold, floor), ink > max(threshold, floor))
-    score = parts.mass * np.where(parts.at_frame, FRAME_PENALTY, 1)
-    if not score.any():
-        return None
-    digit = int(np.argmax(score))
+    threshold = max(_otsu(ink), floor)
+    found = None
+    weak, *stricter = WEAK_SHARES
+    for share, rules in [(weak, True), (weak, False), *((one, True) for one in stricter)]:
+        attempted = ink if rules else _without_rules(ink)
+        parts = _parts(attempted, attempted > max(share * threshold, floor), attempted > threshold)
+        score = parts.mass * np.where(parts.at_frame, FRAME_PENALTY, 1)
+        if uneven:
+            score[_slopes(parts)] = 0
+        if not score.any():
+            continue
+        digit = int(np.argmax(score))
+        if found is not None and not found.at_frame and rules:
+            break
+        attempt = _found(attempted, parts, digit)
+        if found is None or (attempt.doubts < found.doubts and attempt.mass > LOOSENED_MASS * found.mass):
+            found = attempt
+        if not any(found.doubts):
+            break
+    return found
+
+
+def _slopes(parts: "_Parts") -> Mask:
+    """Which parts lie within half a window of the frame, and touch it: there an opening cannot tell slopes from ink."""
+    sides = parts.labels.shape
+    edges = [int(min(PAPER_WINDOW / 2 * max(sides), side / 3)) for side in sides]
+    inside = parts.labels[tuple(slice(edge, side - edge) for edge, side in zip(edges, sides, strict=True))]
+    within = np.bincount(inside.ravel(), minlength=len(parts.area) + 1)[1:]
+    return parts.at_frame & (within < SLOPE_INSIDE * parts.area)
+
+
+def _found(ink: Grey, parts: "_Parts", digit: int) -> _Found:
     apart = np.maximum(parts.low - parts.high[digit], parts.low[digit] - parts.high).max(axis=1)
-    size = (parts.high[digit] - parts.low[digit]).max()
-    belongs = (
-        ~parts.at_frame
-        & (apart <= PART_REACH * size)
-        & (parts.mass >= PART_MASS * parts.mass[digit])
-        & (parts.mass / parts.area > PART_DENSITY * parts.mass[digit] / parts.area[digit])
-    )
+    size = parts.high - parts.low + 1
+    height, side = size[digit, 0], size[digit].max()
+    dense = parts.mass / parts.area > PART_DENSITY * parts.mass[digit] / parts.area[digit]
+    inside = ~parts.at_frame & dense
+    others = inside & (apart > OTHER_APART * side) & (size[:, 0] > OTHER_HEIGHT * height)
+    others &= parts.mass > OTHER_MASS * parts.mass[digit]
+    others[digit] = False
+    belongs = inside & ~others & (apart <= PART_REACH * side) & (parts.mass >= PART_MASS * parts.mass[digit])
     belongs[digit] = True
-    return np.concatenate([[False], belongs])[parts.labels]
+    mask = np.concatenate([[False], belongs])[parts.labels]
+    reason = None
+    if (
+        parts.mass[belongs].sum() < DIGIT_SHARE * parts.mass[belongs | ~parts.at_frame].sum()
+        or _holes(mask) > MOST_HOLES
+    ):
+        reason = NOT_A_DIGIT
+    elif others.any() or size[digit, 1] > BROADEST * height:
+        reason = SEVERAL_DIGITS
+    return _Found(ink, mask, float(parts.mass[digit]), bool(parts.at_frame[digit]), reason)
+
+
+def _holes(mask: Mask) -> int:
+    """How many holes there are, the smallest left out."""
+    top, bottom, left, right = extent(mask)
+    labels, _ = connected(np.pad(~mask[top:bottom, left:right], 1, constant_values=True))
+    areas = np.bincount(labels.ravel())[2:]  # 0 is the ink, 1 what is around it
+    return int(np.sum(areas >= HOLE_AREA * labels.size))
+
+
+def _without_rules(ink: Grey) -> Grey:
+    """Ink less what runs on from edge to edge, by at most a row a column: rules, margins, a shadow's edge.
+
+    Only what is well darker stays where they cross the digit.
+    """
+    rules = np.maximum(_across(ink), _across(ink.T).T)
+    return np.minimum(ink, 2 * (ink - rules)).clip(0)
+
+
+def _across(ink: Grey) -> Grey:
+    """For each pixel the strongest line through it from the left edge to the right, by the least ink on its way."""
+    strength = []
+    for direction in (1, -1):
+        columns = np.pad(ink.T[::direction], ((0, 0), (1, 1)))
+        for before, column in pairwise(columns):
+            np.minimum(column[1:-1], np.maximum(np.maximum(before[:-2], before[1:-1]), before[2:]), out=column[1:-1])
+        strength.append(columns[::direction, 1:-1].T)
+    return np.minimum(*strength)
 
 
 def _otsu(values: Grey) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from service.ink import Grey, extent, find_ink
+from service.ink import BLANK, Grey, extent, find_ink
 
 SIZE = 28
 BOX = 20
@@ -19,8 +19,6 @@ MINIMUM_STROKE = 1.6
 
 # Where MNIST has the centre of mass, rounded up to whole pixels: 14 to 15 pixels from the edges.
 CENTRE = SIZE / 2 + 0.5
-
-BLANK = "blank"
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,9 @@ def prepare(pixels: NDArray[np.uint8]) -> Prepared:
         if is_prepared(image):
             return Prepared(image)
     ink = find_ink(pixels)
-    return Prepared(np.zeros((SIZE, SIZE), np.uint8), BLANK) if ink is None else Prepared(_centred(_thickened(ink)))
+    if ink.reason == BLANK:
+        return Prepared(np.zeros((SIZE, SIZE), np.uint8), BLANK)
+    return Prepared(_centred(_thickened(ink.pixels)), ink.reason)
 
 
 def is_prepared(image: NDArray[np.uint8]) -> bool:
@@ -58,7 +58,7 @@ def _centre_of_mass(ink: Grey) -> tuple[float, float]:
 
 
 def _stroke_width(ink: Grey) -> float:
-    """A stroke of width w and length l has the area w·l and edges of about 2·l."""
+    """The mean width of the strokes in pixels: one of width w and length l has the area w·l and edges of about 2·l."""
     padded = np.pad(ink, 1)
     edges = np.hypot(np.abs(np.diff(padded, axis=0)).sum(), np.abs(np.diff(padded, axis=1)).sum())
     return float(2 * ink.sum() / edges)

@@ -32,6 +32,16 @@ class Settings:
     provider: str = _setting(
         "DIGITS_PROVIDER", "auto", "execution provider: `auto`, `cpu` or `cuda`; `auto` takes CUDA if it works"
     )
+    minimum_is_digit: float = _setting(
+        "DIGITS_MINIMUM_IS_DIGIT",
+        0.5,
+        "images whose `is_digit`, 0 to 1, is below are refused as `not a digit`; 0 refuses none",
+    )
+    minimum_confidence: float = _setting(
+        "DIGITS_MINIMUM_CONFIDENCE",
+        0.4,
+        "digits whose `confidence` is below are refused as `uncertain`; 0 refuses none",
+    )
     workers: int = _setting(
         "DIGITS_WORKERS",
         0,
@@ -42,6 +52,11 @@ class Settings:
     def __post_init__(self) -> None:
         _require(0 <= self.port <= 65535, "PORT", "a port, 0 to 65535", self.port)
         _require(self.provider in PROVIDERS, "DIGITS_PROVIDER", "one of " + ", ".join(PROVIDERS), self.provider)
+        for name, value in [
+            ("DIGITS_MINIMUM_IS_DIGIT", self.minimum_is_digit),
+            ("DIGITS_MINIMUM_CONFIDENCE", self.minimum_confidence),
+        ]:
+            _require(0 <= value <= 1, name, "0 to 1", value)
         _require(0 <= self.workers <= 1024, "DIGITS_WORKERS", "0 to 1024", self.workers)
         _require(1 <= self.threads <= 1024, "DIGITS_THREADS", "1 to 1024", self.threads)
 
@@ -64,6 +79,9 @@ class Settings:
             if one.type is int:
                 _require(re.fullmatch(r"-?[0-9]+", text) is not None, name, "a whole number", text)
                 values[one.name] = int(text)
+            elif one.type is float:
+                _require(re.fullmatch(r"[0-9]*\.?[0-9]+", text) is not None, name, "a number, 0 to 1", text)
+                values[one.name] = float(text)
             else:
                 values[one.name] = Path(text) if one.name == "model" else text
         return cls(**values)

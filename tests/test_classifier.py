@@ -165,3 +165,22 @@ def test_prepared_reason_is_passed_on(classifier: Classifier) -> None:
     [prediction] = classifier.predict([Prepared(np.zeros((28, 28), np.uint8), "several digits")])
     assert prediction.digit is None
     assert prediction.reason == "several digits"
+
+
+def test_minima_decide_what_is_refused_and_why() -> None:
+    image = prepare(example_pixels(8))
+    path = Settings().model_path
+    [read] = Classifier(path, "cpu").predict([image])
+    assert (read.digit, read.reason) == (8, None)
+    [strict] = Classifier(path, "cpu", minimum_is_digit=1.0).predict([image])
+    assert (strict.digit, strict.reason) == (None, "not a digit")
+    assert strict.probabilities == read.probabilities
+    [unsure] = Classifier(path, "cpu", minimum_confidence=1.0).predict([image])
+    assert (unsure.digit, unsure.reason, unsure.confidence) == (None, "uncertain", read.confidence)
+
+
+def test_nothing_is_refused_at_minima_of_zero() -> None:
+    classifier = Classifier(Settings().model_path, "cpu", minimum_is_digit=0.0, minimum_confidence=0.0)
+    scribble = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
+    [prediction] = classifier.predict([Prepared(scribble)])
+    assert prediction.digit is not None

@@ -108,6 +108,31 @@ def test_palette_transparency() -> None:
     assert decoded[GREY > 250].min() == 255
 
 
+@pytest.mark.parametrize(
+    ("ink", "paper"),
+    [((200, 60, 60), (60, 140, 60)), ((60, 140, 60), (200, 60, 60)), ((60, 60, 250), (150, 50, 50))],
+)
+@pytest.mark.parametrize(("format", "mode"), [("JPEG", "RGB"), ("PNG", "RGB"), ("PNG", "RGBA"), ("GIF", "P")])
+def test_ink_that_only_colour_tells_from_the_paper(
+    ink: tuple[int, ...], paper: tuple[int, ...], format: str, mode: str
+) -> None:
+    shade = GREY[..., None] / 255
+    image = Image.fromarray((shade * paper + (1 - shade) * ink).astype(np.uint8))
+    image = image.quantize(16) if mode == "P" else image.convert(mode)
+    decoded = decode(encode(image, format)).astype(float)
+    assert abs(decoded[GREY < 50].mean() - decoded[GREY > 200].mean()) > 50
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+def test_colours_of_the_paper_do_not_hide_brightness(format: str) -> None:
+    """Faint pencil on a sheet half of which is tinted."""
+    pixels = np.full((280, 280, 3), 230, np.uint8)
+    pixels[:140] = (230, 220, 200)
+    pixels[GREY < 128] -= 40
+    decoded = decode(encode(pixels, format))
+    assert np.abs(decoded - np.asarray(Image.fromarray(pixels).convert("L"), float)).mean() < 2
+
+
 def test_first_frame_of_several() -> None:
     frames = [Image.fromarray(GREY), Image.fromarray(255 - GREY)]
     for format in ("GIF", "WEBP", "TIFF"):

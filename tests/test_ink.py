@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from service.ink import connected, find_ink
+from service.ink import BLANK, NOT_A_DIGIT, SEVERAL_DIGITS, Ink, connected, find_ink
 
 
 def page(height: int = 300, width: int = 200, paper: float = 210, noise: float = 2) -> NDArray[np.float64]:
@@ -25,8 +25,12 @@ def with_bar(values: NDArray[np.float64], darkness: float = 120) -> NDArray[np.f
 
 def size(values: NDArray[np.float64]) -> Any:
     ink = find_ink(photo(values))
-    assert ink is not None
-    return ink.shape
+    assert ink.reason is None
+    return ink.pixels.shape
+
+
+def is_sound(ink: Ink) -> bool:
+    return ink.reason == BLANK or (ink.pixels.size > 0 and 0 < ink.pixels.max() <= 255)
 
 
 def reduced(height: int, width: int, factor: int = 2) -> Any:
@@ -63,8 +67,7 @@ def test_edge_of_the_paper_is_not_ink() -> None:
 def test_broad_stroke_is_not_hollowed_out() -> None:
     values = page()
     values[80:220, 80:115] -= 120
-    ink = find_ink(photo(values))
-    assert ink is not None
+    ink = find_ink(photo(values)).pixels
     assert ink.shape == reduced(140, 35)
     assert np.median(ink) > 200
 
@@ -105,16 +108,93 @@ def test_thick_digit_that_fills_its_image() -> None:
 @pytest.mark.parametrize("noise", [0, 1, 5, 10])
 def test_blank_paper_has_no_ink(noise: float) -> None:
     gradient = np.linspace(1, 0.6, 300)[:, None]
-    assert find_ink(photo(page(noise=noise))) is None
-    assert find_ink(photo(page(noise=noise) * gradient)) is None
+    assert find_ink(photo(page(noise=noise))).reason == BLANK
+    assert find_ink(photo(page(noise=noise) * gradient)).reason == BLANK
+
+
+@pytest.mark.parametrize("size", [(30, 28), (95, 62), (200, 300), (500, 200)])
+@pytest.mark.parametrize("fall", [0.2, -0.2])
+def test_light_that_falls_off_towards_the_frame_is_no_ink(size: tuple[int, int], fall: float) -> None:
+    rows, columns = (np.linspace(-1, 1, side) for side in size)
+    light = 1 - 0.15 * (rows[:, None] ** 2 + columns**2) + fall * columns
+    assert find_ink(photo(page(*size, paper=180, noise=1) * light)).reason == BLANK
+
+
+@pytest.mark.parametrize("side", [28, 60, 300])
+@pytest.mark.parametrize("kind", ["uniform", "normal", "strong", "salt and pepper"])
+def test_noise_is_no_digit(kind: str, side: int) -> None:
+    random = np.random.default_rng(side)
+    values = {
+        "uniform": random.uniform(0, 255, (side, side)),
+        "normal": random.normal(128, 40, (side, side)),
+        "strong": random.normal(128, 80, (side, side)),
+        "salt and pepper": np.where(random.random((side, side)) < 0.2, 255 * random.integers(0, 2, (side, side)), 128),
+    }[kind]
+    assert find_ink(photo(values)).reason in (BLANK, NOT_A_DIGIT)
+
+
+def test_net_of_dark_lines_is_no_digit() -> None:
+    values = page(noise=0)
+    for start in range(20, 180, 16):
+        values[20:180, start : start + 4] = values[start : start + 4, 20:180] = 60
+    assert find_ink(photo(values)).reason == NOT_A_DIGIT
+
+
+@pytest.mark.parametrize(("rows", "columns"), [((100, 200), (40, 52)), ((220, 290), (94, 106)), ((20, 80), (150, 165))])
+def test_second_stroke_as_tall_and_apart_is_another_digit(rows: tuple[int, int], columns: tuple[int, int]) -> None:
+    values = with_bar(page())
+    values[slice(*rows), slice(*columns)] -= 120
+    assert find_ink(photo(values)).reason == SEVERAL_DIGITS
+
+
+def test_ink_far_broader_than_tall_is_several_digits() -> None:
+    values = page()
+    values[140:150, 20:180] -= 120
+    for left in (20, 100, 170):
+        values[110:150, left : left + 10] -= 120
+    assert find_ink(photo(np.clip(values, 60, 255))).reason == SEVERAL_DIGITS
+
+
+def test_neighbour_cut_off_by_the_frame_is_none() -> None:
+    values = with_bar(page())
+    values[100:200, 190:] -= 120
+    assert size(values) == reduced(100, 12)
+
+
+@pytest.mark.parametrize("darkness", [30, 60])
+def test_rules_through_the_digit_are_not_ink(darkness: float) -> None:
+    values = with_bar(page())
+    values[20::40] -= darkness
+    values[21::40] -= darkness
+    assert size(values) == reduced(100, 12)
+
+
+def test_squared_paper_is_not_ink() -> None:
+    values = with_bar(page())
+    values[20::40] -= 40
+    values[:, 10::40] -= 40
+    assert size(values) == reduced(100, 12)
+
+
+@pytest.mark.parametrize("angle", [0.2, 2.0, 2.8])
+def test_polarity_is_told_in_the_hardest_shadow(angle: float) -> None:
+    values = with_bar(page())
+    rows, columns = np.indices(values.shape)
+    values[(rows - 150) * np.sin(angle) + (columns - 130) * np.cos(angle) > 0] *= 0.4
+    assert size(values) == reduced(100, 12)
+
+
+def test_speck_smaller_than_what_could_be_read_is_blank() -> None:
+    values = page(noise=0)
+    values[100:104, 100:103] = 0
+    assert find_ink(photo(values)).reason == BLANK
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1), (2, 3), (5, 2000)])
 def test_any_shape_is_survived(shape: tuple[int, int]) -> None:
     random = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     for image in (random, np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8)):
-        ink = find_ink(image)
-        assert ink is None or (ink.size > 0 and ink.max() <= 255)
+        assert is_sound(find_ink(image))
 
 
 @settings(max_examples=300, deadline=None)
@@ -126,8 +206,7 @@ def test_any_pattern_is_survived(height: int, width: int, seed: int) -> None:
     for _ in range(random.integers(1, 6)):
         top, left = random.integers(height), random.integers(width)
         values[top : random.integers(top, height) + 1, left : random.integers(left, width) + 1] = random.integers(256)
-    ink = find_ink(np.kron(values, np.ones((random.integers(1, 12),) * 2, np.uint8)))
-    assert ink is None or (ink.size > 0 and ink.max() > 0)
+    assert is_sound(find_ink(np.kron(values, np.ones((random.integers(1, 12),) * 2, np.uint8))))
 
 
 def test_connected_parts() -> None:

@@ -1,8 +1,17 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
 import torch
 from torch import nn
 
+from service.classifier import Classifier
+from service.settings import Settings
 from training.architecture import parse
-from training.network import build_network, fold_batch_norm
+from training.export import random_images
+from training.mnist import DataError
+from training.network import build_network, fold_batch_norm, load_network
 
 FORMULA = "INPUT 28x28x1 -> [CONV 3x3x4 pad 1 -> RELU]*2 -> POOL 2x2 -> CONV 5x5x6 stride 3 -> FC 7 -> RELU -> FC 10"
 
@@ -42,3 +51,21 @@ def test_folding_batch_norm_leaves_the_function_and_only_the_formula() -> None:
     torch.testing.assert_close(folded(images), expected, rtol=1e-4, atol=1e-5)
     assert parameters(folded) == architecture.parameters
     assert not any(isinstance(module, nn.BatchNorm2d | nn.Dropout) for module in folded)
+
+
+def test_network_is_read_back_from_the_shipped_file(classifier: Classifier) -> None:
+    architecture, network = load_network(Settings().model_path)
+    assert architecture.formula == classifier.metadata["formula"]
+    images = random_images(20)
+    expected, _ = classifier.classify(images)
+    with torch.no_grad():
+        logits = network.eval()(torch.from_numpy(images).unsqueeze(1) / 255)
+    temperature = json.loads(classifier.metadata["calibration"])["temperature"]
+    assert np.abs((logits / temperature).softmax(dim=1).numpy() - expected).max() < 1e-4
+
+
+def test_file_that_no_network_can_be_read_from(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"no model")
+    with pytest.raises(DataError, match="expected an ONNX file of `training export`"):
+        load_network(path)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.prepare import BLANK, BOX, SIZE, prepare
+from service.ink import BLANK, SEVERAL_DIGITS
+from service.prepare import BOX, SIZE, prepare
 from tests.conftest import example_pixels
 from training.mnist import load_test
 
@@ -56,3 +57,9 @@ def test_blank(value: int, shape: tuple[int, ...]) -> None:
     prepared = prepare(np.full(shape, value, np.uint8))
     assert prepared.reason == BLANK
     assert not prepared.image.any()
+
+
+def test_several_digits_are_refused_and_shown() -> None:
+    prepared = prepare(np.hstack([example_pixels(3), example_pixels(8)]))
+    assert prepared.reason == SEVERAL_DIGITS
+    assert prepared.image.any()

@@ -16,11 +16,15 @@ def test_environment_is_read_and_empty_means_unset() -> None:
         "PORT": "9000",
         "HOST": "::1",
         "DIGITS_THREADS": "2",
+        "DIGITS_MINIMUM_IS_DIGIT": "0",
+        "DIGITS_MINIMUM_CONFIDENCE": ".75",
         "DIGITS_MODEL": "/m.onnx",
         "DIGITS_PROVIDER": "",
     }
     settings = Settings.from_environment(environment)
-    assert settings == Settings(host="::1", port=9000, threads=2, model=Path("/m.onnx"))
+    assert settings == Settings(
+        host="::1", port=9000, threads=2, minimum_is_digit=0, minimum_confidence=0.75, model=Path("/m.onnx")
+    )
     assert settings.model_path == Path("/m.onnx")
 
 
@@ -34,6 +38,9 @@ def test_environment_is_read_and_empty_means_unset() -> None:
         ("PORT", "70000", "PORT: expected a port, 0 to 65535; got 70000"),
         ("PORT", "-1", "PORT: expected a port"),
         ("PORT", "--1", "PORT: expected a whole number"),
+        ("DIGITS_MINIMUM_IS_DIGIT", "1.5", "DIGITS_MINIMUM_IS_DIGIT: expected 0 to 1; got 1.5"),
+        ("DIGITS_MINIMUM_CONFIDENCE", "high", "DIGITS_MINIMUM_CONFIDENCE: expected a number, 0 to 1; got 'high'"),
+        ("DIGITS_MINIMUM_CONFIDENCE", "nan", "DIGITS_MINIMUM_CONFIDENCE: expected a number, 0 to 1; got 'nan'"),
         ("DIGITS_THREADS", "0", "DIGITS_THREADS: expected 1 to 1024; got 0"),
         ("DIGITS_WORKERS", "2.5", "DIGITS_WORKERS: expected a whole number; got '2.5'"),
     ],

@@ -2,12 +2,11 @@ import gzip
 import hashlib
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from training import strokes
 from training.mnist import DataError
-from training.strokes import DRAWINGS, draw, load_pen_digits, load_strokes
+from training.strokes import DRAWINGS, load_pen_digits, load_strokes
 
 CONTENT = """
 .SEGMENT DIGIT    0 ? "1"
@@ -50,16 +49,6 @@ def test_pen_paths_are_read(path: Path) -> None:
     assert load_pen_digits(path, [27])[0].label == 7
     path.write_bytes(gzip.decompress(path.read_bytes()))
     assert len(load_pen_digits(path, range(1, 31))) == 2
-
-
-def test_pen_draws_the_path(path: Path) -> None:
-    [one] = load_pen_digits(path, [7])
-    thin, broad = draw(one, 0.03), draw(one, 0.2)
-    assert thin.shape == (112, 112)
-    assert broad.astype(int).sum() > 3 * thin.astype(int).sum()
-    rows, columns = np.nonzero(thin > 100)
-    assert np.ptp(rows) == pytest.approx(0.7 * 112, abs=4)
-    assert columns[rows.argmin()] == pytest.approx(columns.max(), abs=3)  # the flag ends on top of the stem
 
 
 def test_only_the_training_writers_are_trained_on_the_same_way_every_time(path: Path) -> None:

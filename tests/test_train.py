@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,11 +7,13 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+from service.settings import Settings
 from tests.conftest import example_pixels
 from training.__main__ import main
 from training.architecture import FormulaError
 from training.mnist import DataError, load_training, split
-from training.train import Recipe, Run, load_checkpoint
+from training.network import load_network
+from training.train import Recipe, Run, continued, load_checkpoint
 
 CPU = torch.device("cpu")
 SMALL = Recipe("INPUT 28x28x1 -> CONV 4x4x16 stride 4 -> RELU -> FC 10", epochs=3, batch_size=100, weight_average=0.9)
@@ -55,6 +58,19 @@ def test_resumed_run_ends_as_an_unbroken_one(tmp_path: Path, monkeypatch: pytest
 
     expected, got = weights(tmp_path / "unbroken"), weights(tmp_path / "broken")
     assert all(torch.equal(expected[name], got[name]) for name in expected)
+
+
+def test_continued_run_keeps_a_share_of_its_start(tmp_path: Path) -> None:
+    start = Settings().model_path
+    _, network = load_network(start)
+    parameters = dict(network.named_parameters())
+    for share in (0.0, 0.5, 1.0):
+        recipe = replace(continued(Recipe()), epochs=1, start_share=share)
+        Run(recipe, 0, DATA, VALIDATION, tmp_path / str(share), CPU, start).train()
+    none, half, everything = (weights(tmp_path / str(share)) for share in (0.0, 0.5, 1.0))
+    for name, parameter in parameters.items():
+        torch.testing.assert_close(everything[f"module.{name}"], parameter)
+        torch.testing.assert_close(half[f"module.{name}"], (none[f"module.{name}"] + parameter) / 2)
 
 
 def test_seed_decides_the_weights(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """`python -m training`: describe, train, export and evaluate."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from training.architecture import FormulaError, parse
 from training.describe import describe as described
@@ -50,6 +52,13 @@ def describe(formula: str) -> None:
     help="IDX files, or a folder with a sub-folder of images a digit; MNIST unless given.",
 )
 @click.option(
+    "--from",
+    "start",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="An ONNX file of `export` to begin with. With --data it is adapted to those images, and the next version "
+    "written beside it; without, it is trained on, a run a seed.",
+)
+@click.option(
     "--strokes",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="pendigits-orig.tra of the UCI Machine Learning Repository, to train on its pen strokes too.",
@@ -61,25 +70,60 @@ def describe(formula: str) -> None:
     show_default=True,
     help="Where the checkpoints go; an interrupted run there is gone on with.",
 )
+@click.pass_context
 def train(
-    formula: str | None, epochs: int | None, seeds: tuple[int, ...], data: Path | None, strokes: Path | None, run: Path
+    context: click.Context,
+    formula: str | None,
+    epochs: int | None,
+    seeds: tuple[int, ...],
+    data: Path | None,
+    start: Path | None,
+    strokes: Path | None,
+    run: Path,
 ) -> None:
     """Train a network, on CUDA if there is a GPU and on the CPU if not."""
+    if start and formula:
+        raise click.UsageError("expected --formula or --from, whose formula is in its file; got both")
+    from training.drawing import drawn_digits
     from training.mnist import MNIST, DataError, load_training, split
+    from training.network import load_network
+    from training.outliers import random_outliers
     from training.strokes import load_strokes
-    from training.train import Recipe, Run, default_device
+    from training.train import DRAWN_PART, OUTLIER_PART, Recipe, Run, continued, default_device
 
-    recipe = Recipe(formula or Recipe.formula, epochs or Recipe.epochs)
+    if start and data:
+        _adapt(context, start, data)
+        return
     try:
-        images, validation = split(load_training(data or MNIST))
+        recipe = Recipe(formula or Recipe.formula)
+        if start:
+            recipe = continued(Recipe(load_network(start)[0].formula))
+        recipe = replace(recipe, epochs=epochs or recipe.epochs)
+        digits, validation = split(load_training(data or MNIST))
+        images = digits + drawn_digits(round(DRAWN_PART * len(digits)))
+        images += random_outliers(digits, round(OUTLIER_PART * len(digits)))
         if strokes:
             images += load_strokes(strokes)
         for seed in seeds:
-            one = Run(recipe, seed, images, validation, run / f"seed-{seed}", default_device())
+            one = Run(recipe, seed, images, validation, run / f"seed-{seed}", default_device(), start)
             one.train()
             accuracy = one.history[-1]["validation_accuracy"]
             click.echo(f"seed {seed}: {accuracy:.2%} of the validation part right; {one.checkpoint}")
     except (DataError, FormulaError) as error:
+        raise _Failure(str(error)) from error
+
+
+def _adapt(context: click.Context, start: Path, data: Path) -> None:
+    from training.adapt import adapt
+    from training.export import ExportError
+    from training.mnist import DataError
+
+    for name, option in {"epochs": "epochs", "seeds": "seed", "strokes": "strokes", "run": "run"}.items():
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise click.UsageError(f"expected --from and --data alone; got --{option} too")
+    try:
+        click.echo(f"wrote {adapt(start, data, start.parent.parent, click.echo)}")
+    except (DataError, ExportError) as error:
         raise _Failure(str(error)) from error
 
 

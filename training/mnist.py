@@ -14,6 +14,8 @@ from service.prepare import SIZE, prepare
 
 MNIST = Path(__file__).resolve().parent / "data" / "mnist"
 CLASSES = 10
+# The label of an image to train on that holds no digit.
+NO_DIGIT = CLASSES
 VALIDATION_PART = 1 / 12  # 5,000 of MNIST's 60,000
 
 # sha256 of the unzipped files, the same for every copy of MNIST.
@@ -31,7 +33,7 @@ class DataError(Exception):
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images uint8 [N, 28, 28], white ink on black, labels int64 [N]."""
+    """Images uint8 [N, 28, 28], white ink on black, labels int64 [N], 0 to 9 or NO_DIGIT."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]

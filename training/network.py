@@ -1,9 +1,14 @@
 """The PyTorch network of a formula, and its trained form: the formula, literally."""
 
+from pathlib import Path
+
+import onnx
 import torch
+from onnx import numpy_helper
 from torch import nn
 
-from training.architecture import Architecture
+from training.architecture import Architecture, parse
+from training.mnist import DataError
 
 
 def build_network(architecture: Architecture, *, batch_norm: bool = True, dropout: float = 0.0) -> nn.Sequential:
@@ -55,3 +60,24 @@ def fold_batch_norm(network: nn.Sequential) -> nn.Sequential:
         elif not isinstance(module, nn.Dropout):
             folded.append(module)
     return nn.Sequential(*folded).eval()
+
+
+@torch.no_grad()
+def load_network(path: Path, *, dropout: float = 0.0) -> tuple[Architecture, nn.Sequential]:
+    """Reads the formula and its network, without batch norm, from a file of `training export`. Raises DataError."""
+    try:
+        model = onnx.load(path)
+        architecture = parse(next(entry.value for entry in model.metadata_props if entry.key == "formula"))
+        constants = {one.name: torch.tensor(numpy_helper.to_array(one)) for one in model.graph.initializer}
+        network = build_network(architecture, batch_norm=False, dropout=dropout)
+        layers = [node.input for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
+        modules = [module for module in network if isinstance(module, nn.Conv2d | nn.Linear)]
+        for module, (_, weights, biases) in zip(modules, layers, strict=True):
+            assert module.bias is not None
+            module.weight.copy_(constants[weights])
+            module.bias.copy_(constants[biases])
+    except Exception as error:  # a file can be wrong in as many ways as there are lines above
+        raise DataError(
+            f"{path}: expected an ONNX file of `training export`; got one that cannot be read so"
+        ) from error
+    return architecture, network

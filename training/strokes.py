@@ -7,7 +7,6 @@ https://archive.ics.uci.edu/dataset/81, CC BY 4.0), its training part in the ori
 
 import gzip
 import hashlib
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,20 +14,18 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from service.decode import Pixels
 from service.prepare import prepare
+from training.drawing import draw, random_pen
 from training.mnist import DataError, Dataset
 
 SHA256 = "a66225d68d7d68591e62944df1ad33b3f5aa608e2df2505844b41f5568a80da4"
 TRAINING_WRITERS = range(1, 26)
 HELD_BACK_WRITERS = range(26, 31)
 
-# Each digit is drawn this often for training, with pens from a hair's to a broad marker's width, by the digit's size.
-DRAWINGS = 3
-THINNEST, BROADEST = 0.023, 0.2
+# Each digit is drawn this often for training, each time with another pen.
+DRAWINGS = 2
 
 
 @dataclass(frozen=True)
@@ -67,32 +64,12 @@ def _pen_digit(segment: str) -> PenDigit:
     return PenDigit(int(label), int(writer), tuple(strokes))
 
 
-def draw(digit: PenDigit, pen: float, size: int = 112) -> Pixels:
-    """Draws a digit white on black, uint8 [size, size], its longer side 0.7 of that, with a round pen.
-
-    `pen` is the pen's width by the digit's longer side.
-    """
-    smooth = 4  # drawn so much larger and reduced again, for smooth edges
-    points = np.concatenate(digit.strokes)
-    low, high = points.min(axis=0), points.max(axis=0)
-    scale = 0.7 * size * smooth / max((high - low).max(), 1)
-    width = pen * 0.7 * size * smooth
-    image = Image.new("L", (size * smooth, size * smooth))
-    canvas = ImageDraw.Draw(image)
-    for stroke in digit.strokes:
-        path = (stroke - (low + high) / 2) * scale + size * smooth / 2
-        canvas.line([tuple(point) for point in path], fill=255, width=round(width), joint="curve")
-        for end in (path[0], path[-1]):
-            canvas.ellipse((*(end - width / 2), *(end + width / 2)), fill=255)
-    return np.asarray(image.reduce(smooth))
-
-
 def load_strokes(path: Path) -> Dataset:
     """The training writers' digits as images to train on, drawn with pens of random width, the same ones every time."""
     random = np.random.default_rng(0)
     digits = load_pen_digits(path, TRAINING_WRITERS)
     images = [
-        prepare(draw(digit, math.exp(random.uniform(math.log(THINNEST), math.log(BROADEST))))).image
+        prepare(draw(digit.strokes, random_pen(random))).image
         for digit in tqdm(digits, desc="drawing pen strokes", unit="digit", leave=False, disable=None)
         for _ in range(DRAWINGS)
     ]
