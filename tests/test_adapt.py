@@ -28,6 +28,12 @@ def test_a_quarter_of_each_digit_is_held_back() -> None:
     assert sorted([*learned.images[:, 0, 0], *held_back.images[:, 0, 0]]) == list(range(22))
 
 
+def test_every_image_is_held_back_in_one_turn() -> None:
+    data = dataset([1] * 8 + [7] * 13)
+    held_back = [image for turn in range(4) for image in hold_back(data, turn)[1].images[:, 0, 0]]
+    assert sorted(held_back) == list(range(21))
+
+
 def test_too_few_images_to_hold_any_back() -> None:
     with pytest.raises(DataError, match=r"expected at least 4 images of a digit.*got 3 images"):
         hold_back(dataset([1, 2, 3]))
@@ -47,7 +53,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"FOLDER_IMAGES": 600, "MNIST_IMAGES": 424, "OUTLIERS": 64, "EPOCHS": 3}.items():
+    for name, value in {"LEARNED": 600, "MNIST_IMAGES": 424, "OUTLIERS": 64, "EPOCHS": 3}.items():
         monkeypatch.setattr(module, name, value)
 
 
@@ -59,10 +65,14 @@ def test_model_learns_a_hand_and_is_written_as_the_next_version(tmp_path: Path, 
     start.write_bytes(SHIPPED.read_bytes())
     result = CliRunner().invoke(main, ["train", "--data", str(folder), "--from", str(start)])
     assert result.exit_code == 0, result.output
-    shares = [line.split(": ", 1)[1] for line in result.output.splitlines() if "held back" in line]
-    before, after = (float(one.split(": ")[1].split("%")[0]) for one in shares)
-    assert before < 50 < after
-    assert sum("MNIST test set" in line for line in result.output.splitlines()) == 2
+    shares = {
+        tuple(line.split(": ")[:2]): float(line.split(": ")[2].split("%")[0])
+        for line in result.output.splitlines()
+        if " right " in line
+    }
+    assert shares["before", "images held back"] < 50 < shares["after", "images held back"]
+    assert shares["before", "MNIST test set"] > 99
+    assert ("after", "MNIST test set") in shares
     adapted = Classifier(models / "5" / "model.onnx", "cpu")
     assert adapted.metadata["version"] == "5"
     assert adapted.metadata["formula"] == Classifier(start, "cpu").metadata["formula"]

@@ -114,17 +114,25 @@ def train(
 
 
 def _adapt(context: click.Context, start: Path, data: Path) -> None:
-    from training.adapt import adapt
+    from service.classifier import Classifier
+    from training.adapt import adapt, hold_back
+    from training.evaluate import evaluate, share_right
     from training.export import ExportError
-    from training.mnist import DataError
+    from training.mnist import DataError, load_test, load_training
 
     for name, option in {"epochs": "epochs", "seeds": "seed", "strokes": "strokes", "run": "run"}.items():
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
             raise click.UsageError(f"expected --from and --data alone; got --{option} too")
     try:
-        click.echo(f"wrote {adapt(start, data, start.parent.parent, click.echo)}")
+        learned, held_back = hold_back(load_training(data))
+        adapted = adapt(start, learned, start.parent.parent)
     except (DataError, ExportError) as error:
         raise _Failure(str(error)) from error
+    for name, path in (("before", start), ("after", adapted)):
+        for title, images in (("images held back", held_back), ("MNIST test set", load_test())):
+            results = evaluate(Classifier(path, "cpu"), images)
+            click.echo(f"{name}: {title}: {share_right(results.correct, results.count)}")
+    click.echo(f"wrote {adapted}")
 
 
 @main.command()
