@@ -87,7 +87,7 @@ def measure(classifier: Classifier, count: int = COUNT, fonts: Path = FONTS, fas
     digits = load_test().images
     known = answer(classifier, list(digits))
     figures = [share("MNIST test digits read, not refused", ~known.refused())]
-    for name, (draw, reasons) in _drawn_sets(digits).items():
+    for name, (draw, reasons) in drawn_sets(digits).items():
         random = np.random.default_rng(0)
         drawn = answer(classifier, [draw(random) for _ in range(count)])
         figures.append(share(f"{name} refused as such", drawn.refused(*reasons)))
@@ -103,7 +103,7 @@ def measure(classifier: Classifier, count: int = COUNT, fonts: Path = FONTS, fas
     return figures
 
 
-def _drawn_sets(digits: Pixels) -> dict[str, tuple[Callable[[Generator], Pixels], tuple[str, ...]]]:
+def drawn_sets(digits: Pixels) -> dict[str, tuple[Callable[[Generator], Pixels], tuple[str, ...]]]:
     """How to draw an image of each set, and the reasons that are right for refusing it."""
     return {
         "blank images": (blank, (BLANK,)),

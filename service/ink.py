@@ -43,7 +43,9 @@ FRAME_PENALTY = 0.05
 WEAK_SHARES, LOOSENED_MASS = (0.5, 1.0, 1.4), 0.25
 # Another part is another digit if it lies at least this far off, by the digit's size, is this tall, by the digit's
 # height, and has this much of its ink.
-OTHER_APART, OTHER_HEIGHT, OTHER_MASS = 0.05, 0.5, 0.12
+OTHER_APART, OTHER_HEIGHT, OTHER_MASS = 0.07, 0.5, 0.12
+# But two circles close above one another are an 8; a circle encloses this much of its extent.
+CIRCLE_FILLED = 0.65
 # A broader digit, by its height, is several that touch.
 BROADEST = 1.9
 # The part of the ink within the frame that is the digit's, at least; how many holes it has, at most, each no smaller
@@ -267,13 +269,15 @@ def _found(ink: Grey, parts: "_Parts", digit: int) -> _Found:
     others = inside & (apart > OTHER_APART * side) & (size[:, 0] > OTHER_HEIGHT * height)
     others &= parts.mass > OTHER_MASS * parts.mass[digit]
     others[digit] = False
+    if others.sum() == 1 and _is_eight(parts, digit, int(np.argmax(others))):
+        others[:] = False
     belongs = inside & ~others & (apart <= PART_REACH * side) & (parts.mass >= PART_MASS * parts.mass[digit])
     belongs[digit] = True
     mask = np.concatenate([[False], belongs])[parts.labels]
     reason = None
     if (
         parts.mass[belongs].sum() < DIGIT_SHARE * parts.mass[belongs | ~parts.at_frame].sum()
-        or _holes(mask) > MOST_HOLES
+        or len(_holes(mask)) > MOST_HOLES
     ):
         reason = NOT_A_DIGIT
     elif others.any() or size[digit, 1] > BROADEST * height:
@@ -281,12 +285,29 @@ def _found(ink: Grey, parts: "_Parts", digit: int) -> _Found:
     return _Found(ink, mask, float(parts.mass[digit]), bool(parts.at_frame[digit]), reason)
 
 
-def _holes(mask: Mask) -> int:
-    """How many holes there are, the smallest left out."""
+def _is_eight(parts: "_Parts", *pair: int) -> bool:
+    """Whether two parts are the circles of an 8, one close above the other."""
+    low, high = parts.low[list(pair)], parts.high[list(pair)]
+    down, across = low.max(axis=0) - high.min(axis=0)
+    above = across < 0 and down <= PART_REACH * (high - low + 1)[0].max()
+    return bool(above) and all(_is_circle(parts.labels == one + 1) for one in pair)
+
+
+def _is_circle(mask: Mask) -> bool:
+    """Whether ink runs around an empty middle, closed or not."""
+    top, bottom, left, right = extent(mask)
+    mask = mask[top:bottom, left:right]
+    height, width = (side // 3 for side in mask.shape)
+    around = np.maximum.accumulate(mask, axis=1) & np.maximum.accumulate(mask[:, ::-1], axis=1)[:, ::-1]
+    return not mask[height:-height, width:-width].any() and around.mean() > CIRCLE_FILLED
+
+
+def _holes(mask: Mask) -> NDArray[np.int64]:
+    """The areas of the holes, the smallest left out."""
     top, bottom, left, right = extent(mask)
     labels, _ = connected(np.pad(~mask[top:bottom, left:right], 1, constant_values=True))
     areas = np.bincount(labels.ravel())[2:]  # 0 is the ink, 1 what is around it
-    return int(np.sum(areas >= HOLE_AREA * labels.size))
+    return areas[areas >= HOLE_AREA * labels.size]
 
 
 def _without_rules(ink: Grey) -> Grey:

@@ -53,7 +53,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"LEARNED": 600, "MNIST_IMAGES": 424, "OUTLIERS": 64, "EPOCHS": 3}.items():
+    for name, value in {"LEARNED": 600, "MNIST_IMAGES": 424, "OUTLIERS": 64, "EPOCHS": 6}.items():
         monkeypatch.setattr(module, name, value)
 
 

@@ -24,11 +24,11 @@ def adapt(start: Path, learned: Dataset, models: Path) -> Path:
 
     Raises DataError and ExportError.
     """
+    architecture, _ = load_network(start)
     mnist, validation = split(load_training())
     data = learned.part(np.resize(np.arange(len(learned)), max(LEARNED, len(learned))))
     data += mnist.part(np.random.default_rng(0).choice(len(mnist), MNIST_IMAGES, replace=False))
     data += random_outliers(mnist, OUTLIERS)
-    architecture, _ = load_network(start)
     recipe = replace(continued(Recipe(architecture.formula)), epochs=EPOCHS)
     with tempfile.TemporaryDirectory() as directory:
         run = Run(recipe, 0, data, validation, Path(directory), default_device(), start)
