@@ -22,7 +22,7 @@ ACCEPTED = "PNG, JPEG, WebP, BMP, GIF or TIFF"
 # 255, at least, in a sample of at most this many pixels a side.
 LUMINANCE = (0.299, 0.587, 0.114, 0.0)
 COLOUR_DIFFERENCES = ((-0.1687, -0.3313, 0.5, 128.0), (0.5, -0.4187, -0.0813, 128.0))
-COLOUR_ADVANTAGE, COLOUR_CONTRAST, COLOUR_SAMPLE = 4, 30, 256
+COLOUR_ADVANTAGE, COLOUR_CONTRAST, COLOUR_SAMPLE = 4, 30, 128
 
 Pixels = NDArray[np.uint8]
 

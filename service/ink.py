@@ -41,6 +41,8 @@ FRAME_PENALTY = 0.05
 # frame or is no digit, it is looked for again without rules, and at the frame then above higher shares; what is found
 # so is taken if it has so much of the ink still.
 WEAK_SHARES, LOOSENED_MASS = (0.5, 1.0, 1.4), 0.25
+# Noise breaks a faint rule; a window of so many pixels closes its gaps.
+RULE_GAP = 5
 # Another part is another digit if it lies at least this far off, by the digit's size, is this tall, by the digit's
 # height, and has this much of its ink.
 OTHER_APART, OTHER_HEIGHT, OTHER_MASS = 0.07, 0.5, 0.12
@@ -200,9 +202,9 @@ def _is_dark(image: Grey) -> bool:
     return max(skews, key=abs) < 0
 
 
-def _slid_maximum(image: Grey, window: int) -> Grey:
-    """The maximum of the window × window pixels around each, of fewer at the edges."""
-    for axis in (0, 1):
+def _slid_maximum(image: Grey, window: int, axes: tuple[int, ...] = (0, 1)) -> Grey:
+    """The maximum of the window × window pixels around each, of fewer at the edges; or of a window along one axis."""
+    for axis in axes:
         image = np.moveaxis(image, axis, 0)
         padded = np.pad(image, ((window // 2, (window - 1) // 2), (0, 0)), constant_values=-np.inf)
         span = 1
@@ -322,8 +324,9 @@ def _without_rules(ink: Grey) -> Grey:
 def _across(ink: Grey) -> Grey:
     """For each pixel the strongest line through it from the left edge to the right, by the least ink on its way."""
     strength = []
+    bridged = _slid_maximum(ink, RULE_GAP, axes=(1,))
     for direction in (1, -1):
-        columns = np.pad(ink.T[::direction], ((0, 0), (1, 1)))
+        columns = np.pad(bridged.T[::direction], ((0, 0), (1, 1)))
         for before, column in pairwise(columns):
             np.minimum(column[1:-1], np.maximum(np.maximum(before[:-2], before[1:-1]), before[2:]), out=column[1:-1])
         strength.append(columns[::direction, 1:-1].T)

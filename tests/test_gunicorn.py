@@ -23,12 +23,12 @@ def environment(**settings: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("DIGITS_")} | settings
 
 
-def start(port: int, **settings: str) -> subprocess.Popen[str]:
+def start(port: int, stdout: int = subprocess.PIPE, **settings: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "gunicorn"],
         cwd=ROOT,
         env=environment(PORT=str(port), **settings),
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.STDOUT,
         text=True,
     )
