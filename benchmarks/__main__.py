@@ -55,10 +55,10 @@ def main(names: tuple[str, ...], folder: Path | None, file: Path | None, check: 
             continue
         for figure in measure(classifier):
             click.echo(figure.row())
-            if check and (figure.name not in published or figure.is_below(published[figure.name])):
-                below.append(
-                    f"{figure.name}: {figure.value:.2%}; the card says {published.get(figure.name, 'nothing')}"
-                )
+            value = published.get(figure.name)
+            if check and (value is None or figure.is_below(value)):
+                said = "nothing" if value is None else f"{value:.2%}"
+                below.append(f"{figure.name}: {figure.value:.2%}; the card says {said}")
     for line in below:
         click.echo(line, err=True)
     sys.exit(bool(below))

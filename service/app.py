@@ -8,7 +8,10 @@ from flask import Flask, Request
 from service.classifier import Classifier
 from service.decode import MAXIMUM_BYTES
 from service.errors import register_errors
+from service.explain import explain
 from service.health import health
+from service.layers import Layers
+from service.page import page
 from service.predict import predict
 from service.settings import Settings
 
@@ -34,7 +37,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAXIMUM_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions["classifier"] = classifier
+    app.extensions["layers"] = Layers(settings.model_path)
+    app.extensions["model_path"] = settings.model_path
     app.register_blueprint(predict)
     app.register_blueprint(health)
+    app.register_blueprint(explain)
+    app.register_blueprint(page)
     register_errors(app)
     return app

@@ -20,6 +20,8 @@ CLASSES = 10
 MAXIMUM_BATCH = 64
 
 UNCERTAIN = "uncertain"
+# Beside the model: the same network, which gives every layer's output too.
+EXPLANATION = "explain.onnx"
 
 Images = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
@@ -56,7 +58,7 @@ class Classifier:
 
         A prediction whose `is_digit` or confidence lies below its minimum is refused.
         """
-        self.session = _load(path, provider)
+        self.session = load_session(path, provider)
         _check_shape(path, self.session)
         self.minimum_is_digit, self.minimum_confidence = minimum_is_digit, minimum_confidence
 
@@ -132,7 +134,8 @@ def prepare_or_error(load: Callable[[], Pixels]) -> Prepared | ImageError:
         return error
 
 
-def _load(path: Path, provider: str) -> onnxruntime.InferenceSession:
+def load_session(path: Path, provider: str) -> onnxruntime.InferenceSession:
+    """Loads an ONNX file onto the execution provider `auto`, `cpu` or `cuda`. Raises ModelError."""
     try:
         path.open("rb").close()
     except OSError as error:

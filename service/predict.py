@@ -6,11 +6,14 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 from flask import Blueprint, Response, current_app, jsonify, request
+from numpy.typing import NDArray
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from service.classifier import Classifier, Prediction
-from service.decode import ACCEPTED, ImageError, format_name
+from service.decode import ACCEPTED, ImageError, decode, format_name
+from service.prepare import Prepared, prepare
 
 predict = Blueprint("predict", __name__)
 
@@ -22,11 +25,28 @@ def classifier() -> Classifier:
 
 @predict.post("/predict")
 def predict_one() -> Response:
-    """One image: the raw body, the multipart field `image`, or JSON."""
-    [result] = classifier().read([_image()])
-    if isinstance(result, ImageError):
-        raise result
-    return jsonify(asdict(result) | {"model": classifier().model})
+    """One image: the raw body, the multipart field `image`, or JSON. With `?show=image`, what the network saw too."""
+    show = request.args.get("show")
+    if show not in (None, "image"):
+        raise ImageError(f"expected show=image or no `show`; got show={show}")
+    prepared = prepared_image()
+    return jsonify(answer(prepared) | ({"image": encoded(prepared.image)} if show else {}))
+
+
+def prepared_image() -> Prepared:
+    """The one image in the request, prepared. Raises ImageError."""
+    return prepare(decode(_image()))
+
+
+def answer(prepared: Prepared) -> dict[str, Any]:
+    """What is answered for an image."""
+    [prediction] = classifier().predict([prepared])
+    return asdict(prediction) | {"model": classifier().model}
+
+
+def encoded(array: NDArray[np.generic]) -> str:
+    """An array's bytes, row by row, in base64."""
+    return base64.b64encode(array.tobytes()).decode("ascii")
 
 
 @predict.post("/predict/batch")

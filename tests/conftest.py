@@ -22,7 +22,7 @@ EXAMPLES = ROOT / "examples"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--slow", action="store_true", help="run the slow tests too: container")
+    parser.addoption("--slow", action="store_true", help="run the slow tests too: container, browser")
     parser.addoption("--no-skips", action="store_true", help="a skipped test fails the run")
 
 
@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leaves the slow tests out unless asked for; `pytest_terminal_summary` says so."""
     if config.getoption("--slow"):
         return
-    slow = [item for item in items if item.get_closest_marker("container")]
+    slow = [item for item in items if item.get_closest_marker("container") or item.get_closest_marker("browser")]
     if slow:
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
@@ -39,7 +39,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if not config.getoption("--slow"):
         terminalreporter.write_line(
-            "Left out: the container's tests, which need a Docker engine; `make test-all` runs them."
+            "Left out: the tests of the container and of the page in a browser, which need a Docker engine and "
+            "Chromium; `make test-all` runs them."
         )
 
 

@@ -41,19 +41,20 @@ def test_too_few_images_to_hold_any_back() -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A hand whose every 1 is written as MNIST's 7s, and the other way round."""
+    """A hand that writes 7 as a mirrored 3."""
     mnist = load_training()
-    for digit, shape in {1: 7, 7: 1, 3: 3}.items():
+    for digit, shape, mirror in [(7, 3, True), (3, 3, False), (1, 1, False)]:
         directory = tmp_path / "hand" / str(digit)
         directory.mkdir(parents=True)
         for index in np.flatnonzero(mnist.labels == shape)[:24]:
-            Image.fromarray(mnist.images[index]).save(directory / f"{index}.png")
+            image = mnist.images[index]
+            Image.fromarray(np.fliplr(image) if mirror else image).save(directory / f"{index}.png")
     return tmp_path / "hand"
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"LEARNED": 600, "MNIST_IMAGES": 424, "OUTLIERS": 64, "EPOCHS": 6}.items():
+    for name, value in {"LEARNED": 2500, "MNIST_IMAGES": 500, "OUTLIERS": 64, "EPOCHS": 8}.items():
         monkeypatch.setattr(module, name, value)
 
 
@@ -70,7 +71,7 @@ def test_model_learns_a_hand_and_is_written_as_the_next_version(tmp_path: Path, 
         for line in result.output.splitlines()
         if " right " in line
     }
-    assert shares["before", "images held back"] < 50 < shares["after", "images held back"]
+    assert shares["before", "images held back"] < 75 < shares["after", "images held back"]
     assert shares["before", "MNIST test set"] > 99
     assert ("after", "MNIST test set") in shares
     adapted = Classifier(models / "5" / "model.onnx", "cpu")

@@ -119,3 +119,24 @@ def test_a_classifier_must_fit_the_images_and_the_classes() -> None:
     for formula in ("INPUT 32x32x3 -> FC 10", "INPUT 28x28x1 -> FC 11", "INPUT 28x28x1 -> FC 10 -> RELU"):
         with pytest.raises(FormulaError, match="expected"):
             parse(formula).require_classifier(image, 10)
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "INPUT 12x12x1 -> CONV 3x3x2 pad 1 -> RELU -> POOL 2x2 -> CONV 3x3x2 pad 1 -> RELU",
+        "INPUT 15x15x1 -> CONV 5x5x2 stride 2 pad 1 -> CONV 3x3x2 stride 2",
+    ],
+)
+def test_a_neuron_sees_its_receptive_field_and_nothing_else(formula: str) -> None:
+    """By how the layers slide: a neuron sees what those that its window covers see."""
+    layers = parse(formula).layers
+    seen = {(0, place): {place} for place in range(layers[0].output.width)}
+    for number, layer in enumerate(layers[1:], start=1):
+        for place in range(layer.output.width):
+            first = place * layer.stride - layer.padding
+            covered = [seen.get((number - 1, one), set()) for one in range(first, first + layer.size)]
+            seen[number, place] = set().union(*covered)
+            start = layer.start + place * layer.jump
+            field = range(start, start + layer.receptive_field[0])
+            assert seen[number, place] == set(field) & set(range(layers[0].output.width))

@@ -23,11 +23,11 @@ def environment(**settings: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("DIGITS_")} | settings
 
 
-def start(port: int, stdout: int = subprocess.PIPE, **settings: str) -> subprocess.Popen[str]:
+def start(port: int, settings: dict[str, str] | None = None, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "gunicorn"],
         cwd=ROOT,
-        env=environment(PORT=str(port), **settings),
+        env=environment(PORT=str(port), **(settings or {})),
         stdout=stdout,
         stderr=subprocess.STDOUT,
         text=True,
@@ -78,7 +78,7 @@ def send_raw(port: int, data: bytes) -> bytes:
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     port = free_port()
-    process = start(port, DIGITS_WORKERS="2")
+    process = start(port, {"DIGITS_WORKERS": "2"})
     try:
         wait_until_ready(port)
         yield port
@@ -203,7 +203,7 @@ def test_broken_requests_get_json_too(data: bytes, status: int, port: int) -> No
     ],
 )
 def test_unusable_settings_stop_the_start_with_one_sentence(settings: dict[str, str], message: str) -> None:
-    process = start(free_port(), **settings)
+    process = start(free_port(), settings)
     output, _ = process.communicate(timeout=60)
     assert process.returncode != 0
     assert [line.startswith(message) for line in output.splitlines() if line.startswith("error")] == [True]
@@ -212,7 +212,7 @@ def test_unusable_settings_stop_the_start_with_one_sentence(settings: dict[str, 
 
 def test_start_prints_a_command_that_works_and_stop_is_clean() -> None:
     port = free_port()
-    process = start(port, DIGITS_WORKERS="1")
+    process = start(port, {"DIGITS_WORKERS": "1"})
     assert process.stdout is not None
     assert any("Ready, with model digits version" in line and "on cpu" in line for line in process.stdout)
     command = next(line.strip() for line in process.stdout if "curl" in line)
@@ -225,7 +225,7 @@ def test_start_prints_a_command_that_works_and_stop_is_clean() -> None:
 
 def test_ipv6() -> None:
     port = free_port()
-    process = start(port, DIGITS_WORKERS="1", HOST="::1")
+    process = start(port, {"DIGITS_WORKERS": "1", "HOST": "::1"})
     assert process.stdout is not None
     assert any(f"Listening at: http://[::1]:{port}" in line for line in process.stdout)
     process.terminate()

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-FLASK_MODULES = {"app.py", "errors.py", "health.py", "predict.py"}
+FLASK_MODULES = {"app.py", "errors.py", "explain.py", "health.py", "page.py", "predict.py"}
 
 
 def imported(path: Path) -> set[str]:

@@ -99,6 +99,7 @@ def train(
         if start:
             recipe = continued(Recipe(load_network(start)[0].formula))
         recipe = replace(recipe, epochs=epochs or recipe.epochs)
+        parse(recipe.formula)  # before the images are made, which takes a minute
         digits, validation = split(load_training(data or MNIST))
         images = digits + drawn_digits(round(DRAWN_PART * len(digits)))
         images += random_outliers(digits, round(OUTLIER_PART * len(digits)))
@@ -172,6 +173,21 @@ def export(run: Path, data: Path | None, models: Path, version: int | None) -> N
     except (DataError, ExportError) as error:
         raise _Failure(str(error)) from error
     click.echo(f"wrote {path}")
+
+
+@main.command()
+@click.argument("models", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="MODEL...")
+def explain(models: tuple[Path, ...]) -> None:
+    """Write explain.onnx beside each MODEL, as `export` does, so that the service can show its layers."""
+    from service.classifier import EXPLANATION
+    from training.export import ExportError, write_explanation
+
+    for model in models:
+        try:
+            write_explanation(model, model.with_name(EXPLANATION))
+        except ExportError as error:
+            raise _Failure(str(error)) from error
+        click.echo(f"wrote {model.with_name(EXPLANATION)}")
 
 
 @main.command()

@@ -41,7 +41,8 @@ class Layer:
     """One layer: what it takes, what it gives, what it costs.
 
     `size`, `stride` and `padding` are those of the window of CONV and POOL; other layers leave them at 1, 1 and 0.
-    `receptive_field` is the width and height, in input pixels, that one of its neurons sees.
+    `receptive_field` is the width and height, in input pixels, that one of its neurons sees: in column x, those from
+    `start` + x·`jump` on, and in a row likewise.
     """
 
     kind: str
@@ -51,6 +52,8 @@ class Layer:
     size: int = 1
     stride: int = 1
     padding: int = 0
+    jump: int = 0
+    start: int = 0
 
     @property
     def weights_per_filter(self) -> int:
@@ -267,16 +270,15 @@ class _Parser:
         if not items or items[0].kind != "INPUT":
             raise self.error("expected INPUT first", items[0].position if items else 0)
         image = Volume(*items[0].numbers)
-        layers = [Layer("INPUT", image, image, (1, 1))]
-        jump = 1  # input pixels between two neighbouring neurons
+        layers = [Layer("INPUT", image, image, (1, 1), jump=1)]
         for number, item in enumerate(items[1:], start=1):
             before = layers[-1]
-            volume, (seen, _) = before.output, before.receptive_field
+            volume, (seen, _), jump, start = before.output, before.receptive_field, before.jump, before.start
             match item.kind:
                 case "INPUT":
                     raise self.error("expected INPUT only once, at the start", item.position)
                 case "RELU":
-                    layers.append(Layer("RELU", volume, volume, before.receptive_field))
+                    layers.append(Layer("RELU", volume, volume, before.receptive_field, jump=jump, start=start))
                 case "FC":
                     layers.append(Layer("FC", volume, Volume(1, 1, *item.numbers), (image.width, image.height)))
                 case _:
@@ -291,8 +293,10 @@ class _Parser:
                         item.numbers[2] if item.kind == "CONV" else volume.depth,
                     )
                     seen += (size - 1) * jump
-                    jump *= stride
-                    layers.append(Layer(item.kind, volume, output, (seen, seen), size, stride, padding))
+                    start -= padding * jump
+                    layers.append(
+                        Layer(item.kind, volume, output, (seen, seen), size, stride, padding, jump * stride, start)
+                    )
         return layers
 
     def slid(self, before: int, size: int, stride: int, padding: int, number: int, item: _Item) -> int:

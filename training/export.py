@@ -16,9 +16,10 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
 
-from service.classifier import Classifier
+from service.classifier import EXPLANATION, Classifier
 from training.architecture import Architecture, parse
 from training.evaluate import evaluate
+from training.explain import explaining
 from training.mnist import CLASSES, Dataset
 from training.network import build_network, fold_batch_norm
 from training.train import compute_logits, load_checkpoint
@@ -71,7 +72,7 @@ def next_version(models: Path) -> int:
 
 
 def export(checkpoint: Path, validation: Dataset, test: Dataset, models: Path, version: int) -> Path:
-    """Writes `models/<version>/model.onnx` and `models/config.pbtxt`, verified before they take their places.
+    """Writes model.onnx and explain.onnx in `models/<version>` and `models/config.pbtxt`, each verified before.
 
     `validation` is the validation part that the network was trained with; the calibration is made on it. `test` is
     graded through the service's classifier and the result goes into the metadata. Raises ExportError.
@@ -115,11 +116,29 @@ def export(checkpoint: Path, validation: Dataset, test: Dataset, models: Path, v
         require_parity(Classifier(partial, "cpu"), network, calibration, images)
         path = models / str(version) / "model.onnx"
         path.parent.mkdir(parents=True, exist_ok=True)
+        write_explanation(partial, path.with_name(EXPLANATION))
         _move(partial, path)
         config = Path(directory) / "config.pbtxt"
         config.write_text(TRITON_CONFIG)
         _move(config, models / "config.pbtxt")
     return path
+
+
+def write_explanation(model: Path, path: Path) -> None:
+    """Writes what explains a model, beside it by the name that the service looks for. Raises ExportError."""
+    with tempfile.TemporaryDirectory() as directory:
+        partial = Path(directory) / path.name
+        try:
+            onnx.save(explaining(onnx.load(model)), partial)
+        except Exception as error:  # a file can be wrong in many ways
+            raise ExportError(
+                f"{model}: expected an ONNX file of `training export`; got one that cannot be read so"
+            ) from error
+        images = random_images(256)
+        pairs = zip(Classifier(model, "cpu").classify(images), Classifier(partial, "cpu").classify(images), strict=True)
+        if not all(np.array_equal(one, other) for one, other in pairs):
+            raise ExportError(f"{path}: expected the model's own outputs; got others")
+        _move(partial, path)
 
 
 def _save(model: onnx.ModelProto, metadata: dict[str, str], path: Path) -> None:

@@ -1,0 +1,54 @@
+"""`POST /explain` and `GET /explain/<layer>`: the digit on its way through the network."""
+
+from typing import Any
+
+import numpy as np
+from flask import Blueprint, Response, current_app, jsonify, request
+
+from service.errors import error_response
+from service.layers import LayerError, Layers, Values
+from service.predict import answer, encoded, prepared_image
+
+explain = Blueprint("explain", __name__, url_prefix="/explain")
+
+
+def layers() -> Layers:
+    """The layers of the model that is served."""
+    return current_app.extensions["layers"]
+
+
+@explain.post("")
+def explain_image() -> Response:
+    """What `/predict` answers, the image that the network saw, and every layer with its feature maps."""
+    prepared = prepared_image()
+    described = zip(layers().described(), layers().outputs(prepared.image), strict=True)
+    return jsonify(
+        answer(prepared)
+        | {"image": encoded(prepared.image), "layers": [layer | _maps(output) for layer, output in described]}
+    )
+
+
+@explain.get("/<name>")
+def explain_weights(name: str) -> Response:
+    """A layer's weights and biases, float32, little-endian, in base64."""
+    weights, biases = layers().weights(name)
+    response = jsonify(
+        name=name, shape=weights.shape, weights=encoded(weights.astype("<f4")), biases=encoded(biases.astype("<f4"))
+    )
+    # The same until another model is served, which the tag then tells.
+    response.add_etag()
+    response.cache_control.no_cache = True
+    response.make_conditional(request)
+    return response
+
+
+def _maps(output: Values) -> dict[str, Any]:
+    """Feature maps as bytes, 0 for the least of all the layer's values and 255 for the largest."""
+    low, high = float(output.min()), float(output.max())
+    scale = 255 / (high - low) if high > low else 0.0
+    return {"minimum": low, "maximum": high, "maps": encoded(((output - low) * scale).round().astype(np.uint8))}
+
+
+@explain.errorhandler(LayerError)
+def _layer_error(error: LayerError) -> Response:
+    return error_response(str(error), 404)

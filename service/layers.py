@@ -1,0 +1,63 @@
+"""What goes on in the network, layer by layer: explain.onnx, which `training export` writes beside the model."""
+
+import json
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from service.classifier import EXPLANATION, ModelError, load_session
+from service.prepare import SIZE
+
+Values = NDArray[np.float32]
+
+
+class LayerError(Exception):
+    """The layers cannot be shown, or there is no such layer; the message may be shown to the sender."""
+
+
+class Layers:
+    """The layers of a model's network. Nothing is loaded before the first use, so that prediction pays nothing."""
+
+    def __init__(self, model: Path) -> None:
+        self.path = model.with_name(EXPLANATION)
+        self._lock = Lock()
+
+    @cached_property
+    def _session(self) -> onnxruntime.InferenceSession:
+        return load_session(self.path, "cpu")
+
+    def session(self) -> onnxruntime.InferenceSession:
+        """Raises LayerError where there is no such file, ModelError where it cannot be loaded."""
+        if not self.path.exists():
+            raise LayerError(
+                f"expected {EXPLANATION} beside the model, which shows the layers; got none; "
+                "`python -m training explain MODEL` writes it"
+            )
+        with self._lock:  # one thread loads it, the others wait
+            return self._session
+
+    def described(self) -> list[dict[str, Any]]:
+        """Every layer's name, kind, volumes, sizes and counts, from the metadata (see training/explain.py)."""
+        try:
+            return json.loads(self.session().get_modelmeta().custom_metadata_map["layers"])
+        except (KeyError, ValueError) as error:
+            raise ModelError(f"{self.path}: expected `layers` in the metadata; got none.") from error
+
+    def outputs(self, image: NDArray[np.uint8]) -> list[Values]:
+        """Every layer's output for a prepared image, uint8 [28, 28]: float32 [D, H, W], or [n] from the first FC on."""
+        names = [layer["name"] for layer in self.described()]
+        return [output[0] for output in self.session().run(names, {"images": image[None]})]
+
+    def weights(self, name: str) -> tuple[Values, Values]:
+        """A layer's weights, float32 [K, D, F, F] of CONV or [n, neurons] of FC, and its biases. Raises LayerError."""
+        with_weights = [layer["name"] for layer in self.described() if layer["parameters"]]
+        if name not in with_weights:
+            raise LayerError(f"expected a layer with weights, one of {', '.join(with_weights)}; got {name}")
+        blank = np.zeros((1, SIZE, SIZE), np.uint8)
+        weights, biases = self.session().run([f"{name}_weights", f"{name}_biases"], {"images": blank})
+        return weights, biases

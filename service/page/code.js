@@ -1,0 +1,49 @@
+// The digit on the paper as commands to copy.
+
+import { encodeBytes } from "./service.js";
+
+const SIDE = 56; // small enough to copy, large enough to be read
+
+const SNIPPETS = {
+  curl: (url, image) => `curl --json '{"image": "${image}"}' ${url}/predict`,
+  Python: (url, image) =>
+    `import json, urllib.request\n\nbody = json.dumps({"image": "${image}"}).encode()\n` +
+    `request = urllib.request.Request("${url}/predict", body, {"Content-Type": "application/json"})\n` +
+    `print(json.load(urllib.request.urlopen(request)))`,
+  JavaScript: (url, image) =>
+    `const answer = await fetch("${url}/predict", {\n  method: "POST",\n  headers: {"Content-Type": "application/json"},\n` +
+    `  body: JSON.stringify({image: "${image}"}),\n});\nconsole.log(await answer.json());`,
+};
+
+const texts = {};
+for (const name of Object.keys(SNIPPETS)) {
+  const item = Object.assign(document.createElement("div"), { className: "snippet" });
+  const head = document.createElement("header");
+  const title = Object.assign(document.createElement("h3"), { textContent: name });
+  const button = Object.assign(document.createElement("button"), { type: "button", textContent: "Copy" });
+  button.setAttribute("aria-label", `Copy the ${name} code`);
+  const block = document.createElement("pre");
+  block.tabIndex = 0;
+  block.setAttribute("aria-label", `${name} code`);
+  texts[name] = block.appendChild(document.createElement("code"));
+  button.addEventListener("click", () => copy(texts[name], button));
+  head.append(title, button);
+  item.append(head, block);
+  document.getElementById("snippets").append(item);
+}
+
+async function copy(code, button) {
+  try {
+    await navigator.clipboard.writeText(code.textContent);
+    button.textContent = "Copied";
+    setTimeout(() => (button.textContent = "Copy"), 1500);
+  } catch {
+    getSelection().selectAllChildren(code); // no clipboard without HTTPS: selected, to be copied by hand
+  }
+}
+
+export async function showCode(paper) {
+  const file = await paper.file(SIDE);
+  const image = encodeBytes(new Uint8Array(await file.arrayBuffer()));
+  for (const [name, snippet] of Object.entries(SNIPPETS)) texts[name].textContent = snippet(location.origin, image);
+}

@@ -1,0 +1,154 @@
+// The page: what happens on the paper is sent to the service, and what it answers is shown.
+
+import { showAlert, showAnswer, showNothing } from "./answer.js";
+import { showCode } from "./code.js";
+import * as corrections from "./corrections.js";
+import { showNetwork } from "./network.js";
+import { Paper } from "./paper.js";
+import { Refused, ask } from "./service.js";
+
+const RETRY = 2000; // milliseconds until a service that did not answer is asked again
+const element = (id) => document.getElementById(id);
+
+let version = 0; // counts what has been on the paper
+let asked = 0; // the version last asked about
+let lifted = true;
+let busy = false;
+let answered = false; // whether the service has read what is on the paper
+
+const paper = new Paper(element("paper"), (done) => {
+  version += 1;
+  lifted = done;
+  answered = false;
+  showState();
+  read();
+});
+
+// One question at a time; what has changed meanwhile is asked about next, so that the answer keeps up with the pen.
+async function read() {
+  if (busy || asked === version) return;
+  busy = true;
+  asked = version;
+  const wasLifted = lifted;
+  let wait = 0;
+  try {
+    if (paper.empty) {
+      showNothing();
+      showAlert("");
+    } else {
+      const file = await paper.file();
+      const answer = await ask("/predict?show=image", file);
+      if (asked === version || !wasLifted) {
+        showAnswer(answer);
+        showAlert("");
+        answered = asked === version;
+        showState();
+      }
+      if (wasLifted && asked === version) await explain(file);
+    }
+  } catch (error) {
+    if (error instanceof Refused) {
+      showNothing();
+      showAlert(`This image could not be read: ${error.message}.`);
+    } else {
+      showAlert("The service does not answer. Trying again…");
+      asked = -1;
+      wait = RETRY;
+    }
+  }
+  busy = false;
+  if (wait) setTimeout(read, wait);
+  else read();
+}
+
+async function explain(file) {
+  await showCode(paper);
+  try {
+    showNetwork(await ask("/explain", file));
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    element("inside-status").textContent = `The network cannot be looked into: ${error.message}.`;
+  }
+}
+
+function showState() {
+  element("undo").disabled = element("clear").disabled = paper.empty;
+  for (const button of element("labels").children) button.disabled = !answered;
+}
+
+element("undo").addEventListener("click", () => paper.undo());
+element("clear").addEventListener("click", () => paper.clear());
+element("pen").addEventListener("input", (event) => (paper.thickness = Number(event.target.value)));
+
+// A picture, chosen, photographed, dropped or pasted.
+async function take(file) {
+  if (!file) return;
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(file);
+  } catch {
+    bitmap = new OffscreenCanvas(1, 1); // what the browser cannot show, the service may still read, or say what it is
+    bitmap.getContext("2d");
+  }
+  paper.show(file, bitmap);
+}
+
+for (const id of ["file", "camera"]) {
+  element(id).addEventListener("change", async (event) => {
+    await take(event.target.files[0]);
+    event.target.value = ""; // so that the same file can be chosen again
+  });
+}
+if (!matchMedia("(pointer: coarse)").matches) element("camera-button").hidden = true; // a desk's browser only opens a file
+
+addEventListener("dragover", (event) => {
+  event.preventDefault();
+  element("paper").classList.add("dropping");
+});
+addEventListener("dragleave", () => element("paper").classList.remove("dropping"));
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  element("paper").classList.remove("dropping");
+  take(event.dataTransfer.files[0]);
+});
+addEventListener("paste", (event) => take(event.clipboardData.files[0]));
+
+// Corrections.
+for (let digit = 0; digit < 10; digit++) {
+  const button = Object.assign(document.createElement("button"), { type: "button", textContent: String(digit), disabled: true });
+  button.setAttribute("aria-label", `It is a ${digit}: keep it`);
+  button.addEventListener("click", async () => {
+    await corrections.keep(await paper.file(), digit);
+    answered = false; // once is enough
+    showState();
+    await showKept(`Kept as ${digit}. `);
+  });
+  element("labels").append(button);
+}
+
+async function showKept(before = "") {
+  const count = await corrections.count();
+  const images = count === 1 ? "1 correction is" : `${count} corrections are`;
+  element("kept").textContent = count
+    ? `${before}${images} kept in this browser, and sent nowhere.`
+    : "No corrections yet. They stay in this browser and are sent nowhere.";
+  element("download").disabled = element("forget").disabled = !count;
+}
+
+element("download").addEventListener("click", async () => {
+  const link = Object.assign(document.createElement("a"), {
+    href: URL.createObjectURL(await corrections.pack()),
+    download: "corrections.zip",
+  });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+});
+element("forget").addEventListener("click", async () => {
+  if (!confirm("Delete all corrections kept in this browser?")) return;
+  await corrections.forget();
+  await showKept();
+});
+
+showNothing();
+showState();
+showKept().catch(() => (element("kept").textContent = "This browser keeps no data here, so corrections cannot be kept."));

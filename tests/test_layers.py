@@ -1,0 +1,58 @@
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnxruntime import InferenceSession
+
+from service import layers as module
+from service.classifier import load_session
+from service.layers import LayerError, Layers
+from service.prepare import prepare
+from service.settings import Settings
+from tests.conftest import example_pixels
+
+
+def test_many_threads_load_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[Path] = []
+
+    def load(path: Path, provider: str) -> InferenceSession:
+        loaded.append(path)
+        return load_session(path, provider)
+
+    monkeypatch.setattr(module, "load_session", load)
+    layers = Layers(Settings().model_path)
+    assert loaded == []
+    image = prepare(example_pixels(2)).image
+    with ThreadPoolExecutor(8) as threads:
+        outputs = list(threads.map(layers.outputs, [image] * 16))
+    assert len(loaded) == 1
+    assert all(np.array_equal(one[-1], outputs[0][-1]) for one in outputs)
+
+
+def test_pooling_and_relu_do_what_they_say() -> None:
+    layers = Layers(Settings().model_path)
+    outputs = layers.outputs(prepare(example_pixels(2)).image)
+    for before, layer, output in zip(outputs, layers.described()[1:], outputs[1:], strict=False):
+        if layer["kind"] == "RELU":
+            assert np.array_equal(output, np.maximum(before, 0))
+        elif layer["kind"] == "POOL":
+            depth, height, width = output.shape
+            windows = before.reshape(depth, height, layer["size"], width, layer["size"])
+            assert np.array_equal(output, windows.max(axis=(2, 4)))
+
+
+def test_filter_slid_by_hand_gives_the_feature_map() -> None:
+    """By (W − F + 2P)/S + 1 and F·F·D weights shared by every neuron of the map."""
+    layers = Layers(Settings().model_path)
+    before, after = layers.outputs(prepare(example_pixels(2)).image)[:2]
+    layer = layers.described()[1]
+    weights, biases = layers.weights(layer["name"])
+    windows = np.lib.stride_tricks.sliding_window_view(before, weights.shape[1:])[0]
+    expected = np.einsum("hwdij,kdij->khw", windows, weights) + biases[:, None, None]
+    np.testing.assert_allclose(after, expected, atol=1e-5)
+
+
+def test_layer_without_weights() -> None:
+    with pytest.raises(LayerError, match=r"one of layer_1_conv, .*; got layer_2_relu"):
+        Layers(Settings().model_path).weights("layer_2_relu")
