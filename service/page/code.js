@@ -2,7 +2,9 @@
 
 import { encodeBytes } from "./service.js";
 
-const SIDE = 56; // small enough to copy, large enough to be read
+// Small enough to copy, large enough to be read.
+const DRAWING = [56, "image/png"];
+const PICTURE = [140, "image/jpeg"];
 
 const SNIPPETS = {
   curl: (url, image) => `curl --json '{"image": "${image}"}' ${url}/predict`,
@@ -43,7 +45,7 @@ async function copy(code, button) {
 }
 
 export async function showCode(paper) {
-  const file = await paper.file(SIDE);
+  const file = await paper.render(...(paper.picture ? PICTURE : DRAWING));
   const image = encodeBytes(new Uint8Array(await file.arrayBuffer()));
   for (const [name, snippet] of Object.entries(SNIPPETS)) texts[name].textContent = snippet(location.origin, image);
 }

@@ -46,15 +46,19 @@ export class Paper {
     this.#done();
   }
 
-  // What is on the paper as an image file: the picture as it came, or the drawing as PNG of this side.
-  async file(side = SIZE) {
-    if (this.picture && !this.strokes.length) return this.picture.file;
+  // What is on the paper as an image file: the picture as it came, or the drawing.
+  file() {
+    return this.picture && !this.strokes.length ? this.picture.file : this.render(SIZE);
+  }
+
+  // The paper as an image file of this side.
+  render(side, type = "image/png") {
     const sheet = document.createElement("canvas");
     sheet.width = sheet.height = side;
     const context = sheet.getContext("2d");
     context.scale(side / SIZE, side / SIZE);
     this.#ink(context);
-    return new Promise((resolve) => sheet.toBlob(resolve, "image/png"));
+    return new Promise((resolve) => sheet.toBlob(resolve, type));
   }
 
   #place(event) {

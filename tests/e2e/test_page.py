@@ -308,10 +308,22 @@ def test_shown_code_gives_the_answer(page: Page) -> None:
         block = page.locator(".snippet", has_text=language).locator("code")
         result = subprocess.run([*command, block.inner_text()], capture_output=True, text=True, check=True)
         assert "6" in result.stdout.split("confidence")[0]
-    assert (
-        page.evaluate(f"(async () => {{ {code.nth(2).inner_text().replace('console.log(', 'return (')} }})()")["digit"]
-        == 6
-    )
+    assert answer_of_shown_code(page) == 6
+
+
+def test_shown_code_of_a_photo_is_short_and_gives_the_answer(page: Page) -> None:
+    page.set_input_files("#file", {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": photo(4)})
+    expect_digit(page, 4)
+    expect(page.locator("#snippets code").first).to_contain_text("/9j/")  # as every JPEG begins in base64
+    assert len(page.locator("#snippets code").first.inner_text()) < 15_000
+    assert answer_of_shown_code(page) == 4
+
+
+def answer_of_shown_code(page: Page) -> int:
+    """The digit that the JavaScript gives, run in the page."""
+    code = page.locator("#snippets code").nth(2).inner_text()
+    digit: int = page.evaluate(f"(async () => {{ {code.replace('console.log(', 'return (')} }})()")["digit"]
+    return digit
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
