@@ -13,7 +13,6 @@ from service.settings import Settings, SettingsError
 
 try:
     settings = Settings.from_environment()
-    model_path = settings.model_path
 except SettingsError as error:
     sys.exit(f"error: {error}")
 
@@ -42,22 +41,32 @@ accesslog = "-"
 
 
 def on_starting(server: Any) -> None:
-    """Stops the start with one sentence if the model cannot be served, before any worker tries.
+    """Stops the start with one sentence if no version of the model can be served, before any worker tries."""
+    if not _can_serve():
+        sys.exit(1)
 
-    In a process of its own, because a session must not be created before the workers are forked.
-    """
+
+def on_reload(server: Any) -> None:
+    """Upon SIGHUP, workers that serve the versions there are now take over; if none could, those at work go on."""
+    if not _can_serve():
+        server.log.error("No version of the model can be served now; what was served is served on.")
+        server.cfg.set("workers", 0)  # how many new ones are started; it is read anew at the next reload
+
+
+def _can_serve() -> bool:
+    """Tries to load the model, in a process of its own: no session may be created before the workers are forked."""
     child = os.fork()
     if child == 0:
-        try:
-            from service.classifier import Classifier, ModelError
+        from service.classifier import ModelError
+        from service.models import Models
 
-            Classifier(model_path, settings.provider).warm_up()
-        except ModelError as error:
+        try:
+            Models.from_settings(settings)
+        except (ModelError, SettingsError) as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
             os._exit(1)
         os._exit(0)
-    if os.waitpid(child, 0)[1] != 0:
-        sys.exit(1)
+    return os.waitpid(child, 0)[1] == 0
 
 
 def post_fork(server: Any, worker: Any) -> None:
@@ -67,7 +76,7 @@ def post_fork(server: Any, worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     if worker.age == 1:
-        classifier = worker.wsgi.extensions["classifier"]
+        classifier = worker.wsgi.extensions["models"].classifier()
         worker.log.info(
             "Ready, with model %s version %s on %s. Try:\n\n  curl --data-binary @examples/7.png http://localhost:%s/predict\n",
             classifier.model["name"],

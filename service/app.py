@@ -5,12 +5,11 @@ from typing import IO
 
 from flask import Flask, Request
 
-from service.classifier import Classifier
 from service.decode import MAXIMUM_BYTES
 from service.errors import register_errors
 from service.explain import explain
 from service.health import health
-from service.layers import Layers
+from service.models import Models
 from service.page import page
 from service.predict import predict
 from service.settings import Settings
@@ -24,21 +23,18 @@ class MemoryRequest(Request):
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """Loads the model, warms it up and gives the application that serves it.
+    """Loads the model's versions, warms them up and gives the application that serves them.
 
     Reads the settings from the environment unless they are given. Raises SettingsError or ModelError.
     """
     settings = settings or Settings.from_environment()
-    classifier = Classifier.from_settings(settings)
-    classifier.warm_up()
+    models = Models.from_settings(settings)
     app = Flask(__name__, static_folder=None)
     app.request_class = MemoryRequest
     app.url_map.merge_slashes = False  # a redirect would be HTML
     app.config["MAX_CONTENT_LENGTH"] = MAXIMUM_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.extensions["classifier"] = classifier
-    app.extensions["layers"] = Layers(settings.model_path)
-    app.extensions["model_path"] = settings.model_path
+    app.extensions["models"] = models
     app.register_blueprint(predict)
     app.register_blueprint(health)
     app.register_blueprint(explain)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from service.decode import ImageError, Pixels, decode
 from service.ink import BLANK, NOT_A_DIGIT
 from service.prepare import SIZE, Prepared, prepare
-from service.settings import Settings
+from service.settings import VERSION, Settings
 
 CLASSES = 10
 # Images a session run: larger batches are no faster on a CPU and make ONNX Runtime keep more memory.
@@ -58,6 +58,7 @@ class Classifier:
 
         A prediction whose `is_digit` or confidence lies below its minimum is refused.
         """
+        self.path = path
         self.session = load_session(path, provider)
         _check_shape(path, self.session)
         self.minimum_is_digit, self.minimum_confidence = minimum_is_digit, minimum_confidence
@@ -77,10 +78,16 @@ class Classifier:
         """What training wrote into the file: name, version, formula, labels, hashes and results."""
         return dict(self.session.get_modelmeta().custom_metadata_map)
 
+    @cached_property
+    def version(self) -> str:
+        """The number of the folder that the file lies in, as text, or else what the file says of itself."""
+        folder = self.path.absolute().parent.name
+        return folder if VERSION.fullmatch(folder) else self.metadata.get("version", "0")
+
     @property
     def model(self) -> dict[str, str]:
         """The model's name and version."""
-        return {"name": self.metadata.get("name", "digits"), "version": self.metadata.get("version", "0")}
+        return {"name": self.metadata.get("name", "digits"), "version": self.version}
 
     def classify(self, images: Images) -> tuple[Probabilities, NDArray[np.float32]]:
         """Probabilities [N, 10] and `is_digit` [N] of prepared images, uint8 [N, 28, 28]."""
@@ -122,8 +129,12 @@ class Classifier:
         return self.predict_each([prepare_or_error(partial(decode, data)) for data in files])
 
     def warm_up(self) -> None:
-        """Predicts once, so that the first request finds everything loaded."""
-        self.predict([Prepared(np.zeros((SIZE, SIZE), np.uint8))])
+        """Predicts once, so that the first request finds everything loaded; on CUDA once a batch size.
+
+        There, the first run of a size chooses the algorithms for it.
+        """
+        for size in range(1, MAXIMUM_BATCH + 1) if self.provider == "cuda" else [1]:
+            self.classify(np.zeros((size, SIZE, SIZE), np.uint8))
 
 
 def prepare_or_error(load: Callable[[], Pixels]) -> Prepared | ImageError:

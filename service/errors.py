@@ -10,6 +10,7 @@ from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from service.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError
+from service.models import VersionError
 
 # How long a client may keep silent in the middle of its request or its answer.
 SILENCE_SECONDS = 5
@@ -21,6 +22,7 @@ DRAIN_BYTES = 2**30
 def register_errors(app: Flask) -> None:
     app.before_request(_limit_silence)
     app.register_error_handler(ImageError, _image_error)
+    app.register_error_handler(VersionError, lambda error: error_response(str(error), 404))
     app.register_error_handler(HTTPException, _http_error)
     # Gunicorn parses a chunked body while it is read here.
     app.register_error_handler(ParseException, lambda _: _http_error(BadRequest()))

@@ -3,18 +3,18 @@
 from typing import Any
 
 import numpy as np
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, jsonify, request
 
 from service.errors import error_response
 from service.layers import LayerError, Layers, Values
-from service.predict import answer, encoded, prepared_image
+from service.predict import answer, encoded, models, prepared_image
 
 explain = Blueprint("explain", __name__, url_prefix="/explain")
 
 
 def layers() -> Layers:
-    """The layers of the model that is served."""
-    return current_app.extensions["layers"]
+    """The layers of the version asked for, as in `classifier`. Raises VersionError."""
+    return models().layers(request.args.get("version"))
 
 
 @explain.post("")

@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Response, jsonify
 
-from service.predict import classifier
+from service.predict import models
 
 health = Blueprint("health", __name__, url_prefix="/health")
 
@@ -15,5 +15,6 @@ def live() -> Response:
 
 @health.get("/ready")
 def ready() -> Response:
-    """The model has made its warm-up prediction: without one there is no application to answer this."""
-    return jsonify(ready=True, live=True, model=classifier().model, provider=classifier().provider)
+    """Every version has made its warm-up prediction: without that there is no application to answer this."""
+    default = models().classifier()
+    return jsonify(ready=True, live=True, model=default.model, versions=models().versions, provider=default.provider)

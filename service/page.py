@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from flask import Blueprint, Response, current_app, render_template
+from flask import Blueprint, Response, render_template
 
 from service.predict import classifier
 
@@ -26,7 +26,7 @@ def index() -> Response:
             formula=metadata.get("formula", ""),
             version=classifier().model["version"],
             facts=_facts(metadata),
-            figures=card_figures(current_app.extensions["model_path"], classifier().model["version"]),
+            figures=card_figures(classifier().path, classifier().model["version"]),
         )
     )
     response.headers["Content-Security-Policy"] = POLICY

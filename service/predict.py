@@ -13,14 +13,20 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from service.classifier import Classifier, Prediction
 from service.decode import ACCEPTED, ImageError, decode, format_name
+from service.models import Models
 from service.prepare import Prepared, prepare
 
 predict = Blueprint("predict", __name__)
 
 
+def models() -> Models:
+    """The versions of the model that this process serves."""
+    return current_app.extensions["models"]
+
+
 def classifier() -> Classifier:
-    """The one classifier of this process."""
-    return current_app.extensions["classifier"]
+    """The classifier of the version asked for, `?version=`, or the default. Raises VersionError."""
+    return models().classifier(request.args.get("version"))
 
 
 @predict.post("/predict")

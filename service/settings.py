@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 MODELS = Path(__file__).resolve().parent.parent / "models" / "digits"
+# A version is a whole number, as Triton wants it.
+VERSION = re.compile(r"[1-9][0-9]{0,17}")
 PROVIDERS = ("auto", "cpu", "cuda")
 
 
@@ -27,7 +29,9 @@ class Settings:
     host: str = _setting("HOST", "127.0.0.1", "address to listen on; the container sets `0.0.0.0`")
     port: int = _setting("PORT", 8000, "port to listen on")
     model: Path | None = _setting(
-        "DIGITS_MODEL", None, "the ONNX file; the highest version in `models/digits` unless set"
+        "DIGITS_MODEL",
+        None,
+        "folder of versions, `<version>/model.onnx`, or one ONNX file; `models/digits` here unless set",
     )
     provider: str = _setting(
         "DIGITS_PROVIDER", "auto", "execution provider: `auto`, `cpu` or `cuda`; `auto` takes CUDA if it works"
@@ -87,14 +91,20 @@ class Settings:
         return cls(**values)
 
     @property
-    def model_path(self) -> Path:
-        """The ONNX file to load. Raises SettingsError where `models/digits` holds none."""
-        if self.model is not None:
-            return self.model
-        versions = [path for path in MODELS.glob("*/model.onnx") if path.parent.name.isdigit()]
+    def model_paths(self) -> list[Path]:
+        """The ONNX file of every version, the highest first. Raises SettingsError where the folder holds none."""
+        model = self.model or MODELS
+        if not model.is_dir():
+            return [model]
+        versions = [path for path in model.glob("*/model.onnx") if VERSION.fullmatch(path.parent.name)]
         if not versions:
-            raise SettingsError(f"{MODELS}: expected a model in <version>/model.onnx; got none; set DIGITS_MODEL")
-        return max(versions, key=lambda path: int(path.parent.name))
+            raise SettingsError(f"DIGITS_MODEL: expected <version>/model.onnx in {model}; got none")
+        return sorted(versions, key=lambda path: int(path.parent.name), reverse=True)
+
+    @property
+    def model_path(self) -> Path:
+        """The ONNX file of the highest version. Raises SettingsError where there is none."""
+        return self.model_paths[0]
 
 
 def _require(condition: bool, name: str, expected: str, got: object) -> None:

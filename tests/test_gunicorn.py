@@ -4,18 +4,21 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from service.settings import Settings
 from tests.conftest import ROOT, example
 
 
@@ -62,6 +65,13 @@ def wait_until_ready(port: int) -> None:
         except OSError:
             assert time.monotonic() < deadline, "not ready within a minute"
             time.sleep(0.1)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} seconds"
+        time.sleep(0.1)
 
 
 def send_raw(port: int, data: bytes) -> bytes:
@@ -221,6 +231,50 @@ def test_start_prints_a_command_that_works_and_stop_is_clean() -> None:
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
     assert process.returncode == 0
+
+
+def versions_served(port: int) -> object:
+    """By a worker that is not about to stop."""
+    return request(port, "GET", "/health/ready", headers={"Connection": "close"})[2].get("versions")
+
+
+def test_reload_serves_the_versions_there_are_now_without_one_failed_request(tmp_path: Path) -> None:
+    shutil.copytree(Settings().model_path.parent, tmp_path / "1")
+    port = free_port()
+    process = start(port, {"DIGITS_MODEL": str(tmp_path), "DIGITS_WORKERS": "2"}, stdout=subprocess.DEVNULL)
+    stopped = threading.Event()
+
+    def ask() -> list[tuple[int, object]]:
+        answers = []
+        while not stopped.is_set():
+            status, _, body = request(port, "POST", "/predict", example(7))
+            answers.append((status, body.get("digit")))
+        return answers
+
+    try:
+        wait_until_ready(port)
+        assert versions_served(port) == ["1"]
+        with ThreadPoolExecutor(4) as pool:
+            asking = [pool.submit(ask) for _ in range(4)]
+            try:
+                shutil.copytree(tmp_path / "1", tmp_path / "2")
+                (tmp_path / "3").mkdir()
+                (tmp_path / "3" / "model.onnx").write_bytes(b"broken")
+                process.send_signal(signal.SIGHUP)
+                wait_for(lambda: versions_served(port) == ["2", "1"])
+                # Nothing that can be served: what was served is served on.
+                for version in ("1", "2"):
+                    (tmp_path / version / "model.onnx").rename(tmp_path / version / "away.onnx")
+                process.send_signal(signal.SIGHUP)
+                time.sleep(3)
+                assert versions_served(port) == ["2", "1"]
+            finally:
+                stopped.set()
+            answers = [answer for one in asking for answer in one.result()]
+        assert set(answers) == {(200, 7)}
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
 
 
 def test_ipv6() -> None:

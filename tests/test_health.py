@@ -12,5 +12,6 @@ def test_ready_tells_what_runs(client: FlaskClient) -> None:
         "ready": True,
         "live": True,
         "model": {"name": "digits", "version": Settings().model_path.parent.name},
+        "versions": [path.parent.name for path in Settings().model_paths],
         "provider": "cpu",
     }

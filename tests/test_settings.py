@@ -1,7 +1,10 @@
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from service.__main__ import main
 from service.settings import Settings, SettingsError
 
 
@@ -51,11 +54,27 @@ def test_wrong_settings_are_named(name: str, value: str, message: str) -> None:
     assert message in str(caught.value)
 
 
+def test_settings_are_printed_as_they_are_set() -> None:
+    result = CliRunner().invoke(main, ["settings"], env={"PORT": "9000", "DIGITS_WORKERS": ""})
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert "PORT=9000  (environment) port to listen on" in lines
+    assert "DIGITS_PROVIDER=auto  (default) " in result.output
+    assert len(lines) == len(fields(Settings))
+
+
+def test_wrong_settings_are_told_and_not_printed() -> None:
+    result = CliRunner().invoke(main, ["settings"], env={"DIGITS_PROVIDR": "cpu"})
+    assert result.exit_code == 2
+    assert result.output == "error: DIGITS_PROVIDR: no such setting; did you mean DIGITS_PROVIDER?\n"
+
+
 def test_highest_version_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.settings.MODELS", tmp_path)
-    with pytest.raises(SettingsError, match="expected a model"):
+    with pytest.raises(SettingsError, match="got none"):
         _ = Settings().model_path
-    for version in ("2", "10", "draft"):
+    for version in ("2", "10", "draft", "0", "007"):
         (tmp_path / version).mkdir()
         (tmp_path / version / "model.onnx").touch()
-    assert Settings().model_path == tmp_path / "10" / "model.onnx"
+    assert Settings().model_paths == [tmp_path / version / "model.onnx" for version in ("10", "2")]
+    assert Settings(model=tmp_path).model_path == tmp_path / "10" / "model.onnx"
