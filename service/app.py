@@ -5,6 +5,7 @@ from typing import IO
 
 from flask import Flask, Request
 
+from service.bodies import register_bodies
 from service.decode import MAXIMUM_BYTES
 from service.errors import register_errors
 from service.explain import explain
@@ -13,6 +14,7 @@ from service.models import Models
 from service.page import page
 from service.predict import predict
 from service.settings import Settings
+from service.v2 import v2
 
 
 class MemoryRequest(Request):
@@ -33,11 +35,12 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.request_class = MemoryRequest
     app.url_map.merge_slashes = False  # a redirect would be HTML
     app.config["MAX_CONTENT_LENGTH"] = MAXIMUM_BYTES
-    app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions["models"] = models
     app.register_blueprint(predict)
     app.register_blueprint(health)
     app.register_blueprint(explain)
     app.register_blueprint(page)
+    app.register_blueprint(v2)
     register_errors(app)
+    register_bodies(app)
     return app

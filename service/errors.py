@@ -4,13 +4,21 @@ import json
 import socket
 import time
 
-from flask import Flask, Response, current_app, jsonify, request
+from flask import Flask, Response, current_app, request
 from gunicorn import util
 from gunicorn.http.errors import ParseException
-from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+from werkzeug.exceptions import (
+    BadRequest,
+    HTTPException,
+    MethodNotAllowed,
+    NotFound,
+    RequestEntityTooLarge,
+    UnsupportedMediaType,
+)
 
 from service.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError
 from service.models import VersionError
+from service.replies import error_response
 
 # How long a client may keep silent in the middle of its request or its answer.
 SILENCE_SECONDS = 5
@@ -27,12 +35,6 @@ def register_errors(app: Flask) -> None:
     # Gunicorn parses a chunked body while it is read here.
     app.register_error_handler(ParseException, lambda _: _http_error(BadRequest()))
     app.register_error_handler(Exception, _fault)
-
-
-def error_response(message: str, status: int) -> Response:
-    response = jsonify(error=message)
-    response.status_code = status
-    return response
 
 
 def _image_error(error: ImageError) -> Response:
@@ -53,6 +55,8 @@ def _http_error(error: HTTPException) -> Response:
             response = error_response(f"expected {methods}; got {request.method}", status)
             response.headers["Allow"] = methods
             return response
+        case UnsupportedMediaType():
+            return error_response(error.description or error.name, status)
         case BadRequest():
             return error_response("expected a whole, well-formed request; got one that is broken or cut short", status)
         case _:

@@ -3,11 +3,11 @@
 from typing import Any
 
 import numpy as np
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, request
 
-from service.errors import error_response
 from service.layers import LayerError, Layers, Values
 from service.predict import answer, encoded, models, prepared_image
+from service.replies import error_response, reply
 
 explain = Blueprint("explain", __name__, url_prefix="/explain")
 
@@ -22,7 +22,7 @@ def explain_image() -> Response:
     """What `/predict` answers, the image that the network saw, and every layer with its feature maps."""
     prepared = prepared_image()
     described = zip(layers().described(), layers().outputs(prepared.image), strict=True)
-    return jsonify(
+    return reply(
         answer(prepared)
         | {"image": encoded(prepared.image), "layers": [layer | _maps(output) for layer, output in described]}
     )
@@ -32,8 +32,13 @@ def explain_image() -> Response:
 def explain_weights(name: str) -> Response:
     """A layer's weights and biases, float32, little-endian, in base64."""
     weights, biases = layers().weights(name)
-    response = jsonify(
-        name=name, shape=weights.shape, weights=encoded(weights.astype("<f4")), biases=encoded(biases.astype("<f4"))
+    response = reply(
+        {
+            "name": name,
+            "shape": weights.shape,
+            "weights": encoded(weights.astype("<f4")),
+            "biases": encoded(biases.astype("<f4")),
+        }
     )
     # The same until another model is served, which the tag then tells.
     response.add_etag()

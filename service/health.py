@@ -1,8 +1,9 @@
 """`GET /health/live` and `/health/ready`: what an orchestrator asks."""
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response
 
 from service.predict import models
+from service.replies import reply
 
 health = Blueprint("health", __name__, url_prefix="/health")
 
@@ -10,11 +11,19 @@ health = Blueprint("health", __name__, url_prefix="/health")
 @health.get("/live")
 def live() -> Response:
     """The process answers."""
-    return jsonify(live=True)
+    return reply({"live": True})
 
 
 @health.get("/ready")
 def ready() -> Response:
     """Every version has made its warm-up prediction: without that there is no application to answer this."""
     default = models().classifier()
-    return jsonify(ready=True, live=True, model=default.model, versions=models().versions, provider=default.provider)
+    return reply(
+        {
+            "ready": True,
+            "live": True,
+            "model": default.model,
+            "versions": models().versions,
+            "provider": default.provider,
+        }
+    )

@@ -1,22 +1,26 @@
 """`POST /predict` and `/predict/batch`: images in, digits out."""
 
 import base64
-import binascii
-import json
-from dataclasses import asdict
 from typing import Any
 
+import msgspec
 import numpy as np
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, current_app, request
 from numpy.typing import NDArray
-from werkzeug.exceptions import RequestEntityTooLarge
 
+from service.bodies import body
 from service.classifier import Classifier, Prediction
-from service.decode import ACCEPTED, ImageError, decode, format_name
+from service.decode import ImageError, decode, format_name
 from service.models import Models
 from service.prepare import Prepared, prepare
+from service.replies import reply
+from service.tensors import decode_base64
 
 predict = Blueprint("predict", __name__)
+
+
+# As many as a form may have parts.
+MAXIMUM_IMAGES = 1000
 
 
 def models() -> Models:
@@ -36,7 +40,7 @@ def predict_one() -> Response:
     if show not in (None, "image"):
         raise ImageError(f"expected show=image or no `show`; got show={show}")
     prepared = prepared_image()
-    return jsonify(answer(prepared) | ({"image": encoded(prepared.image)} if show else {}))
+    return reply(answer(prepared) | ({"image": encoded(prepared.image)} if show else {}))
 
 
 def prepared_image() -> Prepared:
@@ -47,7 +51,7 @@ def prepared_image() -> Prepared:
 def answer(prepared: Prepared) -> dict[str, Any]:
     """What is answered for an image."""
     [prediction] = classifier().predict([prepared])
-    return asdict(prediction) | {"model": classifier().model}
+    return vars(prediction) | {"model": classifier().model}
 
 
 def encoded(array: NDArray[np.generic]) -> str:
@@ -59,7 +63,7 @@ def encoded(array: NDArray[np.generic]) -> str:
 def predict_batch() -> Response:
     """Many images, each a multipart field `image`; a bad one spoils only its own entry."""
     results = classifier().read([file.read() for file in _files()])
-    return jsonify(predictions=[_entry(one) for one in results], model=classifier().model)
+    return reply({"predictions": [_entry(one) for one in results], "model": classifier().model})
 
 
 _NOTHING_READ = {"digit": None, "confidence": None, "probabilities": None, "reason": None}
@@ -68,7 +72,7 @@ _NOTHING_READ = {"digit": None, "confidence": None, "probabilities": None, "reas
 def _entry(result: Prediction | ImageError) -> dict[str, Any]:
     if isinstance(result, ImageError):
         return _NOTHING_READ | {"error": str(result)}
-    return asdict(result) | {"error": None}
+    return vars(result) | {"error": None}
 
 
 def _image() -> bytes:
@@ -78,13 +82,11 @@ def _image() -> bytes:
         if len(files) > 1:
             raise ImageError(f"expected one field `image`; got {len(files)}; /predict/batch takes many")
         return files[0].read()
-    body = request.get_data(cache=False)
-    if request.content_length is None and request.environ["wsgi.input"].read(1):
-        raise RequestEntityTooLarge  # a chunked body is cut off at the limit, and nothing says so
+    data = body()
     # People send images under any content type, JSON's among them, and JSON under curl's default: the bytes decide.
-    if format_name(body.lstrip()) == "JSON" or (request.is_json and body and format_name(body) is None):
-        return _from_json(body)
-    return body
+    if format_name(data.lstrip()) == "JSON" or (request.is_json and data and format_name(data) is None):
+        return _from_json(data)
+    return data
 
 
 def _files() -> list[Any]:
@@ -96,24 +98,24 @@ def _files() -> list[Any]:
     return files
 
 
-def _from_json(body: bytes) -> bytes:
+class JsonImage(msgspec.Struct):
+    """An image in JSON: base64 or a data URL."""
+
+    image: str
+
+
+_json_image = msgspec.json.Decoder(JsonImage)
+
+
+def _from_json(data: bytes) -> bytes:
     expected = 'expected JSON {"image": "<base64 or data URL>"}'
     try:
-        content = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        text = _json_image.decode(data).image
+    except msgspec.ValidationError as error:
+        raise ImageError(f"{expected}; got no string `image`") from error
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise ImageError(f"{expected}; got JSON that cannot be parsed") from error
-    text = content.get("image") if isinstance(content, dict) else None
-    if not isinstance(text, str):
-        raise ImageError(f"{expected}; got no string `image`")
-    if text[:5].lower() == "data:":
-        head, comma, text = text.partition(",")
-        if not comma or not head.endswith(";base64"):
-            raise ImageError(f"{expected}; got a data URL that is not base64")
     try:
-        # Line breaks are usual in base64, and so is its URL-safe alphabet.
-        return base64.b64decode("".join(text.split()).translate(_URL_SAFE), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ImageError(f"expected base64 of an image ({ACCEPTED}) in `image`; got text that is not base64") from error
-
-
-_URL_SAFE = str.maketrans("-_", "+/")
+        return decode_base64(text)
+    except ValueError as error:
+        raise ImageError(f"in `image`: {error}") from error

@@ -1,0 +1,53 @@
+"""The bodies of requests: read within limits, inflated where they come compressed."""
+
+import zlib
+from io import BytesIO
+
+from flask import Flask, request
+from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
+
+from service.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError
+
+# zlib finds out by itself which of its own format, which HTTP calls deflate, and gzip's it is.
+ENCODINGS = ("gzip", "deflate")
+_EITHER_FORMAT = 32 + zlib.MAX_WBITS
+
+
+def register_bodies(app: Flask) -> None:
+    app.before_request(_inflate)
+
+
+def body() -> bytes:
+    """The request's body, not longer than MAXIMUM_BYTES. Raises RequestEntityTooLarge."""
+    data = request.get_data(cache=False)
+    if request.content_length is None and request.environ["wsgi.input"].read(1):
+        raise RequestEntityTooLarge  # a chunked body is cut off at the limit, and nothing says so
+    return data
+
+
+def _inflate() -> None:
+    """Puts the inflated body in the place of one that came compressed, before anything has read it."""
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding == "identity":
+        return
+    if encoding not in ENCODINGS:
+        raise UnsupportedMediaType(f"expected Content-Encoding {' or '.join(ENCODINGS)}, once, or none; got {encoding}")
+    data = inflated(body())
+    request.environ["wsgi.input"] = BytesIO(data)
+    request.environ["CONTENT_LENGTH"] = str(len(data))
+    request.__dict__.pop("stream", None)
+
+
+def inflated(data: bytes) -> bytes:
+    """Data from gzip's or zlib's format, not longer than MAXIMUM_BYTES. Raises ImageError."""
+    inflater = zlib.decompressobj(_EITHER_FORMAT)
+    try:
+        result = inflater.decompress(data, MAXIMUM_BYTES)
+        more = not inflater.eof and inflater.decompress(inflater.unconsumed_tail, 1)
+    except zlib.error as error:
+        raise ImageError("expected a body in gzip's or zlib's format; got one that is broken") from error
+    if more:
+        raise ImageTooLargeError(f"expected a body of at most {MAXIMUM_BYTES} bytes when inflated; got more")
+    if not inflater.eof or inflater.unused_data:
+        raise ImageError("expected one whole body in gzip's or zlib's format; got one cut short or with more behind it")
+    return result
