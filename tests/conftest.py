@@ -19,10 +19,16 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
+# The markers of the slow tests, and what these need.
+SLOW = {
+    "browser": "Chromium",
+    "clients": "packages that they install",
+    "container": "a Docker engine",
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--slow", action="store_true", help="run the slow tests too: container, browser")
+    parser.addoption("--slow", action="store_true", help="run the slow tests too: " + ", ".join(SLOW))
     parser.addoption("--no-skips", action="store_true", help="a skipped test fails the run")
 
 
@@ -30,7 +36,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leaves the slow tests out unless asked for; `pytest_terminal_summary` says so."""
     if config.getoption("--slow"):
         return
-    slow = [item for item in items if item.get_closest_marker("container") or item.get_closest_marker("browser")]
+    slow = [item for item in items if any(item.get_closest_marker(marker) for marker in SLOW)]
     if slow:
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
@@ -39,8 +45,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if not config.getoption("--slow"):
         terminalreporter.write_line(
-            "Left out: the tests of the container and of the page in a browser, which need a Docker engine and "
-            "Chromium; `make test-all` runs them."
+            "Left out, run by `make test-all`: "
+            + ", ".join(f"the tests marked {marker} (need {need})" for marker, need in SLOW.items())
         )
 
 

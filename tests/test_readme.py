@@ -70,7 +70,13 @@ def port(checkout: Path) -> Iterator[int]:
 
 def run(command: str, checkout: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["bash", "-c", command], cwd=checkout, env=environment(), capture_output=True, text=True, errors="replace", check=False
+        ["bash", "-c", command],
+        cwd=checkout,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
     )
 
 

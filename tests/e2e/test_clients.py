@@ -1,0 +1,73 @@
+"""Real clients of protocol V2, each in an environment of its own, because what they pin clashes."""
+
+import base64
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, example
+from tests.test_gunicorn import free_port, start, wait_until_ready
+
+pytestmark = [pytest.mark.clients, pytest.mark.xdist_group("clients")]
+
+TRITON, KSERVE, MLSERVER = "tritonclient[http]==2.73.0", "kserve==0.21.0", "mlserver==1.7.1"
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    port = free_port()
+    with start(port, {"DIGITS_WORKERS": "1"}, stdout=subprocess.DEVNULL) as process:
+        try:
+            wait_until_ready(port)
+            yield port
+        finally:
+            process.terminate()
+
+
+def environment_of(package: str) -> Path:
+    """The folder with the programs of a package's own environment, made on first use and kept."""
+    directory = ROOT / ".venv-clients" / package
+    done = directory / "done"
+    if not done.exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", directory], check=True)
+        pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", package]
+        subprocess.run([directory / "bin" / "python", *pip], check=True)
+        done.touch()
+    return directory / "bin"
+
+
+@pytest.mark.parametrize(
+    ("package", "script"), [(TRITON, "triton.py"), (TRITON, "triton_aio.py"), (KSERVE, "kserve_rest.py")]
+)
+def test_client(package: str, script: str, port: int) -> None:
+    python, script_path = environment_of(package) / "python", ROOT / "tests" / "e2e" / "clients" / script
+    result = subprocess.run([python, script_path, str(port)], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("options", [[], ["--binary-data"]])
+def test_mlserver_infer(options: list[str], port: int, tmp_path: Path) -> None:
+    data = [base64.b64encode(example(digit)).decode() for digit in range(10)]
+    if options:  # which sends tensors of numbers only
+        tensor = {"name": "images", "shape": [2, 28, 28], "datatype": "UINT8", "data": [0] * 2 * 28 * 28}
+        model = "digits"
+    else:
+        tensor = {"name": "image", "shape": [10], "datatype": "BYTES", "data": data}
+        model = "digits-image"
+    (tmp_path / "in").write_text(json.dumps({"inputs": [tensor]}) + "\n")
+    arguments = ["infer", "--url", f"127.0.0.1:{port}", "--model-name", model]
+    files = ["--input-data-path", str(tmp_path / "in"), "--output-data-path", str(tmp_path / "out")]
+    command = [environment_of(MLSERVER) / "mlserver", *arguments, *files, *options]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    answer = json.loads((tmp_path / "out").read_text())
+    assert answer["model_name"] == model
+    outputs = {one["name"]: one for one in answer["outputs"]}
+    if options:
+        assert outputs["probabilities"]["shape"] == [2, 10]
+    else:
+        assert outputs["digit"]["data"] == list(range(10))
