@@ -11,10 +11,10 @@ serve: .venv/serve ## Serve on http://localhost:8000 (set PORT for another); set
 	@exec $(BIN)/gunicorn
 
 test: lint ## Check types and style, run the fast tests
-	$(BIN)/python -m pytest --numprocesses auto $(PYTEST)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup $(PYTEST)
 
 test-all: lint ## The same and the slow tests: container (needs Docker), page (needs Chromium), V2's real clients
-	$(BIN)/python -m pytest --numprocesses auto --slow $(PYTEST)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup --slow $(PYTEST)
 
 lint: .venv/test ## Check types and style
 	$(BIN)/ruff check .

@@ -61,7 +61,7 @@ def test_mlserver_infer(options: list[str], port: int, tmp_path: Path) -> None:
     (tmp_path / "in").write_text(json.dumps({"inputs": [tensor]}) + "\n")
     arguments = ["infer", "--url", f"127.0.0.1:{port}", "--model-name", model]
     files = ["--input-data-path", str(tmp_path / "in"), "--output-data-path", str(tmp_path / "out")]
-    command = [environment_of(MLSERVER) / "mlserver", *arguments, *files, *options]
+    command = [str(environment_of(MLSERVER) / "mlserver"), *arguments, *files, *options]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     answer = json.loads((tmp_path / "out").read_text())
