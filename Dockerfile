@@ -22,7 +22,7 @@ COPY models models
 COPY examples examples
 # HOST: from outside, a container's own loopback address cannot be reached.
 # PYTHONDONTWRITEBYTECODE: the root file system may be read-only, and belongs to another user in any case.
-ENV PATH=/venv/bin:$PATH HOST=0.0.0.0 PORT=8000 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ENV PATH=/venv/bin:$PATH HOST=0.0.0.0 PORT=8000 DIGITS_LOG=json PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 RUN python -m compileall -q service scoring
 # By number, so that an orchestrator can see that it is not root.
 USER 65532:65532

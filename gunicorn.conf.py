@@ -1,15 +1,19 @@
 """How gunicorn runs the service. Started with plain `gunicorn` in this directory; every line has its reason."""
 
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from gunicorn import util
 
 from service.cores import usable_cores
-from service.errors import write_error
+from service.logs import configuration
+from service.metrics import DIRECTORY as METRICS_DIRECTORY
 from service.settings import Settings, SettingsError
+from service.worker import write_error
 
 try:
     settings = Settings.from_environment()
@@ -22,9 +26,9 @@ bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{sett
 # A process a core: each has an interpreter lock and an ONNX Runtime session with one thread of its own. With CUDA, one
 # process: each would hold its own copy of the model and the context on the GPU.
 workers = settings.workers or (1 if settings.provider == "cuda" else usable_cores())
-# Threads, so that a slow upload does not keep the others and the health checks waiting.
-worker_class = "gthread"
-threads = settings.threads
+worker_class = "service.worker.Worker"
+# Those that answer, those that wait their turn, and enough beside them for uploads, refusals and health checks.
+threads = settings.concurrency + settings.queue + 32
 # Never fork a loaded ONNX Runtime session: its threads stay behind in the parent.
 preload_app = False
 # Load balancers keep connections for 60 s; closing them first here would give random 502s there.
@@ -37,13 +41,21 @@ timeout = 60
 graceful_timeout = 8
 # It wants to write into the home directory, which a read-only container has not got.
 control_socket_disable = True
-accesslog = "-"
+# Every request is logged by the service itself, with what it took.
+accesslog = None
+logconfig_dict = configuration(settings.log)
 
 
 def on_starting(server: Any) -> None:
     """Stops the start with one sentence if no version of the model can be served, before any worker tries."""
     if not _can_serve():
         sys.exit(1)
+    os.environ[METRICS_DIRECTORY] = tempfile.mkdtemp(prefix="digits-metrics-", dir=worker_tmp_dir)
+
+
+def on_exit(server: Any) -> None:
+    if directory := os.environ.get(METRICS_DIRECTORY):
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def on_reload(server: Any) -> None:
@@ -75,6 +87,7 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
+    worker.wsgi.extensions["stopping"] = lambda: not worker.alive
     if worker.age == 1:
         classifier = worker.wsgi.extensions["models"].classifier()
         worker.log.info(

@@ -1,6 +1,8 @@
 """The Flask application."""
 
+import os
 from io import BytesIO
+from pathlib import Path
 from typing import IO
 
 from flask import Flask, Request
@@ -10,9 +12,13 @@ from service.decode import MAXIMUM_BYTES
 from service.errors import register_errors
 from service.explain import explain
 from service.health import health
+from service.load import Gate
+from service.metrics import DIRECTORY, Metrics
 from service.models import Models
+from service.observe import register_observation
 from service.page import page
 from service.predict import predict
+from service.security import register_security
 from service.settings import Settings
 from service.v2 import v2
 
@@ -35,7 +41,12 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.request_class = MemoryRequest
     app.url_map.merge_slashes = False  # a redirect would be HTML
     app.config["MAX_CONTENT_LENGTH"] = MAXIMUM_BYTES
+    app.extensions["settings"] = settings
     app.extensions["models"] = models
+    app.extensions["gate"] = Gate(settings.concurrency, settings.queue)
+    directory = os.environ.get(DIRECTORY)
+    register_observation(app, models, Metrics(Path(directory) if directory else None))
+    register_security(app)
     app.register_blueprint(predict)
     app.register_blueprint(health)
     app.register_blueprint(explain)

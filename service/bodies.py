@@ -4,7 +4,7 @@ import zlib
 from io import BytesIO
 
 from flask import Flask, request
-from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
 from service.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError
 
@@ -18,8 +18,10 @@ def register_bodies(app: Flask) -> None:
 
 
 def body() -> bytes:
-    """The request's body, not longer than MAXIMUM_BYTES. Raises RequestEntityTooLarge."""
+    """The request's body, whole and not longer than MAXIMUM_BYTES. Raises BadRequest and RequestEntityTooLarge."""
     data = request.get_data(cache=False)
+    if len(data) < (request.content_length or 0):
+        raise BadRequest
     if request.content_length is None and request.environ["wsgi.input"].read(1):
         raise RequestEntityTooLarge  # a chunked body is cut off at the limit, and nothing says so
     return data

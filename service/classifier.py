@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from service import record
 from service.decode import ImageError, Pixels, decode
 from service.ink import BLANK, NOT_A_DIGIT
 from service.prepare import SIZE, Prepared, prepare
@@ -93,10 +94,12 @@ class Classifier:
         """Probabilities [N, 10] and `is_digit` [N] of prepared images, uint8 [N, 28, 28]."""
         if not len(images):
             return np.zeros((0, CLASSES), np.float32), np.zeros(0, np.float32)
-        parts = [
-            self.session.run(["probabilities", "is_digit"], {"images": images[start : start + MAXIMUM_BATCH]})
-            for start in range(0, len(images), MAXIMUM_BATCH)
-        ]
+        parts = []
+        for start in range(0, len(images), MAXIMUM_BATCH):
+            batch = images[start : start + MAXIMUM_BATCH]
+            with record.stage("inference"):
+                parts.append(self.session.run(["probabilities", "is_digit"], {"images": batch}))
+            record.batch(len(batch))
         probabilities, is_digit = zip(*parts, strict=True)
         return np.concatenate(probabilities), np.concatenate(is_digit)
 
@@ -117,6 +120,7 @@ class Classifier:
             reason = NOT_A_DIGIT
         elif reason is None and probabilities[best] < self.minimum_confidence:
             reason = UNCERTAIN
+        record.outcome(reason or record.DIGIT)
         return Prediction(best if reason is None else None, probabilities[best], probabilities, reason)
 
     def predict_each(self, prepared: Sequence[Prepared | ImageError]) -> list[Prediction | ImageError]:
@@ -140,9 +144,21 @@ class Classifier:
 def prepare_or_error(load: Callable[[], Pixels]) -> Prepared | ImageError:
     """Prepares the pixels that `load` gives, or gives the error that it raises."""
     try:
-        return prepare(load())
+        return prepare_loaded(load)
     except ImageError as error:
         return error
+
+
+def prepare_loaded(load: Callable[[], Pixels]) -> Prepared:
+    """Prepares the pixels that `load` gives. Raises ImageError where that does."""
+    try:
+        with record.stage("decode"):
+            pixels = load()
+    except ImageError:
+        record.outcome(record.BROKEN)
+        raise
+    with record.stage("prepare"):
+        return prepare(pixels)
 
 
 def load_session(path: Path, provider: str) -> onnxruntime.InferenceSession:

@@ -1,11 +1,8 @@
 """The one shape of every error: `{"error": "..."}`, whatever failed and wherever."""
 
-import json
-import socket
 import time
 
-from flask import Flask, Response, current_app, request
-from gunicorn import util
+from flask import Flask, Response, current_app, g, request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import (
     BadRequest,
@@ -17,11 +14,15 @@ from werkzeug.exceptions import (
 )
 
 from service.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError
+from service.load import BusyError
 from service.models import VersionError
+from service.record import DeadlineError
 from service.replies import error_response
 
 # How long a client may keep silent in the middle of its request or its answer.
 SILENCE_SECONDS = 5
+# After how long whoever was turned away may come again.
+RETRY_SECONDS = 1
 # How long and how much of a refused body is read away.
 DRAIN_SECONDS = 10
 DRAIN_BYTES = 2**30
@@ -31,6 +32,8 @@ def register_errors(app: Flask) -> None:
     app.before_request(_limit_silence)
     app.register_error_handler(ImageError, _image_error)
     app.register_error_handler(VersionError, lambda error: error_response(str(error), 404))
+    app.register_error_handler(BusyError, lambda error: _unavailable(str(error)))
+    app.register_error_handler(DeadlineError, lambda _: _unavailable("expected an answer in time; got none"))
     app.register_error_handler(HTTPException, _http_error)
     # Gunicorn parses a chunked body while it is read here.
     app.register_error_handler(ParseException, lambda _: _http_error(BadRequest()))
@@ -39,6 +42,12 @@ def register_errors(app: Flask) -> None:
 
 def _image_error(error: ImageError) -> Response:
     return error_response(str(error), 413 if isinstance(error, ImageTooLargeError) else 400)
+
+
+def _unavailable(message: str) -> Response:
+    response = error_response(message, 503)
+    response.headers["Retry-After"] = str(RETRY_SECONDS)
+    return response
 
 
 def _http_error(error: HTTPException) -> Response:
@@ -57,6 +66,8 @@ def _http_error(error: HTTPException) -> Response:
             return response
         case UnsupportedMediaType():
             return error_response(error.description or error.name, status)
+        case BadRequest() if time.monotonic() > g.deadline:
+            return error_response("expected a whole request in time; got a part of one", 408)
         case BadRequest():
             return error_response("expected a whole, well-formed request; got one that is broken or cut short", status)
         case _:
@@ -93,18 +104,3 @@ def _fault(error: Exception) -> Response:
     """A fault of our own: the log gets the traceback, the client gets none of it."""
     current_app.logger.exception("failed: %s %s", request.method, request.path)
     return error_response("the service failed on this request; the fault is in its log", 500)
-
-
-def write_error(client: socket.socket, status: int, reason: str, _message: str) -> None:
-    """Answers, in place of `gunicorn.util.write_error`, a request too broken to reach Flask.
-
-    `_message` is the text of gunicorn's exception, which is not for clients.
-    """
-    body = json.dumps({"error": f"expected a well-formed HTTP request; got: {reason}"})
-    head = [
-        f"HTTP/1.1 {status} {reason}",
-        "Connection: close",
-        "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
-    ]
-    util.write_nonblock(client, "\r\n".join([*head, "", body]).encode("ascii", "replace"))

@@ -1,12 +1,15 @@
 """`POST /explain` and `GET /explain/<layer>`: the digit on its way through the network."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 from flask import Blueprint, Response, request
 
+from service.classifier import prepare_loaded
+from service.decode import decode
 from service.layers import LayerError, Layers, Values
-from service.predict import answer, encoded, models, prepared_image
+from service.predict import admitted, answer, encoded, image, models
 from service.replies import error_response, reply
 
 explain = Blueprint("explain", __name__, url_prefix="/explain")
@@ -20,12 +23,14 @@ def layers() -> Layers:
 @explain.post("")
 def explain_image() -> Response:
     """What `/predict` answers, the image that the network saw, and every layer with its feature maps."""
-    prepared = prepared_image()
-    described = zip(layers().described(), layers().outputs(prepared.image), strict=True)
-    return reply(
-        answer(prepared)
-        | {"image": encoded(prepared.image), "layers": [layer | _maps(output) for layer, output in described]}
-    )
+    data = image()
+    with admitted():
+        prepared = prepare_loaded(partial(decode, data))
+        described = zip(layers().described(), layers().outputs(prepared.image), strict=True)
+        return reply(
+            answer(prepared)
+            | {"image": encoded(prepared.image), "layers": [layer | _maps(output) for layer, output in described]}
+        )
 
 
 @explain.get("/<name>")

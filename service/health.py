@@ -1,11 +1,19 @@
 """`GET /health/live` and `/health/ready`: what an orchestrator asks."""
 
-from flask import Blueprint, Response
+from collections.abc import Callable
+
+from flask import Blueprint, Response, current_app
 
 from service.predict import models
 from service.replies import reply
 
 health = Blueprint("health", __name__, url_prefix="/health")
+
+
+def stopping() -> bool:
+    """Whether this process has been told to stop."""
+    told: Callable[[], bool] = current_app.extensions.get("stopping", lambda: False)
+    return told()
 
 
 @health.get("/live")
@@ -16,14 +24,18 @@ def live() -> Response:
 
 @health.get("/ready")
 def ready() -> Response:
-    """Every version has made its warm-up prediction: without that there is no application to answer this."""
+    """Every version has made its warm-up prediction: without that there is no application to answer this.
+
+    From SIGTERM on, while it answers what it has taken on, a process is not ready.
+    """
     default = models().classifier()
     return reply(
         {
-            "ready": True,
+            "ready": not stopping(),
             "live": True,
             "model": default.model,
             "versions": models().versions,
             "provider": default.provider,
-        }
+        },
+        503 if stopping() else 200,
     )

@@ -1,18 +1,22 @@
 """`POST /predict` and `/predict/batch`: images in, digits out."""
 
 import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
 import numpy as np
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, current_app, g, request
 from numpy.typing import NDArray
 
 from service.bodies import body
-from service.classifier import Classifier, Prediction
+from service.classifier import Classifier, Prediction, prepare_loaded
 from service.decode import ImageError, decode, format_name
 from service.models import Models
-from service.prepare import Prepared, prepare
+from service.observe import metrics
+from service.prepare import Prepared
 from service.replies import reply
 from service.tensors import decode_base64
 
@@ -39,13 +43,21 @@ def predict_one() -> Response:
     show = request.args.get("show")
     if show not in (None, "image"):
         raise ImageError(f"expected show=image or no `show`; got show={show}")
-    prepared = prepared_image()
-    return reply(answer(prepared) | ({"image": encoded(prepared.image)} if show else {}))
+    data = image()
+    with admitted():
+        prepared = prepare_loaded(partial(decode, data))
+        return reply(answer(prepared) | ({"image": encoded(prepared.image)} if show else {}))
 
 
-def prepared_image() -> Prepared:
-    """The one image in the request, prepared. Raises ImageError."""
-    return prepare(decode(_image()))
+@contextmanager
+def admitted(images: int = 1) -> Iterator[None]:
+    """Waits for this request's turn; its body has been read by then. Raises BusyError and DeadlineError."""
+    with current_app.extensions["gate"].admitted(g.deadline):
+        metrics().images_in_flight.inc(images)
+        try:
+            yield
+        finally:
+            metrics().images_in_flight.dec(images)
 
 
 def answer(prepared: Prepared) -> dict[str, Any]:
@@ -62,8 +74,11 @@ def encoded(array: NDArray[np.generic]) -> str:
 @predict.post("/predict/batch")
 def predict_batch() -> Response:
     """Many images, each a multipart field `image`; a bad one spoils only its own entry."""
-    results = classifier().read([file.read() for file in _files()])
-    return reply({"predictions": [_entry(one) for one in results], "model": classifier().model})
+    served = classifier()
+    files = [file.read() for file in _files()]
+    with admitted(len(files)):
+        results = served.read(files)
+    return reply({"predictions": [_entry(one) for one in results], "model": served.model})
 
 
 _NOTHING_READ = {"digit": None, "confidence": None, "probabilities": None, "reason": None}
@@ -75,7 +90,7 @@ def _entry(result: Prediction | ImageError) -> dict[str, Any]:
     return vars(result) | {"error": None}
 
 
-def _image() -> bytes:
+def image() -> bytes:
     """The bytes of the one image in the request, in whichever of the three ways it came."""
     if request.mimetype == "multipart/form-data":
         files = _files()

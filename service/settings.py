@@ -11,6 +11,7 @@ from typing import Any
 MODELS = Path(__file__).resolve().parent.parent / "models" / "digits"
 # A version is a whole number, as Triton wants it.
 VERSION = re.compile(r"[1-9][0-9]{0,17}")
+LOG_FORMATS = ("text", "json")
 PROVIDERS = ("auto", "cpu", "cuda")
 
 
@@ -51,18 +52,26 @@ class Settings:
         0,
         "worker processes; 0: one a core of the CPU quota, with `DIGITS_PROVIDER=cuda` one in all",
     )
-    threads: int = _setting("DIGITS_THREADS", 4, "threads a worker, each answering one request at a time")
+    log: str = _setting("DIGITS_LOG", "text", "form of the log's lines: `text` or `json`; the container sets `json`")
+    concurrency: int = _setting("DIGITS_CONCURRENCY", 2, "requests with images that a worker answers at a time")
+    queue: int = _setting(
+        "DIGITS_QUEUE", 32, "requests with images that wait in a worker for their turn; further ones get 503"
+    )
+    deadline: int = _setting("DIGITS_DEADLINE", 30, "seconds until a request must have been sent and answered")
 
     def __post_init__(self) -> None:
         _require(0 <= self.port <= 65535, "PORT", "a port, 0 to 65535", self.port)
         _require(self.provider in PROVIDERS, "DIGITS_PROVIDER", "one of " + ", ".join(PROVIDERS), self.provider)
+        _require(self.log in LOG_FORMATS, "DIGITS_LOG", "one of " + ", ".join(LOG_FORMATS), self.log)
         for name, value in [
             ("DIGITS_MINIMUM_IS_DIGIT", self.minimum_is_digit),
             ("DIGITS_MINIMUM_CONFIDENCE", self.minimum_confidence),
         ]:
             _require(0 <= value <= 1, name, "0 to 1", value)
         _require(0 <= self.workers <= 1024, "DIGITS_WORKERS", "0 to 1024", self.workers)
-        _require(1 <= self.threads <= 1024, "DIGITS_THREADS", "1 to 1024", self.threads)
+        _require(1 <= self.concurrency <= 256, "DIGITS_CONCURRENCY", "1 to 256", self.concurrency)
+        _require(0 <= self.queue <= 512, "DIGITS_QUEUE", "0 to 512", self.queue)
+        _require(1 <= self.deadline <= 3600, "DIGITS_DEADLINE", "1 to 3600", self.deadline)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -94,8 +103,11 @@ class Settings:
     def model_paths(self) -> list[Path]:
         """The ONNX file of every version, the highest first. Raises SettingsError where the folder holds none."""
         model = self.model or MODELS
-        if not model.is_dir():
-            return [model]
+        try:
+            if not model.is_dir():
+                return [model]
+        except PermissionError:
+            return [model]  # which loading it will say
         versions = [path for path in model.glob("*/model.onnx") if VERSION.fullmatch(path.parent.name)]
         if not versions:
             raise SettingsError(f"DIGITS_MODEL: expected <version>/model.onnx in {model}; got none")

@@ -15,7 +15,8 @@ from service import __version__
 from service.bodies import body
 from service.classifier import CLASSES, Classifier, Prediction
 from service.decode import ImageTooLargeError
-from service.predict import MAXIMUM_IMAGES, models
+from service.health import stopping
+from service.predict import MAXIMUM_IMAGES, admitted, models
 from service.replies import error_response, reply
 from service.tensors import DATATYPES, TensorDescription, TensorError, Values, decode_request, encode_response
 
@@ -110,8 +111,8 @@ def live() -> Response:
 
 @v2.get("/health/ready")
 def ready() -> Response:
-    """Every version of the model has made its warm-up prediction."""
-    return reply({"ready": True, "live": True})
+    """Every version of the model has made its warm-up prediction, and the process is not about to stop."""
+    return reply({"ready": not stopping(), "live": True}, 503 if stopping() else 200)
 
 
 @v2.get("/models/<name>")
@@ -153,7 +154,8 @@ def infer(name: str, version: str | None = None) -> Response:
     served, classifier = _served(name), models().classifier(version)
     taken, _ = served.describe(classifier)
     inference = decode_request(body(), request.headers.get("Inference-Header-Content-Length"), taken)
-    outputs = served.infer(classifier, inference.values)
+    with admitted(len(inference.values)):
+        outputs = served.infer(classifier, inference.values)
     labels: list[str] = json.loads(classifier.metadata.get("labels", json.dumps([str(one) for one in range(CLASSES)])))
     answer, header_length = encode_response(inference, {"name": name, "version": classifier.version}, outputs, labels)
     response = Response(answer, mimetype="application/json" if header_length is None else "application/octet-stream")

@@ -64,7 +64,7 @@ def test_becomes_healthy(container: str) -> None:
 
 def test_workers_follow_the_quota(container: str) -> None:
     identifier, _ = container.split()
-    assert docker("logs", identifier).stderr.count("Booting worker") == 1
+    assert docker("logs", identifier).stdout.count("Booting worker") == 1
 
 
 def test_is_not_root_and_carries_no_torch(image: str) -> None:
@@ -98,7 +98,7 @@ def test_stops_in_time_and_cleanly(image: str) -> None:
     identifier = docker("run", "--detach", "--network", "host", "--env", f"PORT={free_port()}", image).stdout.strip()
     try:
         deadline = time.monotonic() + 60
-        while "Ready" not in docker("logs", identifier).stderr + docker("logs", identifier).stdout:
+        while "Ready" not in docker("logs", identifier).stdout:
             assert time.monotonic() < deadline
             time.sleep(0.2)
         docker("stop", identifier)

@@ -11,15 +11,17 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from service.settings import Settings
 from tests.conftest import ROOT, example
+from tests.test_metrics import samples
 
 
 def environment(**settings: str) -> dict[str, str]:
@@ -79,9 +81,14 @@ def send_raw(port: int, data: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
-        answer = b""
-        while chunk := connection.recv(65536):
-            answer += chunk
+        return receive(connection)
+
+
+def receive(connection: socket.socket) -> bytes:
+    """Everything until the other side closes the connection."""
+    answer = b""
+    while chunk := connection.recv(65536):
+        answer += chunk
     return answer
 
 
@@ -241,7 +248,8 @@ def versions_served(port: int) -> object:
 def test_reload_serves_the_versions_there_are_now_without_one_failed_request(tmp_path: Path) -> None:
     shutil.copytree(Settings().model_path.parent, tmp_path / "1")
     port = free_port()
-    process = start(port, {"DIGITS_MODEL": str(tmp_path), "DIGITS_WORKERS": "2"}, stdout=subprocess.DEVNULL)
+    # One worker, so that once the new one answers none is still loading.
+    process = start(port, {"DIGITS_MODEL": str(tmp_path), "DIGITS_WORKERS": "1"}, stdout=subprocess.DEVNULL)
     stopped = threading.Event()
 
     def ask() -> list[tuple[int, object]]:
@@ -301,3 +309,110 @@ def test_configuration_starts_nothing_by_itself() -> None:
         check=False,
     )
     assert result.returncode == 0, result.stderr
+
+
+def metric(port: int, name: str, **labels: str) -> float:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as response:
+        return samples(response.read().decode())[name, tuple(sorted(labels.items()))]
+
+
+def worker_processes(process: subprocess.Popen[str]) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+
+def test_totals_are_right_over_killed_and_recycled_workers() -> None:
+    port = free_port()
+    process = start(port, {"DIGITS_WORKERS": "2"}, stdout=subprocess.DEVNULL)
+
+    def counted() -> float:
+        return metric(port, "digits_requests_total", route="/predict", status="200")
+
+    try:
+        wait_until_ready(port)
+        for _ in range(20):
+            request(port, "POST", "/predict", example(3), {"Connection": "close"})
+        for worker in worker_processes(process):
+            os.kill(worker, signal.SIGKILL)
+        time.sleep(0.5)
+        wait_until_ready(port)
+        assert counted() == 20
+        for _ in range(20):
+            request(port, "POST", "/predict", example(3), {"Connection": "close"})
+        before = set(worker_processes(process))
+        process.send_signal(signal.SIGHUP)
+        wait_for(lambda: not before & set(worker_processes(process)))
+        wait_until_ready(port)
+        request(port, "POST", "/predict", example(3))
+        assert counted() == 41
+        assert metric(port, "digits_images_in_flight") == 0
+        assert metric(port, "digits_model_info", version="2", default="true", provider="cpu") == 1
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def test_the_log_is_json_where_it_is_asked_for() -> None:
+    port = free_port()
+    process = start(port, {"DIGITS_WORKERS": "1", "DIGITS_LOG": "json"})
+    try:
+        wait_until_ready(port)
+        status, headers, _ = request(port, "POST", "/predict", example(3))
+        assert status == 200
+    finally:
+        process.terminate()
+        output, _ = process.communicate(timeout=30)
+    lines = [json.loads(line) for line in output.splitlines()]
+    assert all({"time", "level", "message", "process"} <= set(line) for line in lines)
+    [line] = [line for line in lines if line.get("route") == "/predict"]
+    assert line["request_id"] == headers["X-Request-ID"]
+    assert line["client"] == "127.0.0.1"
+
+
+def test_clients_that_send_nothing_or_slowly_hold_nobody_up_and_get_408() -> None:
+    port = free_port()
+    process = start(port, {"DIGITS_WORKERS": "1", "DIGITS_DEADLINE": "2"}, stdout=subprocess.DEVNULL)
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+    try:
+        wait_until_ready(port)
+        with ExitStack() as stack:
+            for _ in range(200):  # which have connected, and say nothing
+                stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            slow = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30)) for _ in range(20)]
+            for number in range(8):
+                for one, data in zip(slow, [head[:20], head + b"x"] * 10, strict=True):
+                    with suppress(OSError):  # it has been given up
+                        one.sendall(data if number == 0 else b"x")
+                begun = time.monotonic()
+                assert request(port, "POST", "/predict", example(6))[2]["digit"] == 6
+                assert time.monotonic() - begun < 1
+                time.sleep(0.5)
+            assert {one.recv(65536).split(b" ")[1] for one in slow} == {b"408"}
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def test_a_service_that_stops_is_not_ready_and_answers_what_it_has_taken_on() -> None:
+    port = free_port()
+    process = start(port, {"DIGITS_WORKERS": "1"}, stdout=subprocess.DEVNULL)
+    try:
+        wait_until_ready(port)
+        [worker] = worker_processes(process)
+        kept = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        kept.request("GET", "/health/ready")
+        kept.getresponse().read()
+        data = example(7)
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as uploading:
+            head = b"POST /predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(data)
+            uploading.sendall(head + data[:100])
+            time.sleep(0.5)
+            os.kill(worker, signal.SIGTERM)
+            time.sleep(0.5)
+            kept.request("GET", "/health/ready")
+            response = kept.getresponse()
+            assert (response.status, json.loads(response.read())["ready"]) == (503, False)
+            uploading.sendall(data[100:])
+            assert b'"digit":7' in receive(uploading)
+    finally:
+        process.terminate()
+        assert process.wait(timeout=30) == 0

@@ -13,10 +13,13 @@ FLASK_MODULES = {
     "errors.py",
     "explain.py",
     "health.py",
+    "observe.py",
     "page.py",
     "predict.py",
     "replies.py",
+    "security.py",
     "v2.py",
+    "worker.py",
 }
 
 

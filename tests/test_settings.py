@@ -18,7 +18,7 @@ def test_environment_is_read_and_empty_means_unset() -> None:
     environment = {
         "PORT": "9000",
         "HOST": "::1",
-        "DIGITS_THREADS": "2",
+        "DIGITS_QUEUE": "2",
         "DIGITS_MINIMUM_IS_DIGIT": "0",
         "DIGITS_MINIMUM_CONFIDENCE": ".75",
         "DIGITS_MODEL": "/m.onnx",
@@ -26,7 +26,7 @@ def test_environment_is_read_and_empty_means_unset() -> None:
     }
     settings = Settings.from_environment(environment)
     assert settings == Settings(
-        host="::1", port=9000, threads=2, minimum_is_digit=0, minimum_confidence=0.75, model=Path("/m.onnx")
+        host="::1", port=9000, queue=2, minimum_is_digit=0, minimum_confidence=0.75, model=Path("/m.onnx")
     )
     assert settings.model_path == Path("/m.onnx")
 
@@ -44,7 +44,7 @@ def test_environment_is_read_and_empty_means_unset() -> None:
         ("DIGITS_MINIMUM_IS_DIGIT", "1.5", "DIGITS_MINIMUM_IS_DIGIT: expected 0 to 1; got 1.5"),
         ("DIGITS_MINIMUM_CONFIDENCE", "high", "DIGITS_MINIMUM_CONFIDENCE: expected a number, 0 to 1; got 'high'"),
         ("DIGITS_MINIMUM_CONFIDENCE", "nan", "DIGITS_MINIMUM_CONFIDENCE: expected a number, 0 to 1; got 'nan'"),
-        ("DIGITS_THREADS", "0", "DIGITS_THREADS: expected 1 to 1024; got 0"),
+        ("DIGITS_CONCURRENCY", "0", "DIGITS_CONCURRENCY: expected 1 to 256; got 0"),
         ("DIGITS_WORKERS", "2.5", "DIGITS_WORKERS: expected a whole number; got '2.5'"),
     ],
 )
@@ -52,6 +52,14 @@ def test_wrong_settings_are_named(name: str, value: str, message: str) -> None:
     with pytest.raises(SettingsError) as caught:
         Settings.from_environment({name: value})
     assert message in str(caught.value)
+
+
+def test_a_model_that_may_not_be_looked_at_is_left_to_loading(monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(_: Path) -> bool:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "is_dir", denied)
+    assert Settings(model=Path("/model/model.onnx")).model_paths == [Path("/model/model.onnx")]
 
 
 def test_settings_are_printed_as_they_are_set() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.conftest import ROOT, example
 from tests.test_gunicorn import free_port, start, wait_until_ready
@@ -31,8 +32,11 @@ def port() -> Iterator[int]:
 def environment_of(package: str) -> Path:
     """The folder with the programs of a package's own environment, made on first use and kept."""
     directory = ROOT / ".venv-clients" / package
-    done = directory / "done"
-    if not done.exists():
+    directory.mkdir(parents=True, exist_ok=True)
+    done = directory.with_suffix(".done")
+    with FileLock(directory.with_suffix(".lock")):
+        if done.exists():
+            return directory / "bin"
         subprocess.run([sys.executable, "-m", "venv", "--clear", directory], check=True)
         pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", package]
         subprocess.run([directory / "bin" / "python", *pip], check=True)

@@ -1,0 +1,52 @@
+"""Log lines, as text to read or as JSON to collect: a time, a level, a message, and fields."""
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+
+def configuration(format: str) -> dict[str, Any]:
+    """For `logging.config.dictConfig`: gunicorn's lines and ours alike, to standard output."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"lines": {"()": f"service.logs.{'Json' if format == 'json' else 'Text'}Formatter"}},
+        "handlers": {"output": {"class": "logging.StreamHandler", "formatter": "lines", "stream": "ext://sys.stdout"}},
+        "root": {"handlers": ["output"], "level": "INFO"},
+        "loggers": {"gunicorn.error": {"handlers": [], "propagate": True, "level": "INFO"}},
+    }
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {"time": _time(record), "level": record.levelname.lower(), "message": record.getMessage()}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line | {"process": record.process} | _fields(record)).decode()
+
+
+class TextFormatter(logging.Formatter):
+    """Time, level, process, message, and fields as name=value."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        parts = [_time(record), record.levelname, f"[{record.process}]", record.getMessage()]
+        for name, value in _fields(record).items():
+            plain = isinstance(value, str) and value.isascii() and value.isprintable() and not set(value) & set(' "=')
+            parts.append(f"{name}={value if plain else msgspec.json.encode(value).decode()}")
+        if record.exc_info:
+            parts.append("\n" + self.formatException(record.exc_info))
+        return " ".join(parts)
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    """What was logged with `extra={"fields": …}`."""
+    fields: dict[str, Any] = getattr(record, "fields", {})
+    return fields
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

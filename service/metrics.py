@@ -1,0 +1,148 @@
+"""Metrics for Prometheus, right across worker processes: what one wrote, the next goes on with.
+
+prometheus-client gives every process files of its own, named by its number; with workers that come and go, these files
+grow in number for ever. Here a worker takes a slot, whose files it continues, and a lock tells which slots are taken.
+"""
+
+import fcntl
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from service.record import Record
+
+# Where the files of the metrics lie; gunicorn's master makes the folder and removes it.
+DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_SIZES = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Metrics:
+    """The metrics of this process, and their text across all processes that share a folder."""
+
+    def __init__(self, directory: Path | None = None) -> None:
+        """Takes a slot in the folder that the workers share; without one, this process counts alone."""
+        self._directory = directory
+        values.ValueClass = values.MutexValue
+        if directory:
+            self._lock, slot = _take_slot(directory)
+            os.environ[DIRECTORY] = str(directory)  # there prometheus-client looks for it
+            values.ValueClass = values.MultiProcessValue(lambda: slot)
+        self._registry = CollectorRegistry()
+        self._requests = Counter("digits_requests", "Requests answered", ["route", "status"], registry=self._registry)
+        self._request_seconds = Histogram(
+            "digits_request_seconds",
+            "Time from a request's head to its answer",
+            ["route"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._stage_seconds = Histogram(
+            "digits_stage_seconds",
+            "Time of a request's stages: queue, decode, prepare, inference",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._batch_size = Histogram(
+            "digits_batch_size", "Images a run of the network", buckets=_SIZES, registry=self._registry
+        )
+        self._images = Counter(
+            "digits_images",
+            "Images by outcome: digit, the reason of a refusal, or broken image",
+            ["outcome"],
+            registry=self._registry,
+        )
+        self.images_in_flight = Gauge(
+            "digits_images_in_flight",
+            "Images taken on and not yet answered",
+            multiprocess_mode="livesum",
+            registry=self._registry,
+        )
+        self._model = Gauge(
+            "digits_model_info",
+            "1 for every version of the model that is served",
+            ["version", "default", "provider"],
+            multiprocess_mode="livemax",
+            registry=self._registry,
+        )
+
+    def model(self, version: str, default: bool, provider: str) -> None:
+        """A version of the model is served."""
+        self._model.labels(version, str(default).lower(), provider).set(1)
+
+    def request(self, route: str, status: int, seconds: float, record: Record) -> None:
+        """A request was answered."""
+        self._requests.labels(route, status).inc()
+        self._request_seconds.labels(route).observe(seconds)
+        for name, time in record.seconds.items():
+            self._stage_seconds.labels(name).observe(time)
+        for size in record.batch_sizes:
+            self._batch_size.observe(size)
+        for outcome, count in record.outcomes.items():
+            self._images.labels(outcome).inc(count)
+
+    def text(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        if self._directory is None:
+            return generate_latest(self._registry)
+        registry = CollectorRegistry()
+        registry.register(_Slots(self._directory))
+        return generate_latest(registry)
+
+
+class _Slots(Collector):
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def collect(self) -> Iterable[Metric]:
+        """The sum of all slots; of those that nobody holds, only what was counted, not what was going on."""
+        free = {lock.stem for lock in self._directory.glob("*.lock") if _is_free(lock)}
+        # A file is empty for the moment between its making and its first use.
+        files = [
+            str(file)
+            for file in self._directory.glob("*.db")
+            if file.stat().st_size and not (file.name.startswith("gauge_live") and _slot(file) in free)
+        ]
+        metrics: Iterable[Metric] = MultiProcessCollector.merge(files)
+        return metrics
+
+
+def _slot(file: Path) -> str:
+    return file.stem.rpartition("_")[2]
+
+
+def _take_slot(directory: Path) -> tuple[int, str]:
+    """The descriptor that holds the lock of the first free slot as long as this process lives, and the slot."""
+    for number in itertools.count():
+        descriptor = os.open(directory / f"{number}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            continue
+        for left_behind in _live(directory, str(number)):
+            left_behind.unlink()
+        return descriptor, str(number)
+    raise AssertionError("there is always a next number")
+
+
+def _live(directory: Path, slot: str) -> Iterator[Path]:
+    return directory.glob(f"gauge_live*_{slot}.db")
+
+
+def _is_free(lock: Path) -> bool:
+    descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True

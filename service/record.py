@@ -1,0 +1,75 @@
+"""What a request took and gave, collected on its thread while it is answered; without a request, nothing is."""
+
+import math
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+# What the answer to one image was: a digit, a reason to refuse it, or this, because it could not be decoded.
+DIGIT, BROKEN = "digit", "broken image"
+
+
+class DeadlineError(Exception):
+    """The request's time is up."""
+
+
+@dataclass
+class Record:
+    """Seconds by stage (queue, decode, prepare, inference), the sizes of the batches run, images by outcome.
+
+    `deadline` is a `time.monotonic()`.
+    """
+
+    deadline: float = math.inf
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    batch_sizes: list[int] = field(default_factory=list)
+    outcomes: Counter[str] = field(default_factory=Counter)
+
+
+class _Thread(threading.local):
+    record: Record | None = None
+
+
+_thread = _Thread()
+
+
+def begin(deadline: float = math.inf) -> Record:
+    """A new record, which collects what this thread does from now on, until the deadline, a `time.monotonic()`."""
+    _thread.record = Record(deadline)
+    return _thread.record
+
+
+def end() -> Record | None:
+    """The record that this thread's doings went into, which are collected no more."""
+    record, _thread.record = _thread.record, None
+    return record
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Counts the time until it is left for a stage. Raises DeadlineError if the time was up before."""
+    if (record := _thread.record) is None:
+        yield
+        return
+    if time.monotonic() > record.deadline:
+        raise DeadlineError
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        record.seconds[name] += time.perf_counter() - start
+
+
+def batch(size: int) -> None:
+    """Counts a batch that the network was run on."""
+    if _thread.record is not None:
+        _thread.record.batch_sizes.append(size)
+
+
+def outcome(name: str) -> None:
+    """Counts the answer to an image."""
+    if _thread.record is not None:
+        _thread.record.outcomes[name] += 1

@@ -1,0 +1,74 @@
+"""Gunicorn's threaded worker, in which a client that sends slowly, or nothing, holds no thread for long."""
+
+import json
+import socket
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+from gunicorn import util
+from gunicorn.workers import gthread
+
+from service.settings import Settings
+
+
+class Worker(gthread.ThreadWorker):  # type: ignore[misc]
+    """A connection gets a thread once data has come, and until the deadline to send its request."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as gunicorn calls it
+        super().__init__(*arguments, **options)
+        self.deadline = Settings.from_environment().deadline
+        self._late: dict[Any, float] = {}
+        self._answering: set[Any] = set()
+        self._lock = threading.Lock()
+
+    def handle(self, conn: Any) -> Any:  # noqa: ANN401
+        if not conn.initialized and not conn.wait_for_data(0):
+            return gthread._DEFER  # waits without a thread
+        with self._lock:
+            self._late[conn] = time.monotonic() + self.deadline
+        try:
+            return super().handle(conn)
+        finally:
+            with self._lock:
+                self._late.pop(conn, None)
+                self._answering.discard(conn)
+
+    def handle_request(self, req: Any, conn: Any) -> Any:  # noqa: ANN401
+        with self._lock:
+            self._answering.add(conn)
+        return super().handle_request(req, conn)
+
+    def notify(self) -> None:
+        """Called about every second: ends the reading of requests that are late."""
+        super().notify()
+        now = time.monotonic()
+        with self._lock:
+            for conn in [conn for conn, limit in self._late.items() if limit < now]:
+                del self._late[conn]
+                if conn in self._answering:
+                    how = socket.SHUT_RD  # what reads the body finds its end, and answers
+                else:
+                    write_error(conn.sock, 408, "Request Timeout", "")
+                    how = socket.SHUT_RDWR
+                with suppress(OSError):  # the client has gone
+                    conn.sock.shutdown(how)
+
+
+def write_error(client: socket.socket, status: int, reason: str, _message: str) -> None:
+    """Answers, in place of `gunicorn.util.write_error`, a request too broken or too late to reach Flask.
+
+    `_message` is the text of gunicorn's exception, which is not for clients.
+    """
+    expected = "a request within the deadline" if status == 408 else "a well-formed HTTP request"
+    body = json.dumps({"error": f"expected {expected}; got: {reason}"})
+    head = [
+        f"HTTP/1.1 {status} {reason}",
+        "Connection: close",
+        "Content-Type: application/json",
+        "X-Content-Type-Options: nosniff",
+        f"Content-Length: {len(body)}",
+    ]
+    with suppress(OSError):  # the client has gone
+        util.write_nonblock(client, "\r\n".join([*head, "", body]).encode("ascii", "replace"))
