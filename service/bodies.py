@@ -3,7 +3,7 @@
 import zlib
 from io import BytesIO
 
-from flask import Flask, request
+from flask import Flask, current_app, request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
 from service.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError
@@ -14,7 +14,14 @@ _EITHER_FORMAT = 32 + zlib.MAX_WBITS
 
 
 def register_bodies(app: Flask) -> None:
+    app.before_request(_refuse_when_full)
     app.before_request(_inflate)
+
+
+def _refuse_when_full() -> None:
+    """A full service reads no more bodies, so that it can say so at once."""
+    if request.content_length or request.headers.get("Transfer-Encoding"):
+        current_app.extensions["gate"].check()
 
 
 def body() -> bytes:

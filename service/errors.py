@@ -1,6 +1,8 @@
 """The one shape of every error: `{"error": "..."}`, whatever failed and wherever."""
 
 import time
+from functools import partial
+from typing import IO
 
 from flask import Flask, Response, current_app, g, request
 from gunicorn.http.errors import ParseException
@@ -23,6 +25,7 @@ from service.replies import error_response
 SILENCE_SECONDS = 5
 # After how long whoever was turned away may come again.
 RETRY_SECONDS = 1
+FULL = "expected fewer requests at once; the queue is full; try again after a while"
 # How long and how much of a refused body is read away.
 DRAIN_SECONDS = 10
 DRAIN_BYTES = 2**30
@@ -32,7 +35,7 @@ def register_errors(app: Flask) -> None:
     app.before_request(_limit_silence)
     app.register_error_handler(ImageError, _image_error)
     app.register_error_handler(VersionError, lambda error: error_response(str(error), 404))
-    app.register_error_handler(BusyError, lambda error: _unavailable(str(error)))
+    app.register_error_handler(BusyError, lambda _: _unavailable(FULL))
     app.register_error_handler(DeadlineError, lambda _: _unavailable("expected an answer in time; got none"))
     app.register_error_handler(HTTPException, _http_error)
     # Gunicorn parses a chunked body while it is read here.
@@ -47,12 +50,14 @@ def _image_error(error: ImageError) -> Response:
 def _unavailable(message: str) -> Response:
     response = error_response(message, 503)
     response.headers["Retry-After"] = str(RETRY_SECONDS)
+    # The answer goes first: it need not wait for a body that nobody will look at.
+    response.call_on_close(partial(_drain, request.environ["wsgi.input"]))
     return response
 
 
 def _http_error(error: HTTPException) -> Response:
     if not isinstance(error, BadRequest):  # which comes of reading the body: nothing more is to be had
-        _drain()
+        _drain(request.environ["wsgi.input"])
     status = error.code or 500
     match error:
         case RequestEntityTooLarge():
@@ -87,12 +92,12 @@ def _limit_silence() -> None:
         connection.settimeout(SILENCE_SECONDS)
 
 
-def _drain() -> None:
+def _drain(body: IO[bytes]) -> None:
     """Reads the rest of a refused body, within limits.
 
     A socket closed with unread bytes in it is reset, and the reset makes the client lose the answer.
     """
-    body, deadline, left = request.environ["wsgi.input"], time.monotonic() + DRAIN_SECONDS, DRAIN_BYTES
+    deadline, left = time.monotonic() + DRAIN_SECONDS, DRAIN_BYTES
     try:
         while left > 0 and time.monotonic() < deadline and (chunk := body.read(2**16)):
             left -= len(chunk)

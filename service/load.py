@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,28 +10,50 @@ from service import record
 
 
 class BusyError(Exception):
-    """As much waits as may; the message may be shown to the sender."""
+    """As much waits as may."""
 
 
 class Gate:
-    """Lets some in, makes some wait, and turns the others away at once."""
+    """Lets some in, makes some wait in the order in which they came, and turns the others away at once."""
 
     def __init__(self, concurrency: int, queue: int) -> None:
-        self._free = threading.Semaphore(concurrency)
-        self._places = threading.Semaphore(concurrency + queue)
+        self._lock = threading.Lock()
+        self._free, self._room = concurrency, queue
+        self._waiting: deque[threading.Event] = deque()
+
+    def check(self) -> None:
+        """Raises BusyError if whoever came now would be turned away."""
+        if not self._free and len(self._waiting) >= self._room:
+            raise BusyError
 
     @contextmanager
     def admitted(self, deadline: float) -> Iterator[None]:
         """Waits for a turn, at most until `deadline`, a `time.monotonic()`. Raises BusyError and DeadlineError."""
-        if not self._places.acquire(blocking=False):
-            raise BusyError("expected fewer requests at once; the queue is full; try again after a while")
+        with record.stage("queue"):
+            self._enter(deadline)
         try:
-            with record.stage("queue"):
-                if not self._free.acquire(timeout=max(0, deadline - time.monotonic())):
-                    raise record.DeadlineError
-            try:
-                yield
-            finally:
-                self._free.release()
+            yield
         finally:
-            self._places.release()
+            self._leave()
+
+    def _enter(self, deadline: float) -> None:
+        with self._lock:
+            self.check()
+            if self._free:
+                self._free -= 1
+                return
+            turn = threading.Event()
+            self._waiting.append(turn)
+        if turn.wait(max(0, deadline - time.monotonic())):
+            return
+        with self._lock:
+            if not turn.is_set():
+                self._waiting.remove(turn)
+                raise record.DeadlineError
+
+    def _leave(self) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().set()  # its turn is handed on, so that nobody comes in between
+            else:
+                self._free += 1

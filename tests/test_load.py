@@ -30,7 +30,7 @@ def test_so_many_enter_so_many_wait_and_the_rest_is_turned_away() -> None:
         asking = [pool.submit(enter) for _ in range(3)]
         assert inside.acquire(timeout=10)
         assert inside.acquire(timeout=10)
-        while gate._places._value:
+        while not gate._waiting:
             time.sleep(0.01)
         assert not inside.acquire(timeout=0.1)
         with pytest.raises(BusyError), gate.admitted(soon()):
@@ -40,6 +40,21 @@ def test_so_many_enter_so_many_wait_and_the_rest_is_turned_away() -> None:
             one.result()
     with gate.admitted(soon()):
         pass
+
+
+def test_turns_come_in_the_order_in_which_they_were_asked_for() -> None:
+    gate, came = Gate(concurrency=1, queue=10), list[int]()
+
+    def enter(number: int) -> None:
+        with gate.admitted(soon()):
+            came.append(number)
+
+    with ThreadPoolExecutor(10) as pool, gate.admitted(soon()):
+        for number in range(10):
+            pool.submit(enter, number)
+            while len(gate._waiting) <= number:
+                time.sleep(0.001)
+    assert came == list(range(10))
 
 
 def test_whoever_waits_past_the_deadline_leaves_and_takes_no_place_with_him() -> None:
@@ -54,7 +69,7 @@ def test_whoever_waits_past_the_deadline_leaves_and_takes_no_place_with_him() ->
 def full() -> FlaskClient:
     """A service whose only place is taken."""
     app = create_app(Settings(concurrency=1, queue=0))
-    app.extensions["gate"]._places.acquire()
+    app.extensions["gate"]._enter(soon())
     return app.test_client()
 
 
@@ -63,6 +78,15 @@ def test_a_full_service_says_when_to_come_again(path: str, full: FlaskClient) ->
     response = full.post(path, data=example(7))
     assert_error(response, 503, "expected fewer requests at once")
     assert response.headers["Retry-After"] == "1"
+
+
+def test_a_full_service_answers_before_it_has_read_the_body(full: FlaskClient) -> None:
+    body = BytesIO(example(7))
+    response = full.post("/predict", input_stream=body, content_length=len(example(7)))
+    assert_error(response, 503, "expected fewer requests at once")
+    assert body.tell() == 0
+    response.close()
+    assert body.tell() == len(example(7))  # or the connection would be reset, and the answer lost
 
 
 def test_a_full_service_answers_health_and_metrics(full: FlaskClient) -> None:
