@@ -2,11 +2,9 @@ FROM python:3.12-slim-bookworm AS build
 RUN python -m venv /venv
 WORKDIR /app
 # Only what decides the dependencies, so that a change of the code leaves this layer as it is.
-COPY pyproject.toml constraints.txt ./
-RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-        print(*project['dependencies'], *project['optional-dependencies']['cpu'], sep='\n')" > requirements.txt \
-    && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --constraint constraints.txt --requirement requirements.txt \
-    # Neither is needed once everything is installed.
+COPY requirements/serve.txt ./
+RUN /venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --requirement serve.txt \
+    # It is not needed once everything is installed.
     && rm -rf /venv/lib/python3*/site-packages/pip /venv/lib/python3*/site-packages/pip-*.dist-info /venv/bin/pip*
 
 FROM python:3.12-slim-bookworm

@@ -1,8 +1,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+PIP := -m pip install --quiet --disable-pip-version-check
+# What is installed is what was locked, by the hashes of its files.
+LOCKED := $(BIN)/python $(PIP) --require-hashes --requirement requirements/build.txt --requirement
+ITSELF := $(BIN)/python $(PIP) --no-deps --no-build-isolation --editable .
+LOCK := .venv-tools/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header
 
-.PHONY: help serve test test-all lint format report clean
+.PHONY: help serve test test-all lint format report lock audit clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,8 +33,21 @@ report: .venv/test ## Print every figure of the model card, draw the report into
 	$(BIN)/python -m training evaluate --report reports/digits
 	$(BIN)/python -m benchmarks $(if $(REAL_IMAGES),--real-images $(REAL_IMAGES)) $(if $(PEN_STROKES),--pen-strokes $(PEN_STROKES)) $(CHECK)
 
+lock: .venv-tools/done ## Pin in requirements/ what pyproject.toml asks for, and what that needs, with hashes
+	.venv-tools/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])' \
+		| $(LOCK) - --output-file requirements/build.txt
+	$(LOCK) pyproject.toml --extra cpu --output-file requirements/serve.txt
+	$(LOCK) pyproject.toml --extra cuda --constraint requirements/serve.txt --output-file requirements/cuda.txt
+	echo torch | $(LOCK) pyproject.toml --extra cpu --extra training --extra test --excludes - \
+		--constraint requirements/serve.txt --output-file requirements/test.txt
+
+audit: .venv-tools/done ## Look for known vulnerabilities in what is installed; asks PyPI
+	for file in build serve cuda test; do \
+		.venv-tools/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements/$$file.txt || exit 1; \
+	done
+
 clean: ## Remove what make has made
-	rm -rf .venv reports
+	rm -rf .venv .venv-tools .venv-clients reports
 
 .venv/python: 
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -38,10 +55,18 @@ clean: ## Remove what make has made
 	$(PYTHON) -m venv .venv
 	@touch $@
 
-.venv/serve: .venv/python pyproject.toml constraints.txt
-	$(PIP_INSTALL) '.[cpu]'
+.venv/serve: .venv/python pyproject.toml requirements/build.txt requirements/serve.txt
+	$(LOCKED) requirements/serve.txt
+	$(ITSELF)
 	@touch $@
 
-.venv/test: .venv/python pyproject.toml constraints.txt
-	$(PIP_INSTALL) '.[cpu,training,test]'
+.venv/test: .venv/python pyproject.toml requirements/build.txt requirements/test.txt requirements/torch.txt
+	$(LOCKED) requirements/test.txt
+	$(BIN)/python $(PIP) --requirement requirements/torch.txt
+	$(ITSELF)
 	@touch $@ .venv/serve
+
+.venv-tools/done: Makefile
+	$(PYTHON) -m venv .venv-tools
+	.venv-tools/bin/python $(PIP) uv==0.13.9 pip-audit==2.10.1
+	@touch $@

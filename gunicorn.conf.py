@@ -41,6 +41,8 @@ timeout = 60
 graceful_timeout = 8
 # It wants to write into the home directory, which a read-only container has not got.
 control_socket_disable = True
+# Which proxies are believed is a setting of the service's own; by itself gunicorn would believe any on this machine.
+forwarded_allow_ips = ""
 # Every request is logged by the service itself, with what it took.
 accesslog = None
 logconfig_dict = configuration(settings.log)

@@ -46,7 +46,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["gate"] = Gate(settings.concurrency, settings.queue)
     directory = os.environ.get(DIRECTORY)
     register_observation(app, models, Metrics(Path(directory) if directory else None))
-    register_security(app)
+    register_security(app, settings)
     app.register_blueprint(predict)
     app.register_blueprint(health)
     app.register_blueprint(explain)

@@ -11,6 +11,8 @@ from typing import Any
 MODELS = Path(__file__).resolve().parent.parent / "models" / "digits"
 # A version is a whole number, as Triton wants it.
 VERSION = re.compile(r"[1-9][0-9]{0,17}")
+# Of one page, scheme, host and port, as browsers send it; or any.
+ORIGINS = re.compile(r"\*|https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(,https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?)*")
 LOG_FORMATS = ("text", "json")
 PROVIDERS = ("auto", "cpu", "cuda")
 
@@ -58,6 +60,14 @@ class Settings:
         "DIGITS_QUEUE", 32, "requests with images that wait in a worker for their turn; further ones get 503"
     )
     deadline: int = _setting("DIGITS_DEADLINE", 30, "seconds until a request must have been sent and answered")
+    cors_origins: str | None = _setting(
+        "DIGITS_CORS_ORIGINS",
+        None,
+        "origins of other pages that may ask, `https://example.org,https://example.com`, or `*`; none unless set",
+    )
+    trusted_proxies: int = _setting(
+        "DIGITS_TRUSTED_PROXIES", 0, "proxies in a row in front, whose `X-Forwarded-For` tells the client for the log"
+    )
 
     def __post_init__(self) -> None:
         _require(0 <= self.port <= 65535, "PORT", "a port, 0 to 65535", self.port)
@@ -72,6 +82,13 @@ class Settings:
         _require(1 <= self.concurrency <= 256, "DIGITS_CONCURRENCY", "1 to 256", self.concurrency)
         _require(0 <= self.queue <= 512, "DIGITS_QUEUE", "0 to 512", self.queue)
         _require(1 <= self.deadline <= 3600, "DIGITS_DEADLINE", "1 to 3600", self.deadline)
+        _require(
+            self.cors_origins is None or ORIGINS.fullmatch(self.cors_origins) is not None,
+            "DIGITS_CORS_ORIGINS",
+            "* or origins such as https://example.org with commas between",
+            self.cors_origins,
+        )
+        _require(0 <= self.trusted_proxies <= 16, "DIGITS_TRUSTED_PROXIES", "0 to 16", self.trusted_proxies)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":

@@ -45,6 +45,9 @@ def test_environment_is_read_and_empty_means_unset() -> None:
         ("DIGITS_MINIMUM_CONFIDENCE", "high", "DIGITS_MINIMUM_CONFIDENCE: expected a number, 0 to 1; got 'high'"),
         ("DIGITS_MINIMUM_CONFIDENCE", "nan", "DIGITS_MINIMUM_CONFIDENCE: expected a number, 0 to 1; got 'nan'"),
         ("DIGITS_CONCURRENCY", "0", "DIGITS_CONCURRENCY: expected 1 to 256; got 0"),
+        ("DIGITS_CORS_ORIGINS", "example.org", "expected * or origins such as https://example.org with commas"),
+        ("DIGITS_CORS_ORIGINS", "https://a.org, https://b.org", "expected * or origins such as https://example.org"),
+        ("DIGITS_TRUSTED_PROXIES", "-1", "DIGITS_TRUSTED_PROXIES: expected 0 to 16; got -1"),
         ("DIGITS_WORKERS", "2.5", "DIGITS_WORKERS: expected a whole number; got '2.5'"),
     ],
 )
