@@ -17,6 +17,9 @@ from service.settings import Settings
 # grows as large as the largest images made it. With Python's lock, hardly two threads ask for memory at once.
 M_ARENA_MAX, ARENAS = -8, 2
 
+# How long a worker that stops waits for a client that has connected to say something.
+LINGER_SECONDS = 2
+
 
 class Worker(gthread.ThreadWorker):  # type: ignore[misc]
     """A connection gets a thread once data has come, and until the deadline to send its request."""
@@ -34,9 +37,19 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS)
         super().init_process()
 
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """A worker that stops takes on who has come and closes its door, or others would wait there in vain."""
+        super().set_accept_enabled(enabled)
+        for listener in [] if enabled or self.alive else self.sockets:
+            connections = -1
+            while connections < self.nr_conns:
+                connections = self.nr_conns
+                self.accept(listener)
+            listener.close()
+
     def handle(self, conn: Any) -> Any:  # noqa: ANN401
-        if not conn.initialized and not conn.wait_for_data(0):
-            return gthread._DEFER  # waits without a thread
+        if not conn.initialized and not conn.wait_for_data(0 if self.alive else LINGER_SECONDS):
+            return gthread._DEFER if self.alive else False  # it waits without a thread, but not in a process that stops
         with self._lock:
             self._late[conn] = time.monotonic() + self.deadline
         try:

@@ -24,6 +24,7 @@ SLOW = {
     "browser": "Chromium",
     "clients": "packages that they install",
     "container": "a Docker engine",
+    "prometheus": "Debian's prometheus",
 }
 
 

@@ -1,0 +1,103 @@
+"""The metrics and the dashboard, with Debian's Prometheus as the one who asks."""
+
+import json
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT, example
+from tests.test_gunicorn import free_port, request, start, wait_for, wait_until_ready
+
+pytestmark = [pytest.mark.prometheus, pytest.mark.xdist_group("prometheus")]
+
+DASHBOARD = json.loads((ROOT / "deploy/grafana-dashboard.json").read_text(encoding="utf-8"))
+QUERIES = {
+    f"{panel['title']} {target['refId']}": target["expr"]
+    for panel in DASHBOARD["panels"]
+    for target in panel["targets"]
+}
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    port = free_port()
+    process = start(port, {"DIGITS_WORKERS": "2"}, stdout=subprocess.DEVNULL)
+    try:
+        wait_until_ready(port)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def ask(port: int, path: str, **parameters: str) -> Any:
+    url = f"http://127.0.0.1:{port}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+    with urllib.request.urlopen(url, timeout=30) as response:
+        return json.loads(response.read())["data"]
+
+
+@pytest.fixture(scope="module")
+def prometheus(port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """A Prometheus that has seen the service at work for some seconds."""
+    directory = tmp_path_factory.mktemp("prometheus")
+    targets = [{"targets": [f"127.0.0.1:{port}"]}]
+    configuration = {
+        "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
+        "scrape_configs": [{"job_name": "digits", "static_configs": targets}],
+    }
+    (directory / "prometheus.yml").write_text(json.dumps(configuration))  # JSON is YAML
+    own_port = free_port()
+    command = [
+        "prometheus",
+        f"--config.file={directory / 'prometheus.yml'}",
+        f"--storage.tsdb.path={directory / 'data'}",
+        f"--web.listen-address=127.0.0.1:{own_port}",
+    ]
+    with (directory / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def scraped() -> bool:
+        try:
+            return len(ask(own_port, "query", query="digits_requests_total[1m]")["result"]) > 0
+        except OSError:
+            assert process.poll() is None, (directory / "log").read_text()
+            return False
+
+    try:
+        request(port, "POST", "/predict", example(7))
+        wait_for(scraped, 60)
+        for _ in range(6):
+            request(port, "POST", "/predict", example(7))
+            request(port, "POST", "/predict", b"no image")
+            time.sleep(1)
+        yield own_port
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_every_panel_of_the_dashboard_shows_something(name: str, prometheus: int) -> None:
+    query = QUERIES[name].replace("$job", "digits").replace("$__rate_interval", "10s")
+    assert "$" not in query
+    result = ask(prometheus, "query", query=query)["result"]
+    assert result, query
+    assert any(float(one["value"][1]) >= 0 for one in result), result  # which NaN is not
+
+
+def test_the_scraped_totals_are_what_was_asked(port: int, prometheus: int) -> None:
+    query = 'sum(digits_requests_total{route="/predict",status="400"})'
+    wait_for(lambda: float(ask(prometheus, "query", query=query)["result"][0]["value"][1]) == 6)
+
+
+def test_names_and_types_are_as_prometheus_wants_them(port: int) -> None:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as response:
+        text = response.read()
+    result = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
+    assert result.stdout + result.stderr == b""
+    assert result.returncode == 0
