@@ -2,6 +2,7 @@
 
 import base64
 import json
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from tests.test_gunicorn import free_port, start, wait_until_ready
 pytestmark = [pytest.mark.clients, pytest.mark.xdist_group("clients")]
 
 TRITON, KSERVE, MLSERVER = "tritonclient[http]==2.73.0", "kserve==0.21.0", "mlserver==1.7.1"
+# The last release with a perf_analyzer that runs with the C library of Debian 12; it wants Debian's libb64-0d too.
+PERF_ANALYZER = "tritonclient==2.49.0 nvidia-cuda-runtime-cu12==12.9.79"
 
 
 @pytest.fixture(scope="module")
@@ -29,16 +32,16 @@ def port() -> Iterator[int]:
             process.terminate()
 
 
-def environment_of(package: str) -> Path:
-    """The folder with the programs of a package's own environment, made on first use and kept."""
-    directory = ROOT / ".venv-clients" / package
+def environment_of(packages: str) -> Path:
+    """The folder with the programs of some packages' own environment, made on first use and kept."""
+    directory = ROOT / ".venv-clients" / packages.replace(" ", "-")
     directory.mkdir(parents=True, exist_ok=True)
     done = directory.with_suffix(".done")
     with FileLock(directory.with_suffix(".lock")):
         if done.exists():
             return directory / "bin"
         subprocess.run([sys.executable, "-m", "venv", "--clear", directory], check=True)
-        pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", package]
+        pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages.split()]
         subprocess.run([directory / "bin" / "python", *pip], check=True)
         done.touch()
     return directory / "bin"
@@ -75,3 +78,33 @@ def test_mlserver_infer(options: list[str], port: int, tmp_path: Path) -> None:
         assert outputs["probabilities"]["shape"] == [2, 10]
     else:
         assert outputs["digit"]["data"] == list(range(10))
+
+
+@pytest.mark.parametrize("model", ["digits", "digits-image"])
+def test_perf_analyzer(model: str, port: int, tmp_path: Path) -> None:
+    programs = environment_of(PERF_ANALYZER)
+    [runtime] = programs.parent.glob("lib/*/site-packages/nvidia/cuda_runtime/lib")
+    if model == "digits":
+        inputs = ["--shape", "images:1,28,28"]
+    else:
+        # What it finds in base64 it sends as it is; an element of BYTES has its length before it.
+        element = struct.pack("<I", len(example(3))) + example(3)
+        data = {"data": [{"image": {"b64": base64.b64encode(element).decode()}}]}
+        (tmp_path / "in.json").write_text(json.dumps(data))
+        inputs = ["--shape", "image:1", "--input-data", str(tmp_path / "in.json")]
+    command = [
+        programs / "perf_analyzer",
+        "-i",
+        "http",
+        "-u",
+        f"127.0.0.1:{port}",
+        "-m",
+        model,
+        "--request-count",
+        "50",
+    ]
+    result = subprocess.run(
+        [*command, *inputs], env={"LD_LIBRARY_PATH": str(runtime)}, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Request count: 50" in result.stdout
