@@ -1,4 +1,4 @@
-"""Bytes → pixels: the security boundary. Nothing else reads a byte that a stranger sent as an image.
+"""Bytes → pixels: the security boundary. Only structure.py, for it, else reads a byte that a stranger sent as an image.
 
 Every failure is an ImageError whose message may be shown to the sender.
 """
@@ -7,14 +7,20 @@ import gzip
 import struct
 import warnings
 import zlib
-from io import BytesIO
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFile, ImageFilter
+
+from service.structure import CountedReader, ExcessError, check_structure
 
 MAXIMUM_BYTES = 16 * 2**20
 MAXIMUM_PIXELS = 25_000_000
+# A row of pixels has a cost of its own, whatever its width. What is coded in runs is decoded pixel by pixel in Python.
+MAXIMUM_SIDE, MAXIMUM_RUN_LENGTH_PIXELS = 65_535, 2**22
+# Deeper samples are scaled so many at a time.
+PIXELS_AT_ONCE = 2**20
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 ACCEPTED = "PNG, JPEG, WebP, BMP, GIF or TIFF"
 # The weights of red, green and blue, and what is added, that make grey: as the eye sees it, or as JPEG's differences in
@@ -49,22 +55,26 @@ def decode(data: bytes) -> Pixels:
         # Pillow warns of large images, odd EXIF and the like; the limits here are our own.
         warnings.simplefilter("ignore")
         image = _open(data)
-        width, height = image.size
-        if width * height > MAXIMUM_PIXELS:
-            raise ImageTooLargeError(f"expected at most {MAXIMUM_PIXELS} pixels; got {width}×{height}")
+        _check_size(image)
         try:
+            pixels = _pixels(image, data)
             if image.format == "PNG":
                 _check_png(data)
-            return _pixels(image, data)
+            return pixels
+        except ExcessError as error:
+            raise ImageTooLargeError(str(error)) from error
         # Pillow's decoders raise whatever a broken file makes them stumble over (OSError, SyntaxError, ValueError,
         # struct.error, IndexError, …), and every one of those means the same to the sender.
         except Exception as error:
             raise ImageError(f"expected a whole {image.format} image; got one that is broken or cut short") from error
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes) -> ImageFile.ImageFile:
     try:
-        return Image.open(BytesIO(data), formats=FORMATS)
+        check_structure(data)
+        return Image.open(CountedReader(data), formats=FORMATS)
+    except ExcessError as error:
+        raise ImageTooLargeError(str(error)) from error
     except Image.DecompressionBombError as error:
         raise ImageTooLargeError(f"expected at most {MAXIMUM_PIXELS} pixels; got many more") from error
     except Exception as error:
@@ -75,6 +85,18 @@ def _open(data: bytes) -> Image.Image:
             else f"{len(data)} bytes that are none of these"
         )
         raise ImageError(f"expected an image ({ACCEPTED}); got {got}") from error
+
+
+def _check_size(image: ImageFile.ImageFile) -> None:
+    width, height = image.size
+    if width * height > MAXIMUM_PIXELS:
+        raise ImageTooLargeError(f"expected at most {MAXIMUM_PIXELS} pixels; got {width}×{height}")
+    if max(width, height) > MAXIMUM_SIDE:
+        raise ImageTooLargeError(f"expected at most {MAXIMUM_SIDE} pixels a side; got {width}×{height}")
+    if width * height > MAXIMUM_RUN_LENGTH_PIXELS and [tile[0] for tile in image.tile] == ["bmp_rle"]:
+        raise ImageTooLargeError(
+            f"expected at most {MAXIMUM_RUN_LENGTH_PIXELS} pixels of a run-length encoded BMP; got {width}×{height}"
+        )
 
 
 # What is sent by mistake or from a phone, told by its first bytes: (offset, bytes, name).
@@ -127,16 +149,17 @@ def _check_png(data: bytes) -> None:
         position = end + 4
 
 
-def _pixels(image: Image.Image, data: bytes) -> Pixels:
+def _pixels(image: ImageFile.ImageFile, data: bytes) -> Pixels:
     if image.format == "JPEG" and _weights(_open(data)) == LUMINANCE:
         image.draft("L", image.size)  # leaves the colours undecoded
     image.load()
     # Only now: TIFF turns itself upright when it is loaded, and PNG may say its orientation after the pixels.
     orientation = _orientation(image)
+    image.fp = None  # where WebP keeps all the pixels a second time
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        pixels = _eight_bits(np.asarray(image))
+        pixels = _eight_bits(image)
     elif image.has_transparency_data and not _is_opaque(image):
-        pixels = _over_paper(image.convert("RGBA") if image.mode == "P" else image)
+        pixels = _over_paper(image if image.mode in ("RGBA", "LA") else image.convert("RGBA"))
     elif image.mode == "LAB":
         pixels = np.asarray(image.getchannel("L"))
     elif (weights := _weights(image)) == LUMINANCE:
@@ -188,14 +211,27 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
     return np.ascontiguousarray(pixels)
 
 
-def _eight_bits(values: NDArray[np.generic]) -> Pixels:
+def _eight_bits(image: Image.Image) -> Pixels:
     """Deeper samples scaled to 0–255, by the smallest of these ranges that holds them: 1, 255, 65535, their own."""
-    floats = np.nan_to_num(values.astype(np.float32), copy=False, posinf=0, neginf=0)
-    low, high = min(float(floats.min()), 0.0), float(floats.max())
+    extremes = [(float(values.min()), float(values.max())) for _, values in _strips(image)]
+    low, high = min(0.0, *(low for low, _ in extremes)), max(high for _, high in extremes)
     top = next((limit for limit in (1.0, 255.0, 65535.0) if high <= limit), high)
-    floats -= low
-    floats *= 255 / (top - low)
-    return floats.astype(np.uint8)
+    pixels = np.empty(image.size[::-1], np.uint8)
+    for rows, values in _strips(image):
+        values *= 255 / (top - low)
+        values -= low * (255 / (top - low))
+        pixels[rows] = values
+    return pixels
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """The samples from top to bottom, some rows at a time; what is no number is 0."""
+    width, height = image.size
+    step = max(1, PIXELS_AT_ONCE // width)
+    for top in range(0, height, step):
+        rows = slice(top, min(top + step, height))
+        values = np.asarray(image.crop((0, rows.start, width, rows.stop))).astype(np.float32)
+        yield rows, np.nan_to_num(values, copy=False, posinf=0, neginf=0)
 
 
 def _over_paper(image: Image.Image) -> Pixels:
@@ -204,15 +240,16 @@ def _over_paper(image: Image.Image) -> Pixels:
     Where what is visible is all of one shade, it is ink, and the paper is the opposite; otherwise the image has paper
     of its own, and the holes in it are filled with that.
     """
-    grey, opacity = image.convert("LA").split()
-    alpha = np.asarray(opacity)
-    shades = np.asarray(grey)[alpha > alpha.max() // 2]
-    if not shades.size:
+    grey, opacity = image.convert("L"), image.getchannel("A")
+    most = np.asarray(opacity).max()
+    counts = np.cumsum(grey.histogram(opacity.point([255 * (alpha > most // 2) for alpha in range(256)])))
+    low, middle, high = (int(np.searchsorted(counts, share * counts[-1])) for share in (0.005, 0.5, 0.995))
+    if not counts[-1]:
         paper = 255
-    elif np.ptp(np.percentile(shades, (0.5, 99.5))) < 48:
-        paper = 0 if shades.mean() > 127 else 255
+    elif high - low < 48:
+        paper = 0 if middle > 127 else 255
     else:
-        paper = int(np.median(shades))
+        paper = middle
     return np.asarray(Image.composite(grey, Image.new("L", image.size, paper), opacity))
 
 

@@ -76,13 +76,14 @@ def _http_error(error: HTTPException) -> Response:
         case BadRequest():
             return error_response("expected a whole, well-formed request; got one that is broken or cut short", status)
         case _:
-            return error_response(error.name, status)
+            return error_response(f"expected a request that can be answered; got: {error.name}", status)
 
 
 def _too_large() -> str:
     length = request.content_length
     if length is not None and length <= MAXIMUM_BYTES:
-        return f"expected at most {current_app.config['MAX_FORM_PARTS']} parts, each under a file name; got more"
+        parts = current_app.config["MAX_FORM_PARTS"]
+        return f"expected at most {parts} parts, each under a file name; got more, or longer text"
     return f"expected a body of at most {MAXIMUM_BYTES} bytes; got " + ("more" if length is None else str(length))
 
 

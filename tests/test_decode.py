@@ -46,6 +46,16 @@ def test_every_format_and_mode(format: str, mode: str) -> None:
     assert np.abs(decoded - GREY.astype(float)).mean() < (12 if mode in ("1", "P") or format == "GIF" else 4)
 
 
+def test_deep_samples_of_a_large_image() -> None:
+    samples = np.add.outer(np.arange(1500), np.arange(1400)).astype(np.uint16) * 20
+    np.testing.assert_allclose(decode(encode(samples)), samples / 257, atol=1)
+
+
+def test_samples_of_any_size() -> None:
+    most = np.finfo(np.float32).max
+    assert decode(encode(np.array([[-most, 0, most, np.nan]], np.float32), "TIFF")).tolist() == [[0, 127, 255, 127]]
+
+
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation(orientation: int, format: str) -> None:
