@@ -4,7 +4,7 @@ import zlib
 from io import BytesIO
 
 from flask import Flask, current_app, request
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from service.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError
 
@@ -15,6 +15,7 @@ _EITHER_FORMAT = 32 + zlib.MAX_WBITS
 
 def register_bodies(app: Flask) -> None:
     app.before_request(_refuse_when_full)
+    app.before_request(_notice_short_bodies)
     app.before_request(_inflate)
 
 
@@ -27,11 +28,18 @@ def _refuse_when_full() -> None:
 def body() -> bytes:
     """The request's body, whole and not longer than MAXIMUM_BYTES. Raises BadRequest and RequestEntityTooLarge."""
     data = request.get_data(cache=False)
-    if len(data) < (request.content_length or 0):
-        raise BadRequest
     if request.content_length is None and request.environ["wsgi.input"].read(1):
         raise RequestEntityTooLarge  # a chunked body is cut off at the limit, and nothing says so
     return data
+
+
+def _notice_short_bodies() -> None:
+    """A body shorter than it was said to be raises BadRequest when it is read, be it a form or not.
+
+    Werkzeug leaves that to servers that say they end bodies themselves, and gunicorn says so and does not.
+    """
+    if request.content_length is not None:
+        request.environ.pop("wsgi.input_terminated", None)
 
 
 def _inflate() -> None:

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Any
 
 from gunicorn import util
@@ -80,12 +81,16 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
                     conn.sock.shutdown(how)
 
 
+_EXPECTED = {408: "a request within the deadline", 501: "no Transfer-Encoding but chunked"}
+
+
 def write_error(client: socket.socket, status: int, reason: str, _message: str) -> None:
     """Answers, in place of `gunicorn.util.write_error`, a request too broken or too late to reach Flask.
 
     `_message` is the text of gunicorn's exception, which is not for clients.
     """
-    expected = "a request within the deadline" if status == 408 else "a well-formed HTTP request"
+    expected = _EXPECTED.get(status, "a well-formed HTTP request")
+    reason = HTTPStatus(status).phrase  # gunicorn calls a 501 a bad request
     body = json.dumps({"error": f"expected {expected}; got: {reason}"})
     head = [
         f"HTTP/1.1 {status} {reason}",
