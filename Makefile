@@ -17,7 +17,7 @@ serve: .venv/serve ## Serve on http://localhost:8000 (set PORT for another); set
 test: lint ## Check types and style, run the fast tests
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup $(PYTEST)
 
-test-all: lint ## The same and the slow tests: container (Docker), page (Chromium), metrics (Prometheus), V2's real clients
+test-all: lint ## The same and the slow tests: container (Docker), page (Chromium), metrics (Prometheus), V2's real clients, fuzzer
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup --slow $(PYTEST)
 
 lint: .venv/test ## Check types and style

@@ -1,0 +1,98 @@
+"""`python -m tests.fuzz TARGET`: the coverage-guided fuzzer, Atheris, on the decoder, the V2 parser or the application.
+
+Ends with 0 when all went well. Otherwise it prints the input in base64, and with `--replay` that input is tried again.
+Coverage is that of the Python code, the service's and Pillow's; the decoders in C are fuzzed by what reaches them.
+"""
+
+import argparse
+import base64
+import json
+import sys
+import tempfile
+import zlib
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["service", "PIL"]):
+    from tests.fuzz.targets import TARGETS, resident_megabytes
+
+# Longer inputs cost time and find nothing that these do not; what only size does has tests of its own.
+LONGEST = 4096
+# No input may take longer, in seconds.
+LIMIT_SECONDS = 10
+WORDS = (
+    *("inputs", "outputs", "name", "shape", "datatype", "data", "parameters", "binary_data_size", "classification"),
+    *("binary_data", "UINT8", "BYTES", "FP32", "images", "image", "-1", "1e999", "NaN", "null", "true", "[[[", "]]]"),
+    *("IHDR", "PLTE", "tRNS", "IDAT", "eXIf", "iCCP", "acTL", "fcTL", "IEND", "VP8X", "VP8L", "ANMF", "Exif"),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
+    parser.add_argument("target", choices=TARGETS)
+    parser.add_argument("--runs", type=int, default=40_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--replay", help="an input in base64")
+    arguments = parser.parse_args()
+    target = TARGETS[arguments.target]
+    call = target.make()
+    if arguments.replay is not None:
+        call(base64.b64decode(arguments.replay))
+        return
+    count, early = 0, 0.0
+
+    def run(data: bytes) -> None:
+        nonlocal count, early
+        call(data)
+        count += 1
+        if count == arguments.runs // 5:
+            early = resident_megabytes()
+        if count == arguments.runs:
+            result = {"runs": count, "early": round(early), "end": round(resident_megabytes())}
+            print(json.dumps(result), flush=True)
+
+    with tempfile.TemporaryDirectory() as folder:
+        seeds = Path(folder) / "seeds"
+        seeds.mkdir()
+        for name, data in target.seeds().items():
+            (seeds / name).write_bytes(data)
+        words = Path(folder) / "words"
+        words.write_text("".join(f'"{word}"\n' for word in WORDS))
+        options = {
+            "runs": arguments.runs,
+            "seed": arguments.seed,
+            "timeout": LIMIT_SECONDS,
+            "max_len": LONGEST,
+            "dict": words,
+            "artifact_prefix": f"{folder}/",
+            "print_final_stats": 1,
+            "verbosity": 1,
+        }
+        atheris.Setup(
+            [sys.argv[0], *(f"-{name}={value}" for name, value in options.items()), str(seeds)],
+            run,
+            custom_mutator=_mutated,
+        )
+        atheris.Fuzz()
+
+
+def _mutated(data: bytes, longest: int, seed: int) -> bytes:
+    """As libFuzzer mutates; of PNG mostly with the checksums put right, without which nothing gets past them."""
+    data = atheris.Mutate(data, longest)
+    start = data.find(b"\x89PNG\r\n\x1a\n", 0, 16)
+    if start < 0 or seed % 4 == 0:
+        return data
+    found = bytearray(data)
+    position = start + 8
+    while position + 12 <= len(found):
+        end = position + 8 + int.from_bytes(found[position : position + 4], "big")
+        if end + 4 > len(found):
+            break
+        found[end : end + 4] = zlib.crc32(found[position + 4 : end]).to_bytes(4, "big")
+        position = end + 4
+    return bytes(found)
+
+
+if __name__ == "__main__":
+    main()

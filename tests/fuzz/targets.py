@@ -1,0 +1,104 @@
+"""What the fuzzer calls: each takes any bytes and lets nothing out but what a sender may be told."""
+
+import logging
+import os
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from service.app import create_app
+from service.decode import ImageError, decode
+from service.settings import Settings
+from service.tensors import TensorDescription, TensorError, Values, decode_request, encode_response
+from tests.fuzz import corpus
+
+IMAGES = TensorDescription("images", "UINT8", [-1, 28, 28])
+FILES = TensorDescription("image", "BYTES", [-1])
+OUTPUTS: dict[str, Values] = {"probabilities": np.zeros((1, 10), np.float32), "is_digit": np.zeros(1, np.float32)}
+MODEL = {"name": "digits", "version": "1"}
+
+
+def decoder(data: bytes) -> None:
+    """An image file: pixels or ImageError."""
+    try:
+        pixels = decode(data)
+    except ImageError:
+        return
+    assert pixels.dtype == np.uint8
+    assert pixels.ndim == 2
+    assert pixels.size
+
+
+def parser(data: bytes) -> None:
+    """A V2 request to either model: an answer or TensorError."""
+    if len(data) < 3:
+        return
+    kind, length = struct.unpack_from("<BH", data)
+    header = (None, "0", str(length))[kind % 3]
+    for expected in (IMAGES, FILES):
+        try:
+            inference = decode_request(data[3:], header, expected)
+            encode_response(inference, MODEL, OUTPUTS, [str(digit) for digit in range(10)])
+        except TensorError as error:
+            assert str(error).startswith(("expected", "input"))
+
+
+# Route, content type, content encoding, header length; the first byte of an input chooses.
+ROUTES = (
+    ("/predict", "application/octet-stream", None, None),
+    ("/predict", "application/json", None, None),
+    ("/predict", "multipart/form-data; boundary=b", None, None),
+    ("/predict/batch", "multipart/form-data; boundary=b", None, None),
+    ("/predict", "image/png", "gzip", None),
+    ("/predict", "image/png", "deflate", None),
+    ("/predict?show=image", "image/png", None, None),
+    ("/explain", "image/png", None, None),
+    ("/v2/models/digits/infer", "application/json", None, None),
+    ("/v2/models/digits-image/infer", "application/json", None, None),
+    ("/v2/models/digits/infer", "application/octet-stream", None, "0"),
+)
+
+
+def http() -> Callable[[bytes], None]:
+    """A request to the application: 200, or a 4xx with its one sentence."""
+    logging.disable()
+    # Timed out or turned away is never the answer to one request at a time.
+    client = create_app(Settings(provider="cpu")).test_client()
+
+    def ask(data: bytes) -> None:
+        if not data:
+            return
+        route, kind, encoding, length = ROUTES[data[0] % len(ROUTES)]
+        headers = {"Content-Encoding": encoding, "Inference-Header-Content-Length": length}
+        headers = {name: value for name, value in headers.items() if value is not None}
+        response = client.post(route, data=data[1:], content_type=kind, headers=headers)
+        assert response.status_code == 200 or 400 <= response.status_code < 500, response.status
+        if response.status_code != 200:
+            assert response.json is not None
+            assert "expected" in response.json["error"] or "image" in response.json["error"]
+
+    return ask
+
+
+@dataclass(frozen=True)
+class Target:
+    """`make` gives the function to call; `seeds` what to start from."""
+
+    make: Callable[[], Callable[[bytes], None]]
+    seeds: Callable[[], dict[str, bytes]]
+
+
+TARGETS = {
+    "decoder": Target(lambda: decoder, corpus.images),
+    "parser": Target(lambda: parser, corpus.tensors),
+    "http": Target(http, corpus.requests),
+}
+
+
+def resident_megabytes() -> float:
+    """What the process holds in memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
