@@ -11,11 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
 from service.decode import MAXIMUM_BYTES
+from service.prepare import prepare
 from tests.conftest import encode, example
 from tests.fuzz.corpus import png_chunk, runs_bmp
 from tests.test_decode import png_of_size
@@ -169,6 +171,41 @@ def test_files_that_wear_out(name: str, client: FlaskClient) -> None:
         assert response.status_code == 200, response.data
     else:
         assert_error(response, status, message)
+
+
+ROWS, COLUMNS = np.mgrid[:224, :224]
+RANDOM = np.random.default_rng(1)
+# The most runs, parts, joins of parts and looks closer that pixels can make: 224 × 224, and each 22 × 22 times.
+PATTERNS = {
+    "checks": (ROWS + COLUMNS) % 2,
+    "dots": (ROWS % 2 == 0) & (COLUMNS % 2 == 0),
+    "stripes": COLUMNS % 2,
+    "comb": np.where(ROWS == 223, 1, COLUMNS % 2),
+    "nested": (np.abs(COLUMNS - 112) + ROWS) % 4 == 0,
+    "frames": np.maximum(np.abs(ROWS - 112), np.abs(COLUMNS - 112)) // 6 % 2,
+    "noise": RANDOM.random((224, 224)) < 0.5,
+    "sparse noise": RANDOM.random((224, 224)) < 0.1,
+}
+
+
+@pytest.mark.parametrize("pixels_each", [1, 22])
+@pytest.mark.parametrize("light", [0, 100])
+@pytest.mark.parametrize("name", PATTERNS)
+def test_pixels_that_wear_out(name: str, light: int, pixels_each: int) -> None:
+    """`light` is how much brighter the lowest row is than the highest: with it, the paper is not flat."""
+    pixels = (PATTERNS[name] * 150.0 + np.linspace(0, light, 224)[:, None]).astype(np.uint8)
+    pixels = np.kron(pixels, np.ones((pixels_each, pixels_each), np.uint8))
+    start = time.process_time()
+    prepare(pixels)
+    assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize("shape", [(1, 65_535), (65_535, 1), (65_535, 381), (381, 65_535), (1, 1), (3, 2)])
+def test_shapes_that_wear_out(shape: tuple[int, int]) -> None:
+    for pixels in (np.zeros(shape, np.uint8), RANDOM.integers(0, 256, shape, dtype=np.uint8)):
+        start = time.process_time()
+        assert prepare(pixels).image.shape == (28, 28)
+        assert time.process_time() - start < 1
 
 
 def part(name: str, data: bytes = b"", head: str = "") -> bytes:
