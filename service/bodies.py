@@ -45,14 +45,15 @@ def _notice_short_bodies() -> None:
 def _inflate() -> None:
     """Puts the inflated body in the place of one that came compressed, before anything has read it."""
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding == "identity":
+    if encoding == "identity" or request.routing_exception:
         return
     if encoding not in ENCODINGS:
         raise UnsupportedMediaType(f"expected Content-Encoding {' or '.join(ENCODINGS)}, once, or none; got {encoding}")
     data = inflated(body())
     request.environ["wsgi.input"] = BytesIO(data)
     request.environ["CONTENT_LENGTH"] = str(len(data))
-    request.__dict__.pop("stream", None)
+    for cached in ("stream", "content_length"):
+        request.__dict__.pop(cached, None)
 
 
 def inflated(data: bytes) -> bytes:

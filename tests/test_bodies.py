@@ -3,11 +3,12 @@ import io
 import zlib
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
 from service.decode import MAXIMUM_BYTES
-from tests.conftest import example
+from tests.conftest import encode, example
 from tests.test_predict import assert_error
 
 COMPRESSED = pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
@@ -26,6 +27,23 @@ def test_compressed_bodies(
     response = client.post("/predict", data=compress(data), headers=headers, content_type=content_type)
     assert response.json is not None
     assert response.json["digit"] == 4
+
+
+@COMPRESSED
+def test_body_may_be_longer_compressed(encoding: str, compress: Callable[[bytes], bytes], client: FlaskClient) -> None:
+    dot = encode(np.zeros((1, 1), np.uint8), "WEBP", lossless=True)
+    assert len(compress(dot)) > len(dot)
+    response = client.post("/predict", data=compress(dot), headers={"Content-Encoding": encoding})
+    assert response.status_code == 200
+
+
+@COMPRESSED
+def test_nothing_is_inflated_that_no_route_takes(
+    encoding: str, compress: Callable[[bytes], bytes], client: FlaskClient
+) -> None:
+    headers = {"Content-Encoding": encoding}
+    assert_error(client.put("/predict", data=b"not compressed", headers=headers), 405, "got PUT")
+    assert_error(client.post("/nowhere", data=b"not compressed", headers=headers), 404, "no such path")
 
 
 @COMPRESSED
