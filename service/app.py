@@ -18,6 +18,7 @@ from service.models import Models
 from service.observe import register_observation
 from service.page import page
 from service.predict import predict
+from service.reference import reference
 from service.security import register_security
 from service.settings import Settings
 from service.v2 import v2
@@ -52,6 +53,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(explain)
     app.register_blueprint(page)
     app.register_blueprint(v2)
+    app.register_blueprint(reference)
     register_errors(app)
     register_bodies(app)
     return app

@@ -4,15 +4,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 import onnxruntime
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from service import record
 from service.decode import ImageError, Pixels, decode
-from service.ink import BLANK, NOT_A_DIGIT
+from service.ink import BLANK, NOT_A_DIGIT, SEVERAL_DIGITS
 from service.prepare import SIZE, Prepared, prepare
 from service.settings import VERSION, Settings
 
@@ -32,14 +33,33 @@ class ModelError(Exception):
     """The model cannot be loaded, or not on the execution provider asked for; one sentence."""
 
 
+Digit = Annotated[Annotated[int, Meta(ge=0, le=9)] | None, Meta(description="0 to 9, or null where none can be read")]
+Confidence = Annotated[float, Meta(ge=0, le=1)]
+TenProbabilities = Annotated[
+    tuple[Confidence, ...],
+    Meta(min_length=CLASSES, max_length=CLASSES, description="one a digit: which it would be if it were one"),
+]
+Reason = Annotated[
+    Annotated[str, Meta(extra_json_schema={"enum": [BLANK, SEVERAL_DIGITS, NOT_A_DIGIT, UNCERTAIN]})] | None,
+    Meta(description="why `digit` is null; null otherwise"),
+]
+
+
 @dataclass(frozen=True)
 class Prediction:
     """`digit` is None where none can be read, and `reason` then says why. `confidence` is the largest probability."""
 
-    digit: int | None
-    confidence: float
-    probabilities: tuple[float, ...]
-    reason: str | None
+    digit: Digit
+    confidence: Annotated[Confidence, Meta(description="the largest probability")]
+    probabilities: TenProbabilities
+    reason: Reason
+
+
+class ModelVersion(TypedDict):
+    """Which model answered."""
+
+    name: str
+    version: str
 
 
 class Classifier:
@@ -86,7 +106,7 @@ class Classifier:
         return folder if VERSION.fullmatch(folder) else self.metadata.get("version", "0")
 
     @property
-    def model(self) -> dict[str, str]:
+    def model(self) -> ModelVersion:
         """The model's name and version."""
         return {"name": self.metadata.get("name", "digits"), "version": self.version}
 

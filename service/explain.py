@@ -1,18 +1,49 @@
 """`POST /explain` and `GET /explain/<layer>`: the digit on its way through the network."""
 
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Annotated
 
+import msgspec
 import numpy as np
 from flask import Blueprint, Response, request
+from msgspec import Meta
 
 from service.classifier import prepare_loaded
 from service.decode import decode
-from service.layers import LayerError, Layers, Values
-from service.predict import admitted, answer, encoded, image, models
+from service.layers import Layer, LayerError, Layers, Values
+from service.operations import VERSION_IN_QUERY, Operation, Parameter, described, json
+from service.predict import IMAGE, Answer, Base64, admitted, answer, encoded, image, models
 from service.replies import error_response, reply
 
 explain = Blueprint("explain", __name__, url_prefix="/explain")
+
+
+class LayerMaps(Layer, kw_only=True):
+    """A layer with its feature maps."""
+
+    minimum: float
+    maximum: float
+    maps: Annotated[
+        Base64, Meta(description="bytes [depth, height, width], 0 for the layer's `minimum` and 255 for its `maximum`")
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation(Answer):
+    """What is answered for an image, and how every layer answered."""
+
+    image: Annotated[Base64, Meta(description="the 28×28 image that the network saw")] = field()
+    layers: list[LayerMaps]
+
+
+class LayerWeights(msgspec.Struct):
+    """A layer's weights and biases, float32, little-endian."""
+
+    name: str
+    shape: Annotated[tuple[int, ...], Meta(description="[filters, depth, height, width] or [neurons, inputs]")]
+    weights: Base64
+    biases: Base64
 
 
 def layers() -> Layers:
@@ -21,30 +52,34 @@ def layers() -> Layers:
 
 
 @explain.post("")
+@described(Operation({200: json(Explanation)}, parameters=(VERSION_IN_QUERY,), body=IMAGE, errors=(404, 503)))
 def explain_image() -> Response:
-    """What `/predict` answers, the image that the network saw, and every layer with its feature maps."""
+    """Shows how an image is read. That is what `/predict` answers, and every layer with its feature maps."""
     data = image()
     with admitted():
         prepared = prepare_loaded(partial(decode, data))
-        described = zip(layers().described(), layers().outputs(prepared.image), strict=True)
-        return reply(
-            answer(prepared)
-            | {"image": encoded(prepared.image), "layers": [layer | _maps(output) for layer, output in described]}
-        )
+        outputs = zip(layers().described(), layers().outputs(prepared.image), strict=True)
+        read = answer(prepared, encoded(prepared.image))
+        return reply(Explanation(**vars(read), layers=[_maps(layer, output) for layer, output in outputs]))
 
 
-@explain.get("/<name>")
-def explain_weights(name: str) -> Response:
-    """A layer's weights and biases, float32, little-endian, in base64."""
-    weights, biases = layers().weights(name)
-    response = reply(
-        {
-            "name": name,
-            "shape": weights.shape,
-            "weights": encoded(weights.astype("<f4")),
-            "biases": encoded(biases.astype("<f4")),
-        }
+@explain.get("/<layer>")
+@described(
+    Operation(
+        {200: json(LayerWeights), 304: {}},
+        parameters=(
+            Parameter("path", "layer", str, "A layer with weights, by its `name`.", "layer_1_conv"),
+            VERSION_IN_QUERY,
+            Parameter("header", "If-None-Match", str, "The `ETag` of an answer that is kept."),
+        ),
+        errors=(404,),
+        headers={"ETag": "The same until another model is served."},
     )
+)
+def explain_weights(layer: str) -> Response:
+    """Gives a layer's weights and biases."""
+    weights, biases = layers().weights(layer)
+    response = reply(LayerWeights(layer, weights.shape, encoded(weights.astype("<f4")), encoded(biases.astype("<f4"))))
     # The same until another model is served, which the tag then tells.
     response.add_etag()
     response.cache_control.no_cache = True
@@ -52,11 +87,12 @@ def explain_weights(name: str) -> Response:
     return response
 
 
-def _maps(output: Values) -> dict[str, Any]:
+def _maps(layer: Layer, output: Values) -> LayerMaps:
     """Feature maps as bytes, 0 for the least of all the layer's values and 255 for the largest."""
     low, high = float(output.min()), float(output.max())
     scale = 255 / (high - low) if high > low else 0.0
-    return {"minimum": low, "maximum": high, "maps": encoded(((output - low) * scale).round().astype(np.uint8))}
+    maps = encoded(((output - low) * scale).round().astype(np.uint8))
+    return LayerMaps(**msgspec.structs.asdict(layer), minimum=low, maximum=high, maps=maps)
 
 
 @explain.errorhandler(LayerError)

@@ -3,11 +3,35 @@
 from collections.abc import Callable
 
 from flask import Blueprint, Response, current_app
+from msgspec import Struct
 
+from service.classifier import ModelVersion
+from service.operations import Operation, described, json
 from service.predict import models
 from service.replies import reply
 
 health = Blueprint("health", __name__, url_prefix="/health")
+
+
+class Live(Struct):
+    """The process answers."""
+
+    live: bool
+
+
+class Ready(Struct):
+    """Whether the process takes requests."""
+
+    ready: bool
+    live: bool
+
+
+class Readiness(Ready):
+    """Whether the process takes requests, and what runs."""
+
+    model: ModelVersion
+    versions: list[str]
+    provider: str
 
 
 def stopping() -> bool:
@@ -17,25 +41,19 @@ def stopping() -> bool:
 
 
 @health.get("/live")
+@described(Operation({200: json(Live)}))
 def live() -> Response:
-    """The process answers."""
-    return reply({"live": True})
+    """Answers while the process does."""
+    return reply(Live(True))
 
 
 @health.get("/ready")
+@described(Operation({200: json(Readiness), 503: json(Readiness)}))
 def ready() -> Response:
-    """Every version has made its warm-up prediction: without that there is no application to answer this.
+    """Says whether the process takes requests. Every version of the model has made its warm-up prediction by then.
 
     From SIGTERM on, while it answers what it has taken on, a process is not ready.
     """
     default = models().classifier()
-    return reply(
-        {
-            "ready": not stopping(),
-            "live": True,
-            "model": default.model,
-            "versions": models().versions,
-            "provider": default.provider,
-        },
-        503 if stopping() else 200,
-    )
+    told = Readiness(not stopping(), True, default.model, models().versions, default.provider)
+    return reply(told, 200 if told.ready else 503)

@@ -1,13 +1,14 @@
 """What goes on in the network, layer by layer: explain.onnx, which `training export` writes beside the model."""
 
-import json
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Annotated
 
+import msgspec
 import numpy as np
 import onnxruntime
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from service.classifier import EXPLANATION, ModelError, load_session
@@ -18,6 +19,30 @@ Values = NDArray[np.float32]
 
 class LayerError(Exception):
     """The layers cannot be shown, or there is no such layer; the message may be shown to the sender."""
+
+
+Volume = Annotated[tuple[int, ...], Meta(min_length=3, max_length=3, description="width, height and depth")]
+
+
+class Layer(msgspec.Struct):
+    """A layer of the network: its volumes, sizes and counts, and what its neurons see, in pixels of the input."""
+
+    name: str
+    kind: str
+    text: Annotated[str, Meta(description="the layer as the formula has it")]
+    input: Volume
+    output: Volume
+    size: int
+    stride: int
+    padding: int
+    receptive_field: Annotated[
+        tuple[int, ...], Meta(min_length=2, max_length=2, description="width and height of what a neuron sees")
+    ]
+    jump: Annotated[int, Meta(description="how far apart neighbouring neurons' receptive fields lie")]
+    start: Annotated[int, Meta(description="where the first neuron's receptive field begins")]
+    weights_per_filter: int
+    parameters: int
+    multiply_adds: int
 
 
 class Layers:
@@ -41,21 +66,22 @@ class Layers:
         with self._lock:  # one thread loads it, the others wait
             return self._session
 
-    def described(self) -> list[dict[str, Any]]:
-        """Every layer's name, kind, volumes, sizes and counts, from the metadata (see training/explain.py)."""
+    def described(self) -> list[Layer]:
+        """Every layer, from the metadata (see training/explain.py)."""
         try:
-            return json.loads(self.session().get_modelmeta().custom_metadata_map["layers"])
+            text = self.session().get_modelmeta().custom_metadata_map["layers"]
+            return msgspec.json.decode(text, type=list[Layer])
         except (KeyError, ValueError) as error:
             raise ModelError(f"{self.path}: expected `layers` in the metadata; got none.") from error
 
     def outputs(self, image: NDArray[np.uint8]) -> list[Values]:
         """Every layer's output for a prepared image, uint8 [28, 28]: float32 [D, H, W], or [n] from the first FC on."""
-        names = [layer["name"] for layer in self.described()]
+        names = [layer.name for layer in self.described()]
         return [output[0] for output in self.session().run(names, {"images": image[None]})]
 
     def weights(self, name: str) -> tuple[Values, Values]:
         """A layer's weights, float32 [K, D, F, F] of CONV or [n, neurons] of FC, and its biases. Raises LayerError."""
-        with_weights = [layer["name"] for layer in self.described() if layer["parameters"]]
+        with_weights = [layer.name for layer in self.described() if layer.parameters]
         if name not in with_weights:
             raise LayerError(f"expected a layer with weights, one of {', '.join(with_weights)}; got {name}")
         blank = np.zeros((1, SIZE, SIZE), np.uint8)

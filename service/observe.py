@@ -14,6 +14,7 @@ from flask import Blueprint, Flask, Response, current_app, g, request
 from service import record
 from service.metrics import Metrics
 from service.models import Models
+from service.operations import Operation, described
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +43,9 @@ def register_observation(app: Flask, models: Models, metrics: Metrics) -> None:
 
 
 @observe.get("/metrics")
+@described(Operation({200: {"text/plain": str}}))
 def show() -> Response:
-    """Counts and times across all worker processes, in Prometheus' text format."""
+    """Gives counts and times across all worker processes, in Prometheus' text format."""
     return Response(metrics().text(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 

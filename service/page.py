@@ -3,11 +3,12 @@
 import re
 from pathlib import Path
 
-from flask import Blueprint, Response, render_template
+from flask import Blueprint, Response, render_template, send_from_directory
 
+from service.operations import Operation, Parameter, described
 from service.predict import classifier
 
-page = Blueprint("page", __name__, template_folder="page", static_folder="page", static_url_path="/page")
+page = Blueprint("page", __name__, template_folder="page")
 
 # Only what comes from here, and nothing inline: an image is drawn from bytes, so not even `blob:` is needed.
 POLICY = (
@@ -17,8 +18,9 @@ POLICY = (
 
 
 @page.get("/")
+@described(Operation({200: {"text/html": str}}))
 def index() -> Response:
-    """The page, with the facts and figures of the model that is served."""
+    """The page to draw on, with the facts and figures of the model that is served."""
     metadata = classifier().metadata
     response = Response(
         render_template(
@@ -31,6 +33,26 @@ def index() -> Response:
     )
     response.headers["Content-Security-Policy"] = POLICY
     return response
+
+
+def file_of(example: str) -> Operation:
+    """What a route gives that gives a page's files."""
+    return Operation(
+        {200: {"text/css": str, "text/javascript": str, "image/svg+xml": str}, 304: {}},
+        parameters=(
+            Parameter("path", "name", str, "The file's name.", example),
+            Parameter("header", "If-None-Match", str, "The `ETag` of a file that is kept."),
+        ),
+        errors=(404,),
+        headers={"ETag": "The same until the file changes."},
+    )
+
+
+@page.get("/page/<name>")
+@described(file_of("style.css"))
+def file(name: str) -> Response:
+    """A file of the page to draw on."""
+    return send_from_directory(Path(page.root_path) / "page", name)
 
 
 def _facts(metadata: dict[str, str]) -> dict[str, str]:

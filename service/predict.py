@@ -1,21 +1,43 @@
 """`POST /predict` and `/predict/batch`: images in, digits out."""
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
 from flask import Blueprint, Response, current_app, g, request
+from msgspec import UNSET, Meta, UnsetType
 from numpy.typing import NDArray
 
 from service.bodies import body
-from service.classifier import Classifier, Prediction, prepare_loaded
+from service.classifier import (
+    Classifier,
+    Confidence,
+    Digit,
+    ModelVersion,
+    Prediction,
+    Reason,
+    TenProbabilities,
+    prepare_loaded,
+)
 from service.decode import ImageError, decode, format_name
 from service.models import Models
 from service.observe import metrics
+from service.operations import (
+    BINARY,
+    IMAGE_TYPES,
+    VERSION_IN_QUERY,
+    Body,
+    Content,
+    Operation,
+    Parameter,
+    described,
+    json,
+)
 from service.prepare import Prepared
 from service.replies import reply
 from service.tensors import decode_base64
@@ -25,6 +47,68 @@ predict = Blueprint("predict", __name__)
 
 # As many as a form may have parts.
 MAXIMUM_IMAGES = 1000
+
+
+Base64 = Annotated[str, Meta(extra_json_schema={"contentEncoding": "base64"})]
+
+
+class JsonImage(msgspec.Struct):
+    """An image in JSON: base64 or a data URL."""
+
+    image: Annotated[str, Meta(description="an image file in base64, or a data URL of one")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer(Prediction):
+    """What is answered for an image."""
+
+    model: ModelVersion
+    image: Annotated[Base64 | UnsetType, Meta(description="if asked for: the 28×28 image that the network saw")] = UNSET
+
+
+@dataclass(frozen=True)
+class BatchEntry:
+    """What is answered for an image of a batch; where `error` is not null, all else is."""
+
+    digit: Digit
+    confidence: Annotated[Confidence | None, Meta(description="the largest probability")]
+    probabilities: TenProbabilities | None
+    reason: Reason
+    error: Annotated[str | None, Meta(description="why this image could not be decoded; otherwise null")]
+
+
+@dataclass(frozen=True)
+class BatchAnswer:
+    """What is answered for a batch: an entry an image, in their order."""
+
+    predictions: list[BatchEntry]
+    model: ModelVersion
+
+
+def form(images: Mapping[str, Any]) -> Content:
+    """A form whose field `image` is as said."""
+    schema = {"type": "object", "properties": {"image": images}, "required": ["image"]}
+    return {"multipart/form-data": schema}
+
+
+_FILE = {"type": "string", "format": "binary", "description": "an image file, under a file name"}
+IMAGE = Body(
+    dict.fromkeys(IMAGE_TYPES, BINARY) | form(_FILE) | json(JsonImage),
+    {
+        "the file": "--data-binary @3.png",
+        "a form": "-F image=@3.png",
+        "JSON": '--json "{\\"image\\": \\"$(base64 -w 0 3.png)\\"}"',
+    },
+    "An image, told by its bytes whatever the content type says. At most 16 MiB and 25 megapixels.",
+)
+# What is answered for examples/3.png.
+EXAMPLE = Answer(
+    digit=3,
+    confidence=0.99809,
+    probabilities=(0.000178, 0.000093, 0.00009, 0.99809, 0.000165, 0.000164, 0.000198, 0.000201, 0.000439, 0.000382),
+    reason=None,
+    model={"name": "digits", "version": "2"},
+)
 
 
 def models() -> Models:
@@ -38,15 +122,27 @@ def classifier() -> Classifier:
 
 
 @predict.post("/predict")
+@described(
+    Operation(
+        {200: json(Answer)},
+        parameters=(
+            Parameter("query", "show", Literal["image"], "Gives the image that the network saw, too."),
+            VERSION_IN_QUERY,
+        ),
+        body=IMAGE,
+        errors=(404, 503),
+        example=EXAMPLE,
+    )
+)
 def predict_one() -> Response:
-    """One image: the raw body, the multipart field `image`, or JSON. With `?show=image`, what the network saw too."""
+    """Reads one image. It comes as the raw body, as the field `image` of a form, or in JSON."""
     show = request.args.get("show")
     if show not in (None, "image"):
         raise ImageError(f"expected show=image or no `show`; got show={show}")
     data = image()
     with admitted():
         prepared = prepare_loaded(partial(decode, data))
-        return reply(answer(prepared) | ({"image": encoded(prepared.image)} if show else {}))
+        return reply(answer(prepared, encoded(prepared.image) if show else UNSET))
 
 
 @contextmanager
@@ -60,10 +156,10 @@ def admitted(images: int = 1) -> Iterator[None]:
             metrics().images_in_flight.dec(images)
 
 
-def answer(prepared: Prepared) -> dict[str, Any]:
+def answer(prepared: Prepared, image: str | UnsetType) -> Answer:
     """What is answered for an image."""
     [prediction] = classifier().predict([prepared])
-    return vars(prediction) | {"model": classifier().model}
+    return Answer(**vars(prediction), model=classifier().model, image=image)
 
 
 def encoded(array: NDArray[np.generic]) -> str:
@@ -72,22 +168,38 @@ def encoded(array: NDArray[np.generic]) -> str:
 
 
 @predict.post("/predict/batch")
+@described(
+    Operation(
+        {200: json(BatchAnswer)},
+        parameters=(VERSION_IN_QUERY,),
+        body=Body(
+            form({"type": "array", "items": _FILE, "minItems": 1, "maxItems": MAXIMUM_IMAGES}),
+            {"a form": "-F image=@1.png -F image=@2.png"},
+            f"Up to {MAXIMUM_IMAGES:,} images, each a field `image`, at most 16 MiB in all.",
+        ),
+        errors=(404, 503),
+        example=BatchAnswer(
+            [
+                BatchEntry(EXAMPLE.digit, EXAMPLE.confidence, EXAMPLE.probabilities, None, None),
+                BatchEntry(None, None, None, None, "expected a whole PNG image; got one that is broken or cut short"),
+            ],
+            EXAMPLE.model,
+        ),
+    )
+)
 def predict_batch() -> Response:
-    """Many images, each a multipart field `image`; a bad one spoils only its own entry."""
+    """Reads many images. They are answered in their order; a bad one spoils only its own entry."""
     served = classifier()
     files = [file.read() for file in _files()]
     with admitted(len(files)):
         results = served.read(files)
-    return reply({"predictions": [_entry(one) for one in results], "model": served.model})
+    return reply(BatchAnswer([_entry(one) for one in results], served.model))
 
 
-_NOTHING_READ = {"digit": None, "confidence": None, "probabilities": None, "reason": None}
-
-
-def _entry(result: Prediction | ImageError) -> dict[str, Any]:
+def _entry(result: Prediction | ImageError) -> BatchEntry:
     if isinstance(result, ImageError):
-        return _NOTHING_READ | {"error": str(result)}
-    return vars(result) | {"error": None}
+        return BatchEntry(None, None, None, None, str(result))
+    return BatchEntry(**vars(result), error=None)
 
 
 def image() -> bytes:
@@ -111,12 +223,6 @@ def _files() -> list[Any]:
         got = ", ".join(files_of + [f"text in `{name}`" for name in request.form]) or "no fields"
         raise ImageError(f"expected multipart/form-data with a file (under a file name) as `image`; got {got}")
     return files
-
-
-class JsonImage(msgspec.Struct):
-    """An image in JSON: base64 or a data URL."""
-
-    image: str
 
 
 _json_image = msgspec.json.Decoder(JsonImage)

@@ -6,6 +6,12 @@ from flask import Response
 LONGEST_MESSAGE = 500
 
 
+class Error(msgspec.Struct):
+    """What was expected, and what came instead."""
+
+    error: str
+
+
 def reply(value: object, status: int = 200) -> Response:
     """`value` in JSON."""
     return Response(msgspec.json.encode(value) + b"\n", status, mimetype="application/json")
@@ -13,4 +19,4 @@ def reply(value: object, status: int = 200) -> Response:
 
 def error_response(message: str, status: int) -> Response:
     """`{"error": message}`, cut where what came was long."""
-    return reply({"error": message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}…"}, status)
+    return reply(Error(message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}…"), status)

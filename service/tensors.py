@@ -44,7 +44,7 @@ class InputTensor(Struct):
     name: str
     shape: list[Annotated[int, Meta(ge=0, le=2**31 - 1)]]
     datatype: str
-    data: Raw | UnsetType = UNSET
+    data: Annotated[Raw, Meta(extra_json_schema={"type": "array"})] | UnsetType = UNSET
     parameters: dict[str, Any] = {}
 
 

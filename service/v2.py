@@ -3,26 +3,90 @@
 Errors, content types and bodies are those that Triton's, KServe's and MLServer's clients understand.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Literal
 
+import msgspec
 import numpy as np
 from flask import Blueprint, Response, request
+from msgspec import Meta, Struct
 
 from service import __version__
 from service.bodies import body
 from service.classifier import CLASSES, Classifier, Prediction
 from service.decode import ImageTooLargeError
-from service.health import stopping
-from service.predict import MAXIMUM_IMAGES, admitted, models
+from service.health import Live, Ready, stopping
+from service.operations import BINARY, VERSION_IN_PATH, Body, Operation, Parameter, described, json
+from service.predict import EXAMPLE, MAXIMUM_IMAGES, admitted, models
 from service.replies import error_response, reply
-from service.tensors import DATATYPES, TensorDescription, TensorError, Values, decode_request, encode_response
+from service.tensors import (
+    DATATYPES,
+    InferenceRequest,
+    InferenceResponse,
+    OutputTensor,
+    TensorDescription,
+    TensorError,
+    Values,
+    decode_request,
+    encode_response,
+)
 
 v2 = Blueprint("v2", __name__, url_prefix="/v2")
 
 EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "model_repository"]
+
+
+class Server(Struct):
+    """What this server is."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class Model(Struct):
+    """A model's inputs and outputs and its versions."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorDescription]
+    outputs: list[TensorDescription]
+
+
+class ModelReady(Struct):
+    """A model can be asked."""
+
+    name: str
+    ready: bool
+
+
+class ConfiguredTensor(Struct):
+    """A tensor in Triton's words; in `dims`, -1 stands for any size."""
+
+    name: str
+    data_type: str
+    dims: list[int]
+
+
+class ModelConfiguration(Struct):
+    """What Triton's `config.pbtxt` says."""
+
+    name: str
+    platform: str
+    max_batch_size: int
+    input: list[ConfiguredTensor]
+    output: list[ConfiguredTensor]
+
+
+class RepositoryEntry(Struct):
+    """A version of a model."""
+
+    name: str
+    version: str
+    state: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -96,88 +160,143 @@ def _served(name: str) -> Served:
     return SERVED[name]
 
 
+_NAME = Parameter("path", "name", Literal[tuple(SERVED)], "The model's name.", "digits-image")
+_MODEL = (_NAME, VERSION_IN_PATH)
+
+
 @v2.get("")
 @v2.get("/")
+@described(Operation({200: json(Server)}))
 def server() -> Response:
-    """What this server is."""
-    return reply({"name": "digits", "version": __version__, "extensions": EXTENSIONS})
+    """Says what this server is."""
+    return reply(Server("digits", __version__, EXTENSIONS))
 
 
 @v2.get("/health/live")
+@described(Operation({200: json(Live)}))
 def live() -> Response:
-    """The process answers."""
-    return reply({"live": True})
+    """Answers while the process does."""
+    return reply(Live(True))
 
 
 @v2.get("/health/ready")
+@described(Operation({200: json(Ready), 503: json(Ready)}))
 def ready() -> Response:
-    """Every version of the model has made its warm-up prediction, and the process is not about to stop."""
-    return reply({"ready": not stopping(), "live": True}, 503 if stopping() else 200)
+    """Says whether the process takes requests. Every version of the model has made its warm-up prediction by then."""
+    return reply(Ready(not stopping(), True), 503 if stopping() else 200)
 
 
 @v2.get("/models/<name>")
 @v2.get("/models/<name>/versions/<version>")
+@described(Operation({200: json(Model)}, _MODEL, errors=(404,)))
 def model(name: str, version: str | None = None) -> Response:
-    """A model's inputs and outputs and its versions."""
+    """Gives a model's inputs and outputs and its versions."""
     served, classifier = _served(name), models().classifier(version)
     taken, given = served.describe(classifier)
-    described = {"name": name, "versions": models().versions, "platform": served.platform}
-    return reply(described | {"inputs": [taken], "outputs": given})
+    return reply(Model(name, models().versions, served.platform, [taken], given))
 
 
 @v2.get("/models/<name>/ready")
 @v2.get("/models/<name>/versions/<version>/ready")
+@described(Operation({200: json(ModelReady)}, _MODEL, errors=(404,)))
 def model_ready(name: str, version: str | None = None) -> Response:
-    """Whether a model, or a version of it, can be asked."""
+    """Says whether a model, or a version of it, can be asked."""
     _served(name)
     models().classifier(version)
-    return reply({"name": name, "ready": True})
+    return reply(ModelReady(name, True))
 
 
 @v2.get("/models/<name>/config")
 @v2.get("/models/<name>/versions/<version>/config")
+@described(Operation({200: json(ModelConfiguration)}, _MODEL, errors=(404,)))
 def model_configuration(name: str, version: str | None = None) -> Response:
-    """What Triton's `config.pbtxt` says, in JSON."""
+    """Gives what Triton's `config.pbtxt` says, in JSON."""
     served, classifier = _served(name), models().classifier(version)
     taken, given = served.describe(classifier)
-    sides = {
-        side: [{"name": one.name, "data_type": f"TYPE_{one.datatype}", "dims": one.shape} for one in tensors]
-        for side, tensors in (("input", [taken]), ("output", given))
-    }
-    return reply({"name": name, "platform": served.platform, "max_batch_size": 0} | sides)
+    inputs, outputs = (
+        [ConfiguredTensor(one.name, f"TYPE_{one.datatype}", one.shape) for one in side] for side in ([taken], given)
+    )
+    return reply(ModelConfiguration(name, served.platform, 0, inputs, outputs))
+
+
+_HEADER_LENGTH = "Inference-Header-Content-Length"
+_INFERENCE = Body(
+    json(InferenceRequest) | {"application/octet-stream": BINARY},
+    {
+        "JSON": '--json \'{"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": '
+        "[\"'$(base64 -w 0 3.png)'\"]}]}'",
+        "a file alone": f"-H '{_HEADER_LENGTH}: 0' --data-binary @3.png --output -",
+    },
+    f"Tensors in JSON; or, with `{_HEADER_LENGTH}`, JSON and the tensors' bytes behind it.",
+)
 
 
 @v2.post("/models/<name>/infer")
 @v2.post("/models/<name>/versions/<version>/infer")
+@described(
+    Operation(
+        {200: json(InferenceResponse) | {"application/octet-stream": BINARY}},
+        parameters=(
+            *_MODEL,
+            Parameter(
+                "header",
+                _HEADER_LENGTH,
+                Annotated[str, Meta(pattern="^[0-9]{1,18}$")],
+                "How many of the body's bytes are JSON; 0: the body is one image's tensor and nothing else.",
+            ),
+        ),
+        body=_INFERENCE,
+        errors=(404, 503),
+        headers={_HEADER_LENGTH: "How many of the answer's bytes are JSON, where bytes of tensors follow."},
+        example=InferenceResponse(
+            "digits-image",
+            "2",
+            [
+                OutputTensor("digit", "INT64", [1], [3]),
+                OutputTensor("confidence", "FP32", [1], [EXAMPLE.confidence]),
+                OutputTensor("probabilities", "FP32", [1, CLASSES], list(EXAMPLE.probabilities)),
+                OutputTensor("reason", "BYTES", [1], [""]),
+                OutputTensor("error", "BYTES", [1], [""]),
+            ],
+        ),
+    )
+)
 def infer(name: str, version: str | None = None) -> Response:
-    """Tensors in, tensors out, in JSON or, with `Inference-Header-Content-Length`, as bytes behind it."""
+    """Runs a model. Tensors in, tensors out, in JSON or as bytes behind it."""
     served, classifier = _served(name), models().classifier(version)
     taken, _ = served.describe(classifier)
-    inference = decode_request(body(), request.headers.get("Inference-Header-Content-Length"), taken)
+    inference = decode_request(body(), request.headers.get(_HEADER_LENGTH), taken)
     with admitted(len(inference.values)):
         outputs = served.infer(classifier, inference.values)
-    labels: list[str] = json.loads(classifier.metadata.get("labels", json.dumps([str(one) for one in range(CLASSES)])))
+    written = classifier.metadata.get("labels")
+    labels: list[str] = msgspec.json.decode(written) if written else [str(one) for one in range(CLASSES)]
     answer, header_length = encode_response(inference, {"name": name, "version": classifier.version}, outputs, labels)
     response = Response(answer, mimetype="application/json" if header_length is None else "application/octet-stream")
     if header_length is not None:
-        response.headers["Inference-Header-Content-Length"] = str(header_length)
+        response.headers[_HEADER_LENGTH] = str(header_length)
     return response
 
 
 @v2.post("/repository/index")
+@described(Operation({200: json(list[RepositoryEntry])}))
 def repository() -> Response:
-    """Every model and version that can be asked."""
-    entries: list[dict[str, Any]] = [
-        {"name": name, "version": version, "state": "READY", "reason": ""}
-        for name in SERVED
-        for version in models().versions
-    ]
-    return reply(entries)
+    """Lists every model and version that can be asked."""
+    return reply([RepositoryEntry(name, version, "READY", "") for name in SERVED for version in models().versions])
 
 
 @v2.post("/repository/models/<name>/<action>")
+@described(
+    Operation(
+        {},
+        parameters=(
+            Parameter("path", "name", str, "Any model's name.", "digits"),
+            Parameter("path", "action", str, "Such as `load` or `unload`.", "load"),
+        ),
+        errors=(501,),
+    )
+)
 def change_repository(name: str, action: str) -> Response:
-    """What is served is changed by SIGHUP, never by a request."""
+    """Refuses to change what is served. SIGHUP to the server does that, never a request."""
     return error_response(f"expected SIGHUP to the server, which then serves what {name} has; got a request", 501)
 
 

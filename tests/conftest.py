@@ -24,7 +24,7 @@ SLOW = {
     "browser": "Chromium",
     "clients": "packages that they install",
     "container": "a Docker engine",
-    "fuzz": "Linux on x86-64",
+    "fuzz": "minutes, and Linux on x86-64",
     "prometheus": "Debian's prometheus",
 }
 

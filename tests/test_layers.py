@@ -34,11 +34,11 @@ def test_pooling_and_relu_do_what_they_say() -> None:
     layers = Layers(Settings().model_path)
     outputs = layers.outputs(prepare(example_pixels(2)).image)
     for before, layer, output in zip(outputs, layers.described()[1:], outputs[1:], strict=False):
-        if layer["kind"] == "RELU":
+        if layer.kind == "RELU":
             assert np.array_equal(output, np.maximum(before, 0))
-        elif layer["kind"] == "POOL":
+        elif layer.kind == "POOL":
             depth, height, width = output.shape
-            windows = before.reshape(depth, height, layer["size"], width, layer["size"])
+            windows = before.reshape(depth, height, layer.size, width, layer.size)
             assert np.array_equal(output, windows.max(axis=(2, 4)))
 
 
@@ -47,7 +47,7 @@ def test_filter_slid_by_hand_gives_the_feature_map() -> None:
     layers = Layers(Settings().model_path)
     before, after = layers.outputs(prepare(example_pixels(2)).image)[:2]
     layer = layers.described()[1]
-    weights, biases = layers.weights(layer["name"])
+    weights, biases = layers.weights(layer.name)
     windows = np.lib.stride_tricks.sliding_window_view(before, weights.shape[1:])[0]
     expected = np.einsum("hwdij,kdij->khw", windows, weights) + biases[:, None, None]
     np.testing.assert_allclose(after, expected, atol=1e-5)

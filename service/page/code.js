@@ -1,5 +1,6 @@
 // The digit on the paper as commands to copy.
 
+import { copy } from "./copy.js";
 import { encodeBytes } from "./service.js";
 
 // Small enough to copy, large enough to be read.
@@ -32,16 +33,6 @@ for (const name of Object.keys(SNIPPETS)) {
   head.append(title, button);
   item.append(head, block);
   document.getElementById("snippets").append(item);
-}
-
-async function copy(code, button) {
-  try {
-    await navigator.clipboard.writeText(code.textContent);
-    button.textContent = "Copied";
-    setTimeout(() => (button.textContent = "Copy"), 1500);
-  } catch {
-    getSelection().selectAllChildren(code); // no clipboard without HTTPS: selected, to be copied by hand
-  }
 }
 
 export async function showCode(paper) {

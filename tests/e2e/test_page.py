@@ -1,13 +1,9 @@
-"""The page in a real browser: Debian's Chromium, driven by Playwright."""
+"""The page in a real browser."""
 
 import io
 import json
-import shutil
-import signal
 import subprocess
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,72 +11,17 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from click.testing import CliRunner
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from tests.conftest import EXAMPLES, example_pixels
-from tests.test_gunicorn import free_port, start, wait_until_ready
+from tests.e2e.conftest import served
+from tests.test_gunicorn import free_port
 from training.__main__ import main
 from training.drawing import WAYS
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
-# As root a sandbox cannot be had; the rest keeps Chromium from looking for its maker's hosts.
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 SIZES = {"wide": (1280, 900), "phone": (390, 844)}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if not chromium:
-        pytest.skip("no chromium; `apt install chromium` brings it")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@contextmanager
-def served(port: int) -> Iterator[subprocess.Popen[str]]:
-    with start(port, {"DIGITS_WORKERS": "1"}, stdout=subprocess.DEVNULL) as process:
-        try:
-            wait_until_ready(port)
-            yield process
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(timeout=30)
-
-
-@pytest.fixture(scope="module")
-def port() -> Iterator[int]:
-    port = free_port()
-    with served(port):
-        yield port
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def complaints() -> list[str]:
-    """What the browser's console says, and every request to another host."""
-    return []
-
-
-@pytest.fixture
-def page(context: BrowserContext, port: int, complaints: list[str]) -> Iterator[Page]:
-    page = context.new_page()
-    page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    home = f"http://localhost:{port}"
-    page.on("request", lambda one: None if one.url.startswith((home, "blob:")) else complaints.append(one.url))
-    page.goto(f"{home}/")
-    yield page
-    assert complaints == []
 
 
 def draw(page: Page, digit: int, way: int = 0) -> None:

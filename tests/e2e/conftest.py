@@ -1,0 +1,69 @@
+"""A browser, Debian's Chromium, driven by Playwright, and the service that it asks."""
+
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.test_gunicorn import free_port, start, wait_until_ready
+
+# As root a sandbox cannot be had; the rest keeps Chromium from looking for its maker's hosts.
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if not chromium:
+        pytest.skip("no chromium; `apt install chromium` brings it")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def served(port: int) -> Iterator[subprocess.Popen[str]]:
+    with start(port, {"DIGITS_WORKERS": "1"}, stdout=subprocess.DEVNULL) as process:
+        try:
+            wait_until_ready(port)
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    port = free_port()
+    with served(port):
+        yield port
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """What the browser's console says, and every request to another host."""
+    return []
+
+
+@pytest.fixture
+def page(context: BrowserContext, port: int, complaints: list[str]) -> Iterator[Page]:
+    page = context.new_page()
+    page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    home = f"http://localhost:{port}"
+    page.on("request", lambda one: None if one.url.startswith((home, "blob:")) else complaints.append(one.url))
+    page.goto(f"{home}/")
+    yield page
+    assert complaints == []

@@ -1,0 +1,76 @@
+"""The page of the API in a real browser."""
+
+import json
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from tests.conftest import EXAMPLES
+from tests.e2e.test_page import SIZES
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+
+
+@pytest.fixture
+def page(page: Page) -> Page:
+    """The page of the API, come to from the page to draw on."""
+    page.get_by_role("navigation").get_by_role("link", name="The API").click()
+    expect(page.locator("h1")).to_have_text("digits: the API")
+    return page
+
+
+def test_call_is_tried_with_a_file(page: Page) -> None:
+    call = page.locator("#post_predict")
+    call.locator("input[name=show]").fill("image")
+    call.locator("input[type=file]").set_input_files(EXAMPLES / "3.png")
+    call.get_by_role("button", name="Send").click()
+    expect(call.locator(".result")).to_contain_text("200 OK, application/json")
+    body = call.locator(".result").inner_text().split("\n\n", 1)[1]
+    assert json.loads(body)["digit"] == 3
+    assert len(json.loads(body)["image"]) > 1000
+
+
+def test_call_is_tried_with_files_and_with_a_path(page: Page) -> None:
+    page.get_by_role("navigation", name="Calls").get_by_role("link", name="/predict/batch").click()
+    call = page.locator("#post_predict_batch")
+    expect(call).to_have_attribute("open", "")
+    call.locator("input[type=file]").set_input_files([EXAMPLES / "1.png", EXAMPLES / "2.png"])
+    call.get_by_role("button", name="Send").click()
+    expect(call.locator(".result")).to_contain_text("200 OK")
+    answer = json.loads(call.locator(".result").inner_text().split("\n\n", 1)[1])
+    assert [one["digit"] for one in answer["predictions"]] == [1, 2]
+    page.goto(re.sub("#.*", "", page.url) + "#get_v2_models_name_")
+    call = page.locator("#get_v2_models_name_")
+    expect(call.locator("input[name=name]")).to_have_value("digits-image")
+    call.get_by_role("button", name="Send").click()
+    expect(call.locator(".result")).to_contain_text('"platform": "digits_image"')
+
+
+def test_error_is_shown(page: Page, complaints: list[str]) -> None:
+    call = page.locator("#post_predict")
+    call.get_by_role("button", name="Send").click()
+    expect(call.locator(".result")).to_contain_text("got no bytes")
+    assert all("400" in one for one in complaints)  # the browser notes every answer that is none
+    complaints.clear()
+
+
+def test_commands_ask_the_host_that_the_page_came_from(page: Page) -> None:
+    home = re.sub("/docs.*", "", page.url)
+    expect(page.locator("#post_predict .sample code").first).to_have_text(f"curl --data-binary @3.png {home}/predict")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_anyone_can_read_it(browser: Browser, port: int, scheme: str, size: str) -> None:
+    """WCAG's rules, by axe, with every call opened; and nothing is wider than the screen."""
+    width, height = SIZES[size]
+    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
+    page.goto(f"http://localhost:{port}/docs")
+    page.evaluate("for (const call of document.querySelectorAll('details')) call.open = true")
+    rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+    results = Axe().run(page, options={"runOnly": rules})
+    assert results.violations_count == 0, results.generate_report()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.close()
