@@ -104,7 +104,7 @@ def test_perf_analyzer(model: str, port: int, tmp_path: Path) -> None:
         "50",
     ]
     result = subprocess.run(
-        [*command, *inputs], env={"LD_LIBRARY_PATH": str(runtime)}, capture_output=True, text=True, check=False
+        command + inputs, env={"LD_LIBRARY_PATH": str(runtime)}, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert "Request count: 50" in result.stdout
