@@ -93,7 +93,7 @@ def test_perf_analyzer(model: str, port: int, tmp_path: Path) -> None:
         (tmp_path / "in.json").write_text(json.dumps(data))
         inputs = ["--shape", "image:1", "--input-data", str(tmp_path / "in.json")]
     command = [
-        programs / "perf_analyzer",
+        str(programs / "perf_analyzer"),
         "-i",
         "http",
         "-u",
