@@ -2,10 +2,11 @@
 
 Ink is judged by its contrast with the paper around it, never by its brightness. On a canvas or in a scan the paper is
 one shade, known from the frame. On a photo it is estimated at every place by an opening: the brightness left once
-everything narrower than a window is taken away. That follows shadows and vignettes, and does not hollow out broad
-strokes.
+everything narrower than a window is taken away. A wide window does not hollow out broad strokes, a narrow one follows
+the shadows of fingers: each gives a reading of its own, and the likeliest is taken.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -29,18 +30,23 @@ MINIMUM_CONTRAST, CERTAIN_CONTRAST = 12, 40
 PEAK_PIXELS, PEAK_NOISE, CERTAIN_NOISE, FLOOR_NOISE = 3, 12, 5, 4
 # How far the frame's pixels may lie from each other, and what part of them must not, for paper of one shade.
 FLAT_TOLERANCE, FLAT_SHARE = 3, 0.8
-# The opening's window as a part of the long side: wider than a stroke, narrower than a shadow.
-PAPER_WINDOW = 0.22
+# The openings' windows as parts of the long side, wider than a stroke, narrower than a shadow. Contrast is relative to
+# the paper, so that ink is as dark in a shadow, but to paper of this brightness at least, below which noise rules.
+PAPER_WINDOWS, DARKEST_PAPER = (0.22, 0.14, 0.06), 64
+# A reading is taken for that of a wider window if less speaks against it and it has so much of the outline still, or if
+# it is so many times as likely: a long sharp outline, and ink whose darkness varies little, where this much is nothing.
+OUTLINE_KEPT, LIKELIER, EVEN_INK = 0.5, 1.1, 0.05
 # The windows against whose mean ink is told from paper, likewise: from a hair's width to a broad marker's.
 POLARITY_WINDOWS = (0.04, 0.08, 0.16, 0.32)
-# A part at the frame that reaches further inside than half that window with less than this part of it is no ink.
+# A part at the frame that reaches further inside than half the widest window with less than this part of it is no ink.
 SLOPE_INSIDE = 0.05
-# A part that touches the frame is more likely the paper's edge, a shadow or a neighbour than the digit.
-FRAME_PENALTY = 0.05
+# A part that touches the frame is more likely the paper's edge, a shadow or a neighbour than the digit. What touches it
+# with no more than this part of its outline, and not on opposite sides, is cut by it and not joined to it.
+FRAME_PENALTY, FRAME_CONTACT = 0.05, 0.12
 # Ink down to this share of the threshold belongs to what it is connected with. Where that joins the digit with the
 # frame or is no digit, it is looked for again without rules, and at the frame then above higher shares; what is found
-# so is taken if it has so much of the ink still.
-WEAK_SHARES, LOOSENED_MASS = (0.5, 1.0, 1.4), 0.25
+# so is taken if it has so much of the outline still.
+WEAK_SHARES, LOOSENED = (0.5, 1.0, 1.4), 0.12
 # Noise breaks a faint rule; a window of so many pixels closes its gaps.
 RULE_GAP = 5
 # Another part is another digit if it lies at least this far off, by the digit's size, is this tall, by the digit's
@@ -58,10 +64,12 @@ MINIMUM_SIDE = 8
 # Another part belongs to the digit (a 5's bar) if it lies this near, by the digit's size, and has this much of the
 # digit's ink, this dense.
 PART_REACH, PART_MASS, PART_DENSITY = 0.25, 0.03, 0.4
-# A sheet of paper on a ground of another shade: it fills this much of its extent and all four corners of it, a corner
-# being this part of a side; one side is at least this much of the other; and this much of a side is left out all around
-# when it is looked into.
-SHEET_FILLED, SHEET_CORNER, SHEET_ASPECT, SHEET_EDGE = 0.5, 0.05, 0.4, 0.03
+# What encloses a digit fills this much of its extent, and of the least rectangle around it, upright or turned by a
+# multiple of so many degrees; one side is at least this much of the other.
+FILLED, RECTANGULAR, TURN, ASPECT = 0.5, 0.87, 5, 0.4
+# It is a sheet of paper on a ground of another shade if this much of it is solid, and this much of a side is left out
+# all around to look into it; or else a box drawn around something that has this much of its height.
+SHEET_SOLID, SHEET_EDGE, BOXED_HEIGHT = 0.6, 0.03, 0.25
 
 
 @dataclass(frozen=True)
@@ -81,12 +89,23 @@ class Ink:
 
 
 @dataclass(frozen=True)
+class _Reading:
+    """Ink as seen against one estimate of the paper, how sharp its edges are, and whether the paper is uneven."""
+
+    ink: Grey
+    noise: Noise
+    edges: Grey
+    uneven: bool
+
+
+@dataclass(frozen=True)
 class _Found:
     """An image of ink, and the mask of what is likeliest the digit in it."""
 
     ink: Grey
     mask: Mask
-    mass: float
+    outline: float
+    likelihood: float
     at_frame: bool
     reason: str | None
 
@@ -99,26 +118,21 @@ class _Found:
 def find_ink(grey: NDArray[np.uint8]) -> Ink:
     """Finds the digit in a grey image, uint8 [H, W], of either polarity."""
     image = _reduced(grey)
-    flat = _ink_on_flat_paper(image)
-    found = _find_digit(*(flat or _ink_on_uneven_paper(image)), uneven=flat is None)
+    found = _likeliest(image)
     if found is None:
         return Ink(np.zeros((1, 1), np.float32), BLANK)
     top, bottom, left, right = extent(found.mask)
     scale = max(grey.shape) / max(image.shape)
     side = max(bottom - top, right - left)
-    margin = 0.0
-    if scale > 1 and side < WORKING_SIZE / 4:
+    margin, is_sheet = _enclosure(found.mask[top:bottom, left:right])
+    if not margin and scale > 1 and side < WORKING_SIZE / 4:
         # Small on a large page: looked at again in full.
         margin = side
-    elif _is_sheet(found.mask[top:bottom, left:right]):
-        margin = -SHEET_EDGE * side
     part = _part(grey, top, bottom, left, right, scale, margin)
     if margin and 0 < part.size < grey.size:
         closer = find_ink(part)
-        if margin < 0:
-            return closer
-        if closer.reason != BLANK:
-            return Ink(closer.pixels, closer.reason or found.reason)
+        if is_sheet or closer.reason != BLANK:
+            return Ink(closer.pixels, closer.reason or (found.reason if margin > 0 else None))
     if side * scale < MINIMUM_SIDE:
         return Ink(np.zeros((1, 1), np.float32), BLANK)
     peak = np.percentile(found.ink[found.mask], 80)
@@ -126,21 +140,55 @@ def find_ink(grey: NDArray[np.uint8]) -> Ink:
     return Ink(ink[top:bottom, left:right].astype(np.float32), found.reason)
 
 
+def _likeliest(image: Grey) -> _Found | None:
+    """The digit in the likeliest reading of the image; None where nothing stands out."""
+    best = None
+    for reading in _readings(image):
+        found = _find_digit(reading)
+        if found is not None and (
+            best is None
+            or (found.doubts < best.doubts and found.outline > OUTLINE_KEPT * best.outline)
+            or (found.doubts == best.doubts and found.likelihood > LIKELIER * best.likelihood)
+        ):
+            best = found
+    return best
+
+
+def _enclosure(mask: Mask) -> tuple[float, bool]:
+    """How much to leave out all around to look into what was taken for a digit, cropped to its extent, and whether it
+    is the paper that one is written on; or else it is a box drawn around one, or neither, and then that is 0."""
+    filled = _between(mask, 0) & _between(mask, 1)
+    if min(mask.shape) < ASPECT * max(mask.shape) or filled.mean() < FILLED or _rectangularity(filled) < RECTANGULAR:
+        return 0, False
+    if mask.sum() > SHEET_SOLID * filled.sum():
+        return -SHEET_EDGE * max(mask.shape), True
+    labels, count = connected(mask)
+    heights = sorted(np.ptp(np.flatnonzero((labels == part).any(axis=1))) + 1 for part in range(1, count + 1))
+    if count < 2 or heights[-2] < BOXED_HEIGHT * heights[-1]:
+        return 0, False
+    down, across = mask[:, mask.shape[1] // 2], mask[mask.shape[0] // 2]
+    return -1.0 - max(int(np.argmin(line)) for line in (down, down[::-1], across, across[::-1])), False
+
+
+def _between(mask: Mask, axis: int) -> Mask:
+    """What has ink before and behind it along the axis."""
+    before = np.maximum.accumulate(mask, axis=axis)
+    return before & np.flip(np.maximum.accumulate(np.flip(mask, axis), axis=axis), axis)
+
+
+def _rectangularity(mask: Mask) -> float:
+    """The part that is set of the least rectangle around it, upright or turned."""
+    rows, columns = np.nonzero(mask & ~_eroded(mask))
+    angles = np.radians(np.arange(0, 90, TURN))[:, None]
+    height = np.ptp(rows * np.cos(angles) - columns * np.sin(angles), axis=1) + 1
+    width = np.ptp(rows * np.sin(angles) + columns * np.cos(angles), axis=1) + 1
+    return float(mask.sum() / (height * width).min())
+
+
 def extent(mask: Mask) -> tuple[int, int, int, int]:
     """Top, bottom, left and right of what is set, as slices take them."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-
-
-def _is_sheet(mask: Mask) -> bool:
-    """Whether what was taken for a digit, cropped to its extent, is the paper that one is written on."""
-    corner = max(1, round(SHEET_CORNER * min(mask.shape)))
-    ends = (slice(None, corner), slice(-corner, None))
-    return bool(
-        min(mask.shape) >= SHEET_ASPECT * max(mask.shape)
-        and mask.mean() >= SHEET_FILLED
-        and all(mask[rows, columns].mean() > 0.5 for rows in ends for columns in ends)
-    )
 
 
 def _part(
@@ -171,16 +219,37 @@ def _ink_on_flat_paper(image: Grey) -> tuple[Grey, Noise] | None:
     return ink, Noise(0, _deviation(frame, paper))
 
 
-def _ink_on_uneven_paper(image: Grey) -> tuple[Grey, Noise]:
-    """Ink as what stands out from an opening."""
+def _readings(image: Grey) -> Iterator[_Reading]:
+    """Ink as what stands out from paper of one shade, or from openings, the widest first; none where nothing does."""
+    flat = _ink_on_flat_paper(image)
+    if flat:
+        if _stands_out(*flat):
+            yield _Reading(*flat, _edges(flat[0]), uneven=False)
+        return
     image = _blurred(image)
-    if _is_dark(image):
+    if not _is_dark(image):
         image = 255 - image
-    window = max(3, int(PAPER_WINDOW * max(image.shape))) | 1  # odd, so that the opening is centred
-    darkest = -_slid_maximum(-image, window)
-    ink = image - _slid_maximum(darkest, window)
+    edges = _edges(image)
+    for share in PAPER_WINDOWS:
+        window = max(3, int(share * max(image.shape))) | 1  # odd, so that the opening is centred
+        paper = -_slid_maximum(-_slid_maximum(image, window), window)
+        gain = (255 / np.maximum(paper, DARKEST_PAPER)).astype(np.float32)
+        ink = gain * (paper - image)
+        # Noise goes with the root of the light.
+        steady = (ink / np.sqrt(gain)).astype(np.float32)
+        if share == PAPER_WINDOWS[0] and not _stands_out(steady, _noise(steady)):
+            return
+        yield _Reading(ink, _noise(ink), gain * edges, uneven=True)
+
+
+def _edges(image: Grey) -> Grey:
+    """How much the brightness varies within two pixels of each."""
+    return _slid_maximum(image, 5) + _slid_maximum(-image, 5)
+
+
+def _noise(ink: Grey) -> Noise:
     middle = float(np.median(ink))
-    return ink, Noise(middle, _deviation(ink, middle))
+    return Noise(middle, _deviation(ink, middle))
 
 
 def _deviation(values: Grey, middle: float) -> float:
@@ -198,7 +267,8 @@ def _is_dark(image: Grey) -> bool:
     for share in POLARITY_WINDOWS:
         radius = max(1, round(share * max(image.shape) / 2))
         deviation = image - _blurred(image, radius)
-        skews.append(float(np.sum(deviation**3) / max(np.sum(np.abs(deviation) ** 3), 1)))
+        cubes = deviation * deviation * deviation
+        skews.append(float(np.sum(cubes) / max(np.sum(np.abs(cubes)), 1)))
     return max(skews, key=abs) < 0
 
 
@@ -220,25 +290,40 @@ def _blurred(image: Grey, radius: int = 1) -> Grey:
     return np.asarray(Image.fromarray(image.astype(np.uint8)).filter(ImageFilter.BoxBlur(radius)), dtype=np.float32)
 
 
+def _eroded(mask: Mask) -> Mask:
+    """The mask less its border, as if there were none of it beyond the frame."""
+    return ~_dilated(np.pad(~mask, 1, constant_values=True))[1:-1, 1:-1]
+
+
 def _dilated(mask: Mask) -> Mask:
-    return np.asarray(Image.fromarray(mask.astype(np.uint8)).filter(ImageFilter.MaxFilter(3))) > 0
+    for axis in (0, 1):
+        mask = np.moveaxis(mask, axis, 0)
+        wider = mask.copy()
+        wider[1:] |= mask[:-1]
+        wider[:-1] |= mask[1:]
+        mask = np.moveaxis(wider, 0, axis)
+    return mask
 
 
-def _find_digit(ink: Grey, noise: Noise, uneven: bool) -> _Found | None:
-    """Which of the ink is the digit's; None where nothing stands out."""
+def _stands_out(ink: Grey, noise: Noise) -> bool:
+    """Whether there is any ink."""
     peak = np.partition(ink, -PEAK_PIXELS, axis=None)[-PEAK_PIXELS] if ink.size >= PEAK_PIXELS else ink.max()
     certain = max(CERTAIN_CONTRAST, noise.middle + CERTAIN_NOISE * noise.deviation)
-    if peak < np.clip(noise.middle + PEAK_NOISE * noise.deviation, MINIMUM_CONTRAST, certain):
-        return None
+    return bool(peak >= np.clip(noise.middle + PEAK_NOISE * noise.deviation, MINIMUM_CONTRAST, certain))
+
+
+def _find_digit(reading: _Reading) -> _Found | None:
+    """Which of the ink is the digit's; None where nothing stands out."""
+    ink, noise = reading.ink, reading.noise
     floor = max(MINIMUM_CONTRAST / 2, noise.middle + FLOOR_NOISE * noise.deviation)
     threshold = max(_otsu(ink), floor)
     found = None
     weak, *stricter = WEAK_SHARES
     for share, rules in [(weak, True), (weak, False), *((one, True) for one in stricter)]:
         attempted = ink if rules else _without_rules(ink)
-        parts = _parts(attempted, attempted > max(share * threshold, floor), attempted > threshold)
-        score = parts.mass * np.where(parts.at_frame, FRAME_PENALTY, 1)
-        if uneven:
+        parts = _parts(attempted, attempted > max(share * threshold, floor), attempted > threshold, reading.edges)
+        score = parts.outline * np.where(parts.at_frame, FRAME_PENALTY, 1)
+        if reading.uneven:
             score[_slopes(parts)] = 0
         if not score.any():
             continue
@@ -246,7 +331,7 @@ def _find_digit(ink: Grey, noise: Noise, uneven: bool) -> _Found | None:
         if found is not None and not found.at_frame and rules:
             break
         attempt = _found(attempted, parts, digit)
-        if found is None or (attempt.doubts < found.doubts and attempt.mass > LOOSENED_MASS * found.mass):
+        if found is None or (attempt.doubts < found.doubts and attempt.outline > LOOSENED * found.outline):
             found = attempt
         if not any(found.doubts):
             break
@@ -256,7 +341,7 @@ def _find_digit(ink: Grey, noise: Noise, uneven: bool) -> _Found | None:
 def _slopes(parts: "_Parts") -> Mask:
     """Which parts lie within half a window of the frame, and touch it: there an opening cannot tell slopes from ink."""
     sides = parts.labels.shape
-    edges = [int(min(PAPER_WINDOW / 2 * max(sides), side / 3)) for side in sides]
+    edges = [int(min(PAPER_WINDOWS[0] / 2 * max(sides), side / 3)) for side in sides]
     inside = parts.labels[tuple(slice(edge, side - edge) for edge, side in zip(edges, sides, strict=True))]
     within = np.bincount(inside.ravel(), minlength=len(parts.area) + 1)[1:]
     return parts.at_frame & (within < SLOPE_INSIDE * parts.area)
@@ -284,7 +369,10 @@ def _found(ink: Grey, parts: "_Parts", digit: int) -> _Found:
         reason = NOT_A_DIGIT
     elif others.any() or size[digit, 1] > BROADEST * height:
         reason = SEVERAL_DIGITS
-    return _Found(ink, mask, float(parts.mass[digit]), bool(parts.at_frame[digit]), reason)
+    inner = _eroded(mask)
+    depth = ink[inner if inner.any() else mask]
+    likelihood = parts.outline[digit] / (EVEN_INK + depth.std() / depth.mean())
+    return _Found(ink, mask, float(parts.outline[digit]), float(likelihood), bool(parts.joined[digit]), reason)
 
 
 def _is_eight(parts: "_Parts", *pair: int) -> bool:
@@ -300,7 +388,7 @@ def _is_circle(mask: Mask) -> bool:
     top, bottom, left, right = extent(mask)
     mask = mask[top:bottom, left:right]
     height, width = (side // 3 for side in mask.shape)
-    around = np.maximum.accumulate(mask, axis=1) & np.maximum.accumulate(mask[:, ::-1], axis=1)[:, ::-1]
+    around = _between(mask, 1)
     return not mask[height:-height, width:-width].any() and around.mean() > CIRCLE_FILLED
 
 
@@ -349,12 +437,14 @@ class _Parts:
     labels: NDArray[np.int32]
     area: NDArray[np.int64]
     mass: NDArray[np.float64]  # of the strong ink alone
+    outline: NDArray[np.float64]  # its length by how sharp it is, 0 without strong ink
     low: NDArray[np.int64]  # first row and column
     high: NDArray[np.int64]  # last row and column
     at_frame: Mask
+    joined: Mask  # at the frame, and not merely cut by it
 
 
-def _parts(ink: Grey, weak: Mask, strong: Mask) -> _Parts:
+def _parts(ink: Grey, weak: Mask, strong: Mask, edges: Grey) -> _Parts:
     labels, count = connected(weak)
     places = np.argwhere(labels)
     which = labels[weak] - 1
@@ -362,13 +452,21 @@ def _parts(ink: Grey, weak: Mask, strong: Mask) -> _Parts:
     high = np.full((count, 2), -1)
     np.minimum.at(low, which, places)
     np.maximum.at(high, which, places)
+    mass = np.bincount(which, weights=(ink * strong)[weak], minlength=count).astype(np.float64)
+    rim = weak & ~_eroded(weak)
+    around = labels[rim] - 1
+    frame = np.concatenate([labels[0], labels[-1], labels[1:-1, 0], labels[1:-1, -1]])
+    contact = np.bincount(frame, minlength=count + 1)[1:]
+    first, last = low == 0, high == np.array(ink.shape) - 1
     return _Parts(
         labels,
         np.bincount(which, minlength=count),
-        np.bincount(which, weights=(ink * strong)[weak], minlength=count).astype(np.float64),
+        mass,
+        np.where(mass > 0, np.bincount(around, weights=edges[rim], minlength=count), 0),
         low,
         high,
-        (low == 0).any(axis=1) | (high == np.array(ink.shape) - 1).any(axis=1),
+        (first | last).any(axis=1),
+        (first & last).any(axis=1) | (contact > FRAME_CONTACT * np.bincount(around, minlength=count)),
     )
 
 

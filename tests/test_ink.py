@@ -58,6 +58,19 @@ def test_hard_shadow_is_not_ink() -> None:
     assert size(values) == reduced(100, 12)
 
 
+def test_shadow_of_a_finger_is_not_ink() -> None:
+    columns = np.arange(200)
+    values = with_bar(page()) * np.linspace(1, 0.8, 200)
+    values[80:] *= 1 - 0.5 * np.clip((40 - np.abs(columns - 100)) / 20, 0, 1)
+    assert size(values) == reduced(100, 12)
+
+
+def test_digit_that_the_frame_cuts_is_kept_whole() -> None:
+    values = page(200, 200)
+    values[20:140, 40:60] = values[120:140, 40:160] = values[60:, 140:160] = 60  # a 4 whose foot is cut off
+    assert size(values) == (pytest.approx(180, abs=3), pytest.approx(120, abs=3))
+
+
 def test_edge_of_the_paper_is_not_ink() -> None:
     values = with_bar(page())
     values[:, 185:] = 60
@@ -96,6 +109,31 @@ def test_sheet_on_a_darker_ground_is_not_the_digit(ground: float) -> None:
     values = np.full((440, 400), float(ground))
     values[50:350, 50:250] = with_bar(page(noise=0))
     assert size(values) == reduced(100, 12)
+
+
+@pytest.mark.parametrize("angle", [-0.15, 0.1])
+def test_turned_sheet_on_a_darker_ground_is_not_the_digit(angle: float) -> None:
+    rows, columns = np.mgrid[-150:150, -150:150]
+    down = rows * np.cos(angle) - columns * np.sin(angle)
+    right = rows * np.sin(angle) + columns * np.cos(angle)
+    values = np.where((np.abs(down) < 90) & (np.abs(right) < 80), 210.0, 60.0)
+    values[100:200, 144:156] = 60
+    assert size(values) == reduced(100, 12, factor=1)
+
+
+@pytest.mark.parametrize("thickness", [3, 8])
+def test_box_around_the_digit_is_not_ink(thickness: int) -> None:
+    values = page()
+    values[60:240, 40:160] -= 120
+    values[60 + thickness : 240 - thickness, 40 + thickness : 160 - thickness] += 120
+    assert size(with_bar(values)) == reduced(100, 12, factor=1)
+
+
+def test_angular_0_is_not_a_box() -> None:
+    values = page()
+    values[60:240, 40:160] -= 120
+    values[75:225, 55:145] += 120
+    assert size(values) == reduced(180, 120)
 
 
 def test_thick_digit_that_fills_its_image() -> None:
