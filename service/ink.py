@@ -148,7 +148,7 @@ def _likeliest(image: Grey) -> _Found | None:
         if found is not None and (
             best is None
             or (found.doubts < best.doubts and found.outline > OUTLINE_KEPT * best.outline)
-            or (found.doubts == best.doubts and found.likelihood > LIKELIER * best.likelihood)
+            or (found.doubts == best.doubts and best.reason is None and found.likelihood > LIKELIER * best.likelihood)
         ):
             best = found
     return best
