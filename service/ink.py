@@ -124,10 +124,11 @@ def find_ink(grey: NDArray[np.uint8]) -> Ink:
     top, bottom, left, right = extent(found.mask)
     scale = max(grey.shape) / max(image.shape)
     side = max(bottom - top, right - left)
-    margin, is_sheet = _enclosure(found.mask[top:bottom, left:right])
-    if not margin and scale > 1 and side < WORKING_SIZE / 4:
+    if scale > 1 and side < WORKING_SIZE / 4:
         # Small on a large page: looked at again in full.
-        margin = side
+        margin, is_sheet = float(side), False
+    else:
+        margin, is_sheet = _enclosure(found.mask[top:bottom, left:right])
     part = _part(grey, top, bottom, left, right, scale, margin)
     if margin and 0 < part.size < grey.size:
         closer = find_ink(part)
@@ -322,7 +323,9 @@ def _find_digit(reading: _Reading) -> _Found | None:
     for share, rules in [(weak, True), (weak, False), *((one, True) for one in stricter)]:
         attempted = ink if rules else _without_rules(ink)
         parts = _parts(attempted, attempted > max(share * threshold, floor), attempted > threshold, reading.edges)
-        score = parts.outline * np.where(parts.at_frame, FRAME_PENALTY, 1)
+        # On uneven paper a shadow may have more mass than the digit, but hardly as long and sharp an outline.
+        strength = parts.outline if reading.uneven else parts.mass
+        score = strength * np.where(parts.at_frame, FRAME_PENALTY, 1)
         if reading.uneven:
             score[_slopes(parts)] = 0
         if not score.any():

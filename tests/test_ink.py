@@ -98,6 +98,14 @@ def test_small_digit_on_a_large_page_is_looked_at_closer() -> None:
     assert size(values) == (pytest.approx(40, abs=3), pytest.approx(6, abs=3))
 
 
+def test_small_thick_digit_on_a_large_page_is_no_sheet() -> None:
+    rows, columns = np.mgrid[-20:20, -14:14]
+    distance = np.hypot(rows / 20, columns / 14)
+    values = page(2000, 1600, noise=0)
+    values[400:440, 900:928] -= 120 * ((distance < 1) & (distance > 0.3))  # a 0 that is a few solid pixels at first
+    assert size(values) == (pytest.approx(40, abs=3), pytest.approx(28, abs=3))
+
+
 def test_border_around_a_canvas_is_not_ink() -> None:
     values = with_bar(page(noise=0))
     values[:4] = values[-4:] = values[:, :4] = values[:, -4:] = 0
