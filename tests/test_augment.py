@@ -13,8 +13,8 @@ def test_variations_differ_but_stay_digits() -> None:
     assert varied.max() <= 1
     assert (varied - image).abs().amax(dim=(1, 2, 3)).min() > 0.2  # every one has moved
     ink = varied.sum(dim=(1, 2, 3)) / image.sum()
-    assert ink.min() > 0.5
-    assert ink.max() < 2
+    # All but those that are filtered, whose paper may turn grey or white.
+    assert ((ink > 0.5) & (ink < 2)).float().mean() > 0.85
 
 
 def test_same_seed_same_variations() -> None:
@@ -23,3 +23,12 @@ def test_same_seed_same_variations() -> None:
     first = augment(images)
     torch.manual_seed(5)
     assert torch.equal(first, augment(images))
+
+
+def test_few_images_are_disturbed_or_filtered() -> None:
+    torch.manual_seed(0)
+    image = torch.zeros(1, 1, 28, 28)
+    image[..., 4:24, 12:16] = 1
+    varied = augment(image.repeat(400, 1, 1, 1))
+    border = varied[..., :2, :2].amax(dim=(1, 2, 3))  # black, where nothing but warping is done
+    assert 0.02 < (border > 0.05).float().mean() < 0.3

@@ -4,7 +4,7 @@ from service.classifier import Classifier
 from service.prepare import prepare
 from training.drawing import draw, random_digit, random_pen
 from training.mnist import load_training
-from training.photographs import photograph, redrawn
+from training.photographs import photograph, photographed_digits, photographed_drawings, redrawn
 
 DIGITS = load_training().part(np.arange(200))
 
@@ -23,6 +23,17 @@ def test_photographs_are_pages_of_many_sizes_shades_and_polarities() -> None:
 def test_same_photographs_every_time() -> None:
     one, other = (photograph(DIGITS.images[0], np.random.default_rng(3)) for _ in range(2))
     assert np.array_equal(one, other)
+
+
+def test_prepared_photographs_show_the_digit(classifier: Classifier) -> None:
+    data = photographed_digits(DIGITS, 100)
+    assert 60 <= len(data) <= 100
+    assert data.images.shape == (len(data), 28, 28)
+    assert photographed_digits(DIGITS, 100).sha256 == data.sha256
+    probabilities, _ = classifier.classify(data.images)
+    assert np.mean(probabilities.argmax(axis=1) == data.labels) > 0.85
+    drawings = photographed_drawings(30)
+    assert set(drawings.labels.tolist()) == set(range(10))
 
 
 def test_service_reads_most_of_them(classifier: Classifier) -> None:

@@ -88,8 +88,18 @@ def train(
     from training.mnist import MNIST, DataError, load_training, split
     from training.network import load_network
     from training.outliers import random_outliers
+    from training.photographs import photographed_digits, photographed_drawings
     from training.strokes import load_strokes
-    from training.train import DRAWN_PART, OUTLIER_PART, Recipe, Run, continued, default_device
+    from training.train import (
+        DRAWN_PART,
+        OUTLIER_PART,
+        PHOTOGRAPHED_DRAWN_PART,
+        PHOTOGRAPHED_PART,
+        Recipe,
+        Run,
+        default_device,
+        renewed,
+    )
 
     if start and data:
         _adapt(context, start, data)
@@ -97,11 +107,13 @@ def train(
     try:
         recipe = Recipe(formula or Recipe.formula)
         if start:
-            recipe = continued(Recipe(load_network(start)[0].formula))
+            recipe = renewed(Recipe(load_network(start)[0].formula))
         recipe = replace(recipe, epochs=epochs or recipe.epochs)
-        parse(recipe.formula)  # before the images are made, which takes a minute
+        parse(recipe.formula)  # before the images are made, which takes minutes
         digits, validation = split(load_training(data or MNIST))
-        images = digits + drawn_digits(round(DRAWN_PART * len(digits)))
+        images = digits + photographed_digits(digits, round(PHOTOGRAPHED_PART * len(digits)))
+        images += drawn_digits(round(DRAWN_PART * len(digits)))
+        images += photographed_drawings(round(PHOTOGRAPHED_DRAWN_PART * len(digits)))
         images += random_outliers(digits, round(OUTLIER_PART * len(digits)))
         if strokes:
             images += load_strokes(strokes)

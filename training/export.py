@@ -85,8 +85,8 @@ def export(checkpoint: Path, validation: Dataset, test: Dataset, models: Path, v
             f"got {validation.sha256}"
         )
     architecture = parse(identity["recipe"]["formula"])
-    from_scratch = identity["start_sha256"] is None
-    trained = build_network(architecture, batch_norm=from_scratch, dropout=identity["recipe"]["dropout"])
+    recipe = identity["recipe"]
+    trained = build_network(architecture, batch_norm=recipe["batch_norm"], dropout=recipe["dropout"])
     averaged = {name.removeprefix("module."): value for name, value in state["averaged"].items()}
     trained.load_state_dict({name: averaged[name] for name in trained.state_dict()})
     network = fold_batch_norm(trained)

@@ -1,7 +1,8 @@
 """Images that hold no digit, so that the network learns to say so (Hendrycks, Mazeika, Dietterich 2019).
 
-All are made here: random glyphs, digits turned or mirrored into what is none, digits cut up, and filled shapes with
-texture. No letter, no photo and no other data set is among them, so that those can tell how well it works.
+All are made here: random glyphs, digits turned or mirrored into what is none, digits cut up, and filled shapes and
+silhouettes with texture. No letter, no photo and no other data set is among them, so that those can tell how well it
+works.
 """
 
 from collections.abc import Callable
@@ -23,10 +24,12 @@ QUARTERS, HALVES, MIRRORED = (2, 3, 4, 5, 6, 7, 8, 9), (3, 4, 7), (3, 4, 6, 9)
 SIDE = 56
 # Ink narrower than this, by its height, may be a 1, however it came about.
 NARROWEST = 0.4
+# A silhouette's stripes, folds or lattice, in waves over its side.
+WAVES = (2, 14)
 
 
 def random_outliers(digits: Dataset, count: int) -> Dataset:
-    """Images of no digit, prepared by the service's own code, a third of them made from the digits; always the same."""
+    """Images of no digit, prepared by the service's own code, a quarter of them made from digits; always the same."""
     random = np.random.default_rng(0)
     kinds: list[Callable[[], Pixels]] = [
         lambda: _glyph(random),
@@ -34,7 +37,9 @@ def random_outliers(digits: Dataset, count: int) -> Dataset:
         lambda: _turned(digits, random),
         lambda: _cut_up(digits, random),
         lambda: _shape(random),
-        lambda: _shape(random),
+        lambda: _silhouette(random),
+        lambda: _silhouette(random),
+        lambda: _silhouette(random),
     ]
     images: list[Pixels] = []
     with tqdm(desc="making outliers", total=count, unit="image", leave=False, disable=None) as progress:
@@ -114,3 +119,46 @@ def _texture(random: np.random.Generator) -> NDArray[np.float64]:
     cells = random.integers(2, SIDE // 2, size=2)
     coarse = Image.fromarray(random.random(cells).astype(np.float32))
     return np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC), dtype=np.float64).clip(0, 1)
+
+
+def _silhouette(random: np.random.Generator) -> Pixels:
+    """A thing seen from one side, mostly symmetric, as a vase, a bell, a fork or a sole is; plain or patterned."""
+    rows = np.linspace(0, 1, SIDE)[:, None]
+    columns = np.linspace(-1, 1, SIDE)[None, :]
+    left, right = _profile(random), _profile(random)
+    if random.random() < 0.7:
+        right = left
+    mask = (columns > -left) & (columns < right)
+    if random.random() < 0.4:  # legs, or the opening of a cup
+        mask &= ~_notch(random, rows, columns)
+    if random.random() < 0.2:  # a handle
+        ring = np.hypot((rows - 0.1) / 0.3, columns / random.uniform(0.3, 0.8))
+        mask |= (np.abs(ring - 1) < random.uniform(0.1, 0.3)) & (rows < 0.4)
+    brightness = random.uniform(0.3, 1) * (1 - random.uniform(0, 0.7) * _texture(random))
+    if random.random() < 0.5:
+        phase = (rows, columns / 2, rows + columns / 2)[random.integers(3)] * random.uniform(*WAVES)
+        brightness = brightness * (1 - random.uniform(0, 0.6) * (np.sin(2 * np.pi * phase) > random.uniform(-0.9, 0.9)))
+    image = Image.fromarray((255 * mask * brightness).astype(np.uint8))
+    size = [max(8, round(SIDE * random.uniform(0.5, 1))), SIDE]
+    if random.random() < 0.35:  # lying
+        size.reverse()
+    image = image.resize((size[0], size[1]), Image.Resampling.BILINEAR)
+    image = image.rotate(random.normal(0, 5), Image.Resampling.BILINEAR, expand=True)
+    return np.pad(np.asarray(image), 6)
+
+
+def _profile(random: np.random.Generator) -> NDArray[np.float64]:
+    """Half a silhouette's width at every height, [SIDE, 1], in steps or slopes."""
+    places = np.sort(random.random(random.integers(2, 7)))
+    widths = random.uniform(0.25, 1, len(places))
+    heights = np.linspace(0, 1, SIDE)
+    if random.random() < 0.4:
+        return widths[np.searchsorted(places[1:], heights)][:, None]
+    return np.interp(heights, places, widths)[:, None]
+
+
+def _notch(random: np.random.Generator, rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """What is cut out of the lower end or the upper one, a wedge or a slot, bool [SIDE, SIDE]."""
+    depth, width = random.uniform(0.1, 0.85), random.uniform(0.05, 0.5)
+    inside = (rows - 1 + depth if random.random() < 0.7 else depth - rows) / depth
+    return (inside > 0) & (np.abs(columns) < width * (inside if random.random() < 0.6 else 1))

@@ -13,20 +13,64 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
+from tqdm import tqdm
 
 from service.decode import Pixels
+from service.prepare import SIZE, prepare
+from training.drawing import draw, random_digit, random_pen
+from training.mnist import CLASSES, Dataset
 
 # Something at every place of a page, [H, W]: how much light falls there, the paper reflects, the ink takes away.
 Field = NDArray[np.floating[Any]]
 Effect = Callable[[Field, Generator], Field]
 
 # The digit's longer side in pixels, and the page's sides by it.
-SIDE, ROOM = (22, 220), (1.1, 3.0)
+SIDE, ROOM = (22, 160), (1.1, 2.6)
 LARGEST_TURN = 8
 # How often what is drawn dark on light is seen light on dark, as on a blackboard.
 INVERTED = 0.15
 # MNIST's digits enlarged, in pixels.
-ENLARGED = 168
+ENLARGED = 140
+# The side of the image in which strokes are drawn before they are photographed.
+DRAWN_SIZE = 160
+# What is prepared from a photograph is the digit if it is this much like what is prepared from the ink alone.
+LEAST_ALIKE = 0.8
+
+
+def photographed(inks: Iterable[Pixels], labels: NDArray[np.int64], random: Generator) -> Dataset:
+    """A photograph of every ink, prepared by the service's own code.
+
+    Those are left out in which preparation finds no digit, or something else in its place.
+    """
+    images, kept = [], []
+    progress = tqdm(inks, "photographing", len(labels), unit="digit", leave=False, disable=None)
+    for number, ink in enumerate(progress):
+        prepared = prepare(photograph(ink, random))
+        if prepared.reason is None and _alike(prepared.image, prepare(ink).image) > LEAST_ALIKE:
+            images.append(prepared.image)
+            kept.append(number)
+    return Dataset(np.array(images, np.uint8).reshape(-1, SIZE, SIZE), labels[kept])
+
+
+def _alike(one: Pixels, other: Pixels) -> float:
+    """How much of the ink of two prepared images lies in the same places: the cosine of the two, blurred; 0 to 1."""
+    soft = [np.asarray(Image.fromarray(image).filter(ImageFilter.BoxBlur(2)), np.float32) for image in (one, other)]
+    return float(np.vdot(*soft) / (np.linalg.norm(soft[0]) * np.linalg.norm(soft[1])))
+
+
+def photographed_digits(digits: Dataset, count: int) -> Dataset:
+    """That many photographs of MNIST's digits to train on, a few left out; always the same."""
+    random = np.random.default_rng(0)
+    chosen = digits.part(np.resize(random.permutation(len(digits)), count))
+    return photographed((redrawn(digit, random) for digit in chosen.images), chosen.labels, random)
+
+
+def photographed_drawings(count: int) -> Dataset:
+    """That many photographs of drawn digits to train on, a few left out; always the same."""
+    random = np.random.default_rng(0)
+    labels = np.arange(count, dtype=np.int64) % CLASSES
+    inks = (draw(random_digit(int(label), random), random_pen(random), DRAWN_SIZE) for label in labels)
+    return photographed(inks, labels, random)
 
 
 def photograph(ink: Pixels, random: Generator) -> Pixels:
@@ -50,7 +94,7 @@ def redrawn(digit: Pixels, random: Generator) -> Pixels:
     highest = np.asarray(soft.filter(ImageFilter.MaxFilter(ENLARGED // 28 * 2 + 1)), np.float32)
     ridge = (np.asarray(soft) > 0.86 * highest) & (np.asarray(large) > 100)
     drawn = Image.fromarray(np.where(ridge, 255, 0).astype(np.uint8))
-    for _ in range(random.integers(0, 12)):  # each a pixel broader on every side
+    for _ in range(random.integers(0, 10)):  # each a pixel broader on every side
         drawn = drawn.filter(ImageFilter.MaxFilter(3))
     return np.asarray(drawn.filter(ImageFilter.GaussianBlur(1.5)))
 
@@ -156,7 +200,7 @@ def _ruled(paper: Field, random: Generator) -> Field:
     """Lines in one direction, squares, dots, or a margin; all a little aslant."""
     angle = random.normal(0, 0.03)
     pitch = max(8, _ratio(random, 0.15, 0.9) * min(paper.shape))
-    width = _ratio(random, 0.6, 2.5) * max(1, min(paper.shape) / 250)
+    width = _ratio(random, 0.6, 2.5) * max(1, min(paper.shape) / 200)
     strength = random.uniform(0.05, 0.4)
 
     def lines(turn: float, pitch: float) -> Field:
@@ -260,9 +304,9 @@ def _seen(page: Field, random: Generator) -> Field:
     """What a camera makes of it: exposed, out of focus, noisy, then smoothed or sharpened."""
     page = page * (random.uniform(0.6, 1.1) / np.percentile(page, 97))
     if random.random() < 0.5:
-        blur = _ratio(random, 0.3, 2.5) * max(1, min(page.shape) / 250)
+        blur = _ratio(random, 0.3, 2.5) * max(1, min(page.shape) / 200)
         page = _filtered(page, ImageFilter.GaussianBlur(blur))
-    strongest = 0.06 * min(1, min(page.shape) / 150)
+    strongest = 0.06 * min(1, min(page.shape) / 120)
     page = page + random.normal(0, _ratio(random, 0.003, strongest), page.shape)
     if random.random() < 0.4:
         page = _filtered(page, FILTERS[random.integers(len(FILTERS))])

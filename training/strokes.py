@@ -19,13 +19,14 @@ from tqdm import tqdm
 from service.prepare import prepare
 from training.drawing import draw, random_pen
 from training.mnist import DataError, Dataset
+from training.photographs import DRAWN_SIZE, photographed
 
 SHA256 = "a66225d68d7d68591e62944df1ad33b3f5aa608e2df2505844b41f5568a80da4"
 TRAINING_WRITERS = range(1, 26)
 HELD_BACK_WRITERS = range(26, 31)
 
-# Each digit is drawn this often for training, each time with another pen.
-DRAWINGS = 2
+# Each digit is drawn and photographed this often for training, each time with another pen.
+DRAWINGS, PHOTOGRAPHS = 4, 2
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,14 @@ def _pen_digit(segment: str) -> PenDigit:
 
 
 def load_strokes(path: Path) -> Dataset:
-    """The training writers' digits as images to train on, drawn with pens of random width, the same ones every time."""
+    """The training writers' digits as images to train on, drawn with pens of random width, and photographs of such."""
     random = np.random.default_rng(0)
     digits = load_pen_digits(path, TRAINING_WRITERS)
+    labels = np.array([digit.label for digit in digits])
     images = [
         prepare(draw(digit.strokes, random_pen(random))).image
-        for digit in tqdm(digits, desc="drawing pen strokes", unit="digit", leave=False, disable=None)
-        for _ in range(DRAWINGS)
+        for digit in tqdm(digits * DRAWINGS, desc="drawing pen strokes", unit="digit", leave=False, disable=None)
     ]
-    return Dataset(np.stack(images), np.repeat([digit.label for digit in digits], DRAWINGS))
+    inks = (draw(digit.strokes, random_pen(random), DRAWN_SIZE) for digit in digits * PHOTOGRAPHS)
+    drawings = Dataset(np.stack(images), np.tile(labels, DRAWINGS))
+    return drawings + photographed(inks, np.tile(labels, PHOTOGRAPHS), random)
