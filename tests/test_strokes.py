@@ -57,7 +57,8 @@ def test_only_the_training_writers_are_trained_on_the_same_way_every_time(path: 
     # Of the photographs, those are left out in which the digit is lost.
     assert DRAWINGS <= len(data) <= DRAWINGS + PHOTOGRAPHS
     assert load_strokes(path).sha256 == data.sha256
-    assert len({image.tobytes() for image in data.images}) == len(data)
+    # The thinnest pens are thickened alike.
+    assert len({image.tobytes() for image in data.images}) >= DRAWINGS
 
 
 def test_another_file_is_refused(tmp_path: Path) -> None:
