@@ -17,8 +17,8 @@ ELASTIC_GRID = 6
 THICKNESS_SHARE, BROADER, THINNER = 0.5, 1.0, 0.7
 # The part of the images that each of the disturbances is made to, and the part that is filtered.
 DISTURBED, FILTERED = 0.12, 0.08
-# The strongest noise, and how far contrast is bent.
-NOISE, BENT = 0.25, 0.7
+# The largest part erased, by pixels on each side of its middle; the strongest noise; how far contrast is bent.
+ERASED, NOISE, BENT = 3.5, 0.25, 0.7
 
 
 def augment(images: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ def augment(images: Tensor) -> Tensor:
     Takes and gives float32 [N, 1, H, W], 0 to 1. Draws from PyTorch's global generator.
     """
     images = _change_thickness(_warp(images))
-    for change in (_blur, _add_noise, _change_contrast):
+    for change in (_erase, _erase, _blur, _add_noise, _change_contrast):
         images = _change_some(images, DISTURBED, change)
     return _change_some(images, FILTERED, _filter)
 
@@ -44,6 +44,16 @@ def _change_some(images: Tensor, share: float, change: Callable[[Tensor], Tensor
 def _each(images: Tensor) -> Tensor:
     """A random number, 0 to 1, for each image, [N, 1, 1, 1]."""
     return torch.rand(len(images), 1, 1, 1, device=images.device)
+
+
+def _erase(images: Tensor) -> Tensor:
+    """Fills a small rectangle, mostly with black."""
+    inside = torch.ones_like(images, dtype=torch.bool)
+    for axis in (2, 3):
+        size = images.shape[axis]
+        place = torch.arange(size, device=images.device).view([-1 if one == axis else 1 for one in range(4)])
+        inside &= (place - _each(images) * size).abs() < 1 + _each(images) * (ERASED - 1)
+    return torch.where(inside, _each(images) * (_each(images) < 0.3), images)
 
 
 def _blur(images: Tensor) -> Tensor:
