@@ -13,7 +13,7 @@ from training.__main__ import main
 from training.architecture import FormulaError
 from training.mnist import DataError, load_training, split
 from training.network import load_network
-from training.train import Recipe, Run, continued, load_checkpoint
+from training.train import Recipe, Run, continued, load_checkpoint, renewed
 
 CPU = torch.device("cpu")
 SMALL = Recipe("INPUT 28x28x1 -> CONV 4x4x16 stride 4 -> RELU -> FC 10", epochs=3, batch_size=100, weight_average=0.9)
@@ -71,6 +71,14 @@ def test_continued_run_keeps_a_share_of_its_start(tmp_path: Path) -> None:
     for name, parameter in parameters.items():
         torch.testing.assert_close(everything[f"module.{name}"], parameter)
         torch.testing.assert_close(half[f"module.{name}"], (none[f"module.{name}"] + parameter) / 2)
+
+
+def test_renewed_run_begins_with_what_its_start_knows_and_batch_norm(tmp_path: Path) -> None:
+    run = Run(replace(renewed(Recipe()), epochs=1), 0, DATA, VALIDATION, tmp_path, CPU, Settings().model_path)
+    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in run.network)
+    assert run.validate()[1] > 0.97
+    run.train()
+    assert run.history[0]["validation_accuracy"] > 0.9
 
 
 def test_seed_decides_the_weights(tmp_path: Path) -> None:

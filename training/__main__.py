@@ -56,7 +56,7 @@ def describe(formula: str) -> None:
     "start",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="An ONNX file of `export` to begin with. With --data it is adapted to those images, and the next version "
-    "written beside it; without, it is trained on, a run a seed.",
+    "written beside it; without, it is trained on, with photographs of digits too, a run a seed.",
 )
 @click.option(
     "--strokes",
@@ -109,11 +109,14 @@ def train(
         if start:
             recipe = renewed(Recipe(load_network(start)[0].formula))
         recipe = replace(recipe, epochs=epochs or recipe.epochs)
-        parse(recipe.formula)  # before the images are made, which takes minutes
+        parse(recipe.formula)  # before the images are made, which takes a minute, with photographs several
         digits, validation = split(load_training(data or MNIST))
-        images = digits + photographed_digits(digits, round(PHOTOGRAPHED_PART * len(digits)))
+        images = digits
+        if start:  # random weights would need many more epochs for photographs too
+            images += photographed_digits(digits, round(PHOTOGRAPHED_PART * len(digits)))
         images += drawn_digits(round(DRAWN_PART * len(digits)))
-        images += photographed_drawings(round(PHOTOGRAPHED_DRAWN_PART * len(digits)))
+        if start:
+            images += photographed_drawings(round(PHOTOGRAPHED_DRAWN_PART * len(digits)))
         images += random_outliers(digits, round(OUTLIER_PART * len(digits)))
         if strokes:
             images += load_strokes(strokes)

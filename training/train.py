@@ -29,7 +29,7 @@ FORMULA = (
 )
 
 # How many drawn digits and images of no digit there are for every labelled image: 10,000 and 20,000 for MNIST's 55,000;
-# and how many photographs of these images and of drawn digits, 16,000 and 8,000, the few left out among them.
+# and, where a network is trained on, how many photographs of these images and of drawn digits, 16,000 and 8,000.
 DRAWN_PART, OUTLIER_PART = 10 / 55, 20 / 55
 PHOTOGRAPHED_PART, PHOTOGRAPHED_DRAWN_PART = 16 / 55, 8 / 55
 
