@@ -33,9 +33,9 @@ FLAT_TOLERANCE, FLAT_SHARE = 3, 0.8
 # The openings' windows as parts of the long side, wider than a stroke, narrower than a shadow. Contrast is relative to
 # the paper, so that ink is as dark in a shadow, but to paper of this brightness at least, below which noise rules.
 PAPER_WINDOWS, DARKEST_PAPER = (0.22, 0.14, 0.06), 64
-# A reading is taken for that of a wider window if less speaks against it and it has so much of the outline still, or if
+# A reading is taken for that of a wider window if less speaks against it and it is so strong still, by that one, or if
 # it is so many times as likely: a long sharp outline, and ink whose darkness varies little, where this much is nothing.
-OUTLINE_KEPT, LIKELIER, EVEN_INK = 0.5, 1.1, 0.05
+STRENGTH_KEPT, LIKELIER, EVEN_INK = 0.5, 1.1, 0.05
 # The windows against whose mean ink is told from paper, likewise: from a hair's width to a broad marker's.
 POLARITY_WINDOWS = (0.04, 0.08, 0.16, 0.32)
 # A part at the frame that reaches further inside than half the widest window with less than this part of it is no ink.
@@ -45,7 +45,7 @@ SLOPE_INSIDE = 0.05
 FRAME_PENALTY, FRAME_CONTACT = 0.05, 0.12
 # Ink down to this share of the threshold belongs to what it is connected with. Where that joins the digit with the
 # frame or is no digit, it is looked for again without rules, and at the frame then above higher shares; what is found
-# so is taken if it has so much of the outline still.
+# so is taken if it is so strong still, by what was found at first.
 WEAK_SHARES, LOOSENED = (0.5, 1.0, 1.4), 0.12
 # Noise breaks a faint rule; a window of so many pixels closes its gaps.
 RULE_GAP = 5
@@ -90,12 +90,11 @@ class Ink:
 
 @dataclass(frozen=True)
 class _Reading:
-    """Ink as seen against one estimate of the paper, how sharp its edges are, and whether the paper is uneven."""
+    """Ink as seen against one estimate of the paper, and how sharp its edges are: None on paper of one shade."""
 
     ink: Grey
     noise: Noise
-    edges: Grey
-    uneven: bool
+    edges: Grey | None = None
 
 
 @dataclass(frozen=True)
@@ -104,15 +103,21 @@ class _Found:
 
     ink: Grey
     mask: Mask
-    outline: float
+    strength: float
     likelihood: float
     at_frame: bool
+    joined: bool
     reason: str | None
 
     @property
     def doubts(self) -> tuple[bool, bool]:
-        """What speaks against it, the worse first."""
+        """What may speak against it, the worse first, so that rules and thresholds are tried."""
         return (self.at_frame, self.reason is not None)
+
+    @property
+    def objections(self) -> tuple[bool, bool]:
+        """What does speak against it, the worse first: the frame may cut a digit."""
+        return (self.joined, self.reason is not None)
 
 
 def find_ink(grey: NDArray[np.uint8]) -> Ink:
@@ -148,8 +153,12 @@ def _likeliest(image: Grey) -> _Found | None:
         found = _find_digit(reading)
         if found is not None and (
             best is None
-            or (found.doubts < best.doubts and found.outline > OUTLINE_KEPT * best.outline)
-            or (found.doubts == best.doubts and best.reason is None and found.likelihood > LIKELIER * best.likelihood)
+            or (found.objections < best.objections and found.strength > STRENGTH_KEPT * best.strength)
+            or (
+                found.objections == best.objections
+                and best.reason is None
+                and found.likelihood > LIKELIER * best.likelihood
+            )
         ):
             best = found
     return best
@@ -225,7 +234,7 @@ def _readings(image: Grey) -> Iterator[_Reading]:
     flat = _ink_on_flat_paper(image)
     if flat:
         if _stands_out(*flat):
-            yield _Reading(*flat, _edges(flat[0]), uneven=False)
+            yield _Reading(*flat)
         return
     image = _blurred(image)
     if not _is_dark(image):
@@ -240,7 +249,7 @@ def _readings(image: Grey) -> Iterator[_Reading]:
         steady = (ink / np.sqrt(gain)).astype(np.float32)
         if share == PAPER_WINDOWS[0] and not _stands_out(steady, _noise(steady)):
             return
-        yield _Reading(ink, _noise(ink), gain * edges, uneven=True)
+        yield _Reading(ink, _noise(ink), gain * edges)
 
 
 def _edges(image: Grey) -> Grey:
@@ -323,10 +332,8 @@ def _find_digit(reading: _Reading) -> _Found | None:
     for share, rules in [(weak, True), (weak, False), *((one, True) for one in stricter)]:
         attempted = ink if rules else _without_rules(ink)
         parts = _parts(attempted, attempted > max(share * threshold, floor), attempted > threshold, reading.edges)
-        # On uneven paper a shadow may have more mass than the digit, but hardly as long and sharp an outline.
-        strength = parts.outline if reading.uneven else parts.mass
-        score = strength * np.where(parts.at_frame, FRAME_PENALTY, 1)
-        if reading.uneven:
+        score = parts.strength * np.where(parts.at_frame, FRAME_PENALTY, 1)
+        if reading.edges is not None:
             score[_slopes(parts)] = 0
         if not score.any():
             continue
@@ -334,7 +341,7 @@ def _find_digit(reading: _Reading) -> _Found | None:
         if found is not None and not found.at_frame and rules:
             break
         attempt = _found(attempted, parts, digit)
-        if found is None or (attempt.doubts < found.doubts and attempt.outline > LOOSENED * found.outline):
+        if found is None or (attempt.doubts < found.doubts and attempt.strength > LOOSENED * found.strength):
             found = attempt
         if not any(found.doubts):
             break
@@ -374,8 +381,16 @@ def _found(ink: Grey, parts: "_Parts", digit: int) -> _Found:
         reason = SEVERAL_DIGITS
     inner = _eroded(mask)
     depth = ink[inner if inner.any() else mask]
-    likelihood = parts.outline[digit] / (EVEN_INK + depth.std() / depth.mean())
-    return _Found(ink, mask, float(parts.outline[digit]), float(likelihood), bool(parts.joined[digit]), reason)
+    likelihood = parts.strength[digit] / (EVEN_INK + depth.std() / depth.mean())
+    return _Found(
+        ink,
+        mask,
+        float(parts.strength[digit]),
+        float(likelihood),
+        bool(parts.at_frame[digit]),
+        bool(parts.joined[digit]),
+        reason,
+    )
 
 
 def _is_eight(parts: "_Parts", *pair: int) -> bool:
@@ -440,14 +455,15 @@ class _Parts:
     labels: NDArray[np.int32]
     area: NDArray[np.int64]
     mass: NDArray[np.float64]  # of the strong ink alone
-    outline: NDArray[np.float64]  # its length by how sharp it is, 0 without strong ink
+    strength: NDArray[np.float64]  # the outline's length by how sharp it is, 0 without strong ink; or the mass
     low: NDArray[np.int64]  # first row and column
     high: NDArray[np.int64]  # last row and column
     at_frame: Mask
     joined: Mask  # at the frame, and not merely cut by it
 
 
-def _parts(ink: Grey, weak: Mask, strong: Mask, edges: Grey) -> _Parts:
+def _parts(ink: Grey, weak: Mask, strong: Mask, edges: Grey | None) -> _Parts:
+    # On uneven paper a shadow may have more mass than the digit, but hardly as long and sharp an outline.
     labels, count = connected(weak)
     places = np.argwhere(labels)
     which = labels[weak] - 1
@@ -465,7 +481,7 @@ def _parts(ink: Grey, weak: Mask, strong: Mask, edges: Grey) -> _Parts:
         labels,
         np.bincount(which, minlength=count),
         mass,
-        np.where(mass > 0, np.bincount(around, weights=edges[rim], minlength=count), 0),
+        mass if edges is None else np.where(mass > 0, np.bincount(around, weights=edges[rim], minlength=count), 0),
         low,
         high,
         (first | last).any(axis=1),

@@ -215,6 +215,12 @@ def test_rules_through_the_digit_are_not_ink(darkness: float) -> None:
     assert size(values) == reduced(100, 12)
 
 
+def test_rule_that_fades_before_it_reaches_the_other_edge_is_not_ink() -> None:
+    values = with_bar(page(noise=0))
+    values[150:152] -= np.linspace(70, 20, 200)
+    assert size(values) == reduced(100, 12)
+
+
 def test_squared_paper_is_not_ink() -> None:
     values = with_bar(page())
     values[20::40] -= 40
