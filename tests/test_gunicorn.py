@@ -14,7 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -37,6 +37,19 @@ def start(port: int, settings: dict[str, str] | None = None, stdout: int = subpr
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+@contextmanager
+def serving(**settings: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+    """The port and the process of a service, of one worker unless the settings say otherwise."""
+    port = free_port()
+    process = start(port, {"DIGITS_WORKERS": "1"} | settings, stdout=subprocess.DEVNULL)
+    try:
+        wait_until_ready(port)
+        yield port, process
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
 
 
 def free_port() -> int:

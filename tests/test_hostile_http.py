@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import example
-from tests.test_gunicorn import free_port, receive, request, start, wait_until_ready, worker_processes
+from tests.test_gunicorn import receive, request, serving, worker_processes
 
 DEADLINE = 2
 IMAGE = example(7)
@@ -22,14 +22,8 @@ IMAGE = example(7)
 
 @pytest.fixture(scope="module")
 def process() -> Iterator[tuple[int, subprocess.Popen[str]]]:
-    port = free_port()
-    process = start(port, {"DIGITS_WORKERS": "1", "DIGITS_DEADLINE": str(DEADLINE)}, stdout=subprocess.DEVNULL)
-    try:
-        wait_until_ready(port)
-        yield port, process
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
+    with serving(DIGITS_DEADLINE=str(DEADLINE)) as service:
+        yield service
 
 
 def exchange(port: int, data: bytes, end: bool = True) -> list[tuple[int, bytes]]:

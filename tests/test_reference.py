@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 
 from service.page import POLICY
 from tests.conftest import EXAMPLES, ROOT
-from tests.test_gunicorn import environment, free_port, start, wait_until_ready
+from tests.test_gunicorn import environment, serving
 from tests.test_page import TYPES, get
 
 FILES = sorted(path.name for path in (ROOT / "service" / "docs").iterdir() if path.name != "docs.html")
@@ -91,13 +91,8 @@ def test_file_of_the_page(name: str, client: FlaskClient, page: Page) -> None:
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    port = free_port()
-    with start(port, {"DIGITS_WORKERS": "1"}, stdout=subprocess.DEVNULL) as process:
-        try:
-            wait_until_ready(port)
-            yield port
-        finally:
-            process.terminate()
+    with serving() as (port, _):
+        yield port
 
 
 def test_shown_commands_are_answered(port: int, page: Page) -> None:

@@ -4,16 +4,13 @@ import http.client
 import json
 import os
 import signal
-import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tests.conftest import example
-from tests.test_gunicorn import free_port, request, start, wait_for, wait_until_ready, worker_processes
+from tests.test_gunicorn import request, serving, wait_for, worker_processes
 
 CLIENTS = 8
 
@@ -66,21 +63,9 @@ class Load:
         return Lost(sum(one.answered for one in clients), [failure for one in clients for failure in one.failures])
 
 
-@contextmanager
-def service(workers: int) -> Iterator[tuple[int, subprocess.Popen[str]]]:
-    port = free_port()
-    process = start(port, {"DIGITS_WORKERS": str(workers)}, stdout=subprocess.DEVNULL)
-    try:
-        wait_until_ready(port)
-        yield port, process
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
 def test_killed_workers_lose_what_they_held_and_no_more() -> None:
     kills = 3
-    with service(workers=2) as (port, process):
+    with serving(DIGITS_WORKERS="2") as (port, process):
         wait_for(lambda: len(worker_processes(process)) == 2)
         load = Load(port)
         for _ in range(kills):
@@ -103,7 +88,7 @@ def test_killed_workers_lose_what_they_held_and_no_more() -> None:
 
 
 def test_a_rolling_restart_loses_nothing() -> None:
-    with service(workers=2) as (port, process):
+    with serving(DIGITS_WORKERS="2") as (port, process):
         load = Load(port)
         for _ in range(2):
             before = set(worker_processes(process))
@@ -116,7 +101,7 @@ def test_a_rolling_restart_loses_nothing() -> None:
 
 
 def test_a_stop_answers_what_has_been_taken_on_and_exits_with_0() -> None:
-    with service(workers=2) as (port, process):
+    with serving(DIGITS_WORKERS="2") as (port, process):
         load = Load(port)
         time.sleep(2)
         process.terminate()

@@ -12,7 +12,7 @@ import pytest
 from filelock import FileLock
 
 from tests.conftest import ROOT, example
-from tests.test_gunicorn import free_port, start, wait_until_ready
+from tests.test_gunicorn import serving
 
 pytestmark = [pytest.mark.clients, pytest.mark.xdist_group("clients")]
 
@@ -23,13 +23,8 @@ PERF_ANALYZER = "tritonclient==2.49.0 nvidia-cuda-runtime-cu12==12.9.79"
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    port = free_port()
-    with start(port, {"DIGITS_WORKERS": "1"}, stdout=subprocess.DEVNULL) as process:
-        try:
-            wait_until_ready(port)
-            yield port
-        finally:
-            process.terminate()
+    with serving() as (port, _):
+        yield port
 
 
 def environment_of(packages: str) -> Path:

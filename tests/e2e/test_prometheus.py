@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT, example
-from tests.test_gunicorn import free_port, request, start, wait_for, wait_until_ready
+from tests.test_gunicorn import free_port, request, serving, wait_for
 
 pytestmark = [pytest.mark.prometheus, pytest.mark.xdist_group("prometheus")]
 
@@ -25,14 +25,8 @@ QUERIES = {
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    port = free_port()
-    process = start(port, {"DIGITS_WORKERS": "2"}, stdout=subprocess.DEVNULL)
-    try:
-        wait_until_ready(port)
+    with serving(DIGITS_WORKERS="2") as (port, _):
         yield port
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
 
 
 def ask(port: int, path: str, **parameters: str) -> Any:
