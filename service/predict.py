@@ -104,10 +104,10 @@ IMAGE = Body(
 # What is answered for examples/3.png.
 EXAMPLE = Answer(
     digit=3,
-    confidence=0.99809,
-    probabilities=(0.000178, 0.000093, 0.00009, 0.99809, 0.000165, 0.000164, 0.000198, 0.000201, 0.000439, 0.000382),
+    confidence=0.995238,
+    probabilities=(0.000141, 0.000191, 0.000096, 0.995238, 0.000143, 0.001008, 0.000253, 0.000258, 0.001615, 0.001057),
     reason=None,
-    model={"name": "digits", "version": "2"},
+    model={"name": "digits", "version": "3"},
 )
 
 
