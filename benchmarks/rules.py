@@ -15,13 +15,17 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import clothes, not_a_digit, paper
+from benchmarks.clothes import enlarged
 from service import decode, ink, prepare
 from service.classifier import Classifier, Prediction
 from service.settings import Settings
 from training.mnist import load_training
+from training.photographs import ENLARGED, photograph
 
 # What is put in a constant's place so that a rule does nothing.
 NEVER, ALWAYS = float("inf"), 0.0
+# How many photographs of all kinds there are for every drawing of a kind.
+PHOTOGRAPHS = 20
 OFF: dict[str, list[tuple[Any, str, Any]]] = {
     "grey by a colour difference": [(decode, "COLOUR_ADVANTAGE", NEVER)],
     "strokes thickened": [(prepare, "MINIMUM_STROKE", 0)],
@@ -96,6 +100,13 @@ def drawn_sources(count: int) -> dict[str, Images]:
         sources[title] = [
             (render(data.images[one], random), int(data.labels[one])) for render in kinds.values() for one in chosen
         ]
+    random = np.random.default_rng(0)
+    photographed = np.linspace(0, len(data) - 1, PHOTOGRAPHS * count).astype(int)
+    sources["photographed"] = [
+        (clothes.file_of(Image.fromarray(photograph(np.asarray(enlarged(data.images[one], ENLARGED)), random))),
+         int(data.labels[one]))
+        for one in photographed
+    ]  # fmt: skip
     random = np.random.default_rng(0)
     for name, draw in not_a_digit.drawn_sets(data.images).items():
         sources[name] = [(clothes.file_of(Image.fromarray(draw[0](random))), None) for _ in range(count)]
