@@ -1,4 +1,4 @@
-"""Adapts a model to one hand or one camera: their labelled images, and MNIST mixed in so that nothing is lost."""
+"""Adapts a model to one hand or one camera: their labelled images, and MNIST mixed in so that little is lost."""
 
 import tempfile
 from dataclasses import replace
