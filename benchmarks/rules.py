@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import clothes, not_a_digit, paper
-from benchmarks.clothes import enlarged
+from benchmarks.clothes import enlarged, file_of
 from service import decode, ink, prepare
 from service.classifier import Classifier, Prediction
 from service.settings import Settings
@@ -103,13 +103,16 @@ def drawn_sources(count: int) -> dict[str, Images]:
     random = np.random.default_rng(0)
     photographed = np.linspace(0, len(data) - 1, PHOTOGRAPHS * count).astype(int)
     sources["photographed"] = [
-        (clothes.file_of(Image.fromarray(photograph(np.asarray(enlarged(data.images[one], ENLARGED)), random))),
-         int(data.labels[one]))
-        for one in photographed
-    ]  # fmt: skip
+        (file_of(Image.fromarray(photograph(ink, random))), int(label))
+        for label, ink in zip(
+            data.labels[photographed],
+            (np.asarray(enlarged(image, ENLARGED)) for image in data.images[photographed]),
+            strict=True,
+        )
+    ]
     random = np.random.default_rng(0)
     for name, draw in not_a_digit.drawn_sets(data.images).items():
-        sources[name] = [(clothes.file_of(Image.fromarray(draw[0](random))), None) for _ in range(count)]
+        sources[name] = [(file_of(Image.fromarray(draw[0](random))), None) for _ in range(count)]
     return sources
 
 

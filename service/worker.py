@@ -75,7 +75,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
                 if conn in self._answering:
                     how = socket.SHUT_RD  # what reads the body finds its end, and answers
                 else:
-                    write_error(conn.sock, 408, "Request Timeout", "")
+                    write_error(conn.sock, HTTPStatus.REQUEST_TIMEOUT)
                     how = socket.SHUT_RDWR
                 with suppress(OSError):  # the client has gone
                     conn.sock.shutdown(how)
@@ -84,13 +84,13 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
 _EXPECTED = {408: "a request within the deadline", 501: "no Transfer-Encoding but chunked"}
 
 
-def write_error(client: socket.socket, status: int, reason: str, _message: str) -> None:
+def write_error(client: socket.socket, status: int, _reason: str = "", _message: str = "") -> None:
     """Answers, in place of `gunicorn.util.write_error`, a request too broken or too late to reach Flask.
 
-    `_message` is the text of gunicorn's exception, which is not for clients.
+    Gunicorn's `_reason` is not always the status's own, and its `_message`, an exception's text, is not for clients.
     """
     expected = _EXPECTED.get(status, "a well-formed HTTP request")
-    reason = HTTPStatus(status).phrase  # gunicorn calls a 501 a bad request
+    reason = HTTPStatus(status).phrase
     body = json.dumps({"error": f"expected {expected}; got: {reason}"})
     head = [
         f"HTTP/1.1 {status} {reason}",

@@ -79,7 +79,7 @@ def test_model_learns_a_hand_and_is_written_as_the_next_version(tmp_path: Path, 
     assert adapted.metadata["formula"] == Classifier(start, "cpu").metadata["formula"]
     # It has not forgotten what a digit is.
     _, is_digit = adapted.classify(random_outliers(load_training().part(np.arange(500)), 60).images)
-    assert (is_digit < 0.5).mean() > 0.4
+    assert (is_digit < 0.5).mean() > 0.5
 
 
 @pytest.mark.parametrize(
