@@ -63,6 +63,8 @@ def open_sink(output: str, overwrite: bool = False) -> Iterator[Sink]:
         except BrokenPipeError:
             raise  # whoever read it has enough, which is no error
         except OSError as error:
+            # What is still buffered would fail once more at exit, in words of Python's own.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise OutputError(f"standard output: expected to be able to write it; got: {error.strerror}") from error
         return
     path = Path(output)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import EXAMPLES, ROOT
 
 
@@ -51,11 +53,13 @@ def test_nothing_is_done_when_something_is_wrong(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_full_disk_is_one_clear_error() -> None:
-    command = f"{sys.executable} -m scoring examples --output - > /dev/full"
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_full_disk_is_one_clear_error(unbuffered: str) -> None:
+    command = f"PYTHONUNBUFFERED={unbuffered} {sys.executable} -m scoring examples --output - > /dev/full"
     result = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert "error: standard output: expected to be able to write it; got: No space left on device" in result.stderr
+    assert "Exception ignored" not in result.stderr
 
 
 def test_reader_that_stops_early_is_no_failure_of_ours() -> None:
