@@ -1,15 +1,24 @@
-"""Gunicorn's threaded worker, in which a client that sends slowly, or nothing, holds no thread for long."""
+"""Gunicorn's threaded worker with one thread that leads, and no client, silent or slow, that holds the others up.
+
+The thread that leads takes what has come and answers it itself: handing each request to another thread and back would
+cost more than reading a small image. A request that takes longer keeps its thread, and another takes the lead.
+"""
 
 import ctypes
+import errno
 import json
+import selectors
 import socket
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 from gunicorn import util
+from gunicorn.http import wsgi
+from gunicorn.http.body import LengthReader
 from gunicorn.workers import gthread
 
 from service.settings import Settings
@@ -20,23 +29,91 @@ M_ARENA_MAX, ARENAS = -8, 2
 
 # How long a worker that stops waits for a client that has connected to say something.
 LINGER_SECONDS = 2
+# How long a request may take, about, until another thread takes the lead; and how seldom, at most, the time is looked
+# at where nothing happens.
+PATIENCE_SECONDS, LONGEST_REST_SECONDS = 0.002, 0.064
+# How often it is looked at which connections are idle, and the master is told that the worker lives.
+ROUND_SECONDS = 1.0
 
 
 class Worker(gthread.ThreadWorker):  # type: ignore[misc]
-    """A connection gets a thread once data has come, and until the deadline to send its request."""
+    """Every connection waits in the poller without a thread; who sends a request has until the deadline to do so."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as gunicorn calls it
         super().__init__(*arguments, **options)
         self.deadline = Settings.from_environment().deadline
-        self._late: dict[Any, float] = {}
-        self._answering: set[Any] = set()
+        self.keepalived_conns: set[Any] = set()  # all that are in the poller
         self._lock = threading.Lock()
+        self._answered: Any = None  # the connection whose request the thread that leads is answering
+        self._number = 0  # of that request, since the start
+        self._term = 0  # how many have led before
+        self._late: dict[Any, float] = {}  # when those that other threads are answering must have been sent
+        self._end = 0.0  # when a worker that stops waits no longer
+        self._next_round = 0.0
+        self._finished = False
 
     def init_process(self) -> None:
         """Called in the worker's process before it makes threads."""
         with suppress(AttributeError):  # another C library
             ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS)
         super().init_process()
+
+    def run(self) -> None:
+        """Serves until the worker has stopped. The main thread, which gets the signals, only watches."""
+        self.poller.register(self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks)
+        self.set_accept_enabled(True)
+        self.tpool.submit(self._lead)
+        self._watch()
+        for conn in list(self.keepalived_conns):
+            self._close(conn)
+        self.tpool.shutdown(wait=False)
+        self.poller.close()
+        self.method_queue.close()
+
+    def _lead(self) -> None:
+        """Answers whatever comes until another thread leads or the worker has stopped."""
+        term = self._term
+        try:
+            while self._goes_on():
+                for key, _ in self.poller.select(ROUND_SECONDS):
+                    key.data(key.fileobj)
+                    if self._term != term:
+                        return  # what has not been looked at is found by who leads now
+        except BaseException:
+            self.log.exception("The worker cannot go on.")
+            self.alive = False
+        self._finished = True
+
+    def _goes_on(self) -> bool:
+        now = time.monotonic()
+        if now >= self._next_round:
+            self._next_round = now + ROUND_SECONDS
+            self._make_round(now)
+        if self.alive:
+            room = self.nr_conns < self.worker_connections
+            if room != self._accepting:
+                self.set_accept_enabled(room)
+            return True
+        if not self._end:
+            self._end = now + self.cfg.graceful_timeout
+            self.set_accept_enabled(False)
+            # A kept connection may have a request on its way; it is answered, and told that it is the last.
+            for conn in self.keepalived_conns:
+                conn.timeout = min(conn.timeout, now + LINGER_SECONDS)
+        self._next_round = min(self._next_round, now + 0.1)
+        return self.nr_conns > 0 and now < self._end
+
+    def _make_round(self, now: float) -> None:
+        self.notify()
+        if not self.is_parent_alive():
+            self.alive = False
+        for conn in [conn for conn in self.keepalived_conns if conn.timeout <= now]:
+            self._close(conn)
+
+    def _close(self, conn: Any) -> None:  # noqa: ANN401 - gunicorn has no types
+        self._forget(conn)
+        conn.close()
+        self.nr_conns -= 1
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """A worker that stops takes on who has come and closes its door, or others would wait there in vain."""
@@ -48,37 +125,148 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
                 self.accept(listener)
             listener.close()
 
-    def handle(self, conn: Any) -> Any:  # noqa: ANN401
-        if not conn.initialized and not conn.wait_for_data(0 if self.alive else LINGER_SECONDS):
-            return gthread._DEFER if self.alive else False  # it waits without a thread, but not in a process that stops
-        with self._lock:
-            self._late[conn] = time.monotonic() + self.deadline
+    def accept(self, listener: socket.socket) -> None:
+        """Takes on one connection: what waits behind it may be another process' to take."""
         try:
-            return super().handle(conn)
-        finally:
+            client, address = listener.accept()
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.ECONNABORTED):
+                raise
+            return
+        self.nr_conns += 1
+        conn = gthread.TConn(self.cfg, client, address, listener.getsockname())
+        conn.data_ready = True  # by the time it gets a thread
+        client.setblocking(True)
+        self._keep(conn)
+
+    def _keep(self, conn: Any) -> None:  # noqa: ANN401 - gunicorn has no types
+        """A connection waits for its next request."""
+        conn.timeout = time.monotonic() + (self.cfg.keepalive if self.alive else LINGER_SECONDS)
+        if conn not in self.keepalived_conns:
+            self.keepalived_conns.add(conn)
+            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._answer, conn))
+
+    def _forget(self, conn: Any) -> None:  # noqa: ANN401
+        if conn in self.keepalived_conns:
+            self.keepalived_conns.remove(conn)
+            self.poller.unregister(conn.sock)
+
+    def _answer(self, conn: Any, _socket: Any) -> None:  # noqa: ANN401
+        """Answers a connection's request, as the thread that leads or, if it takes long, that has led."""
+        conn.answering = False
+        with self._lock:
+            term, self._number, self._answered = self._term, self._number + 1, conn
+        goes_on = self.handle(conn)
+        while goes_on and conn.parser.unreader.buf.getvalue():
+            goes_on = self.handle(conn)  # the next request came with this one, and nothing more may come
+        if not goes_on:
             with self._lock:
+                self._forget(conn)
+            conn.close(graceful=True)
+        with self._lock:
+            if leads := self._term == term:
+                self._answered = None
+            else:
                 self._late.pop(conn, None)
-                self._answering.discard(conn)
+        if leads:
+            self._settle(conn, goes_on)
+        else:
+            self.method_queue.defer(self._settle, conn, goes_on)
 
-    def handle_request(self, req: Any, conn: Any) -> Any:  # noqa: ANN401
-        with self._lock:
-            self._answering.add(conn)
-        return super().handle_request(req, conn)
+    def _settle(self, conn: Any, goes_on: bool) -> None:  # noqa: ANN401
+        if goes_on:
+            self._keep(conn)
+        else:
+            self.nr_conns -= 1
 
-    def notify(self) -> None:
-        """Called about every second: ends the reading of requests that are late."""
-        super().notify()
+    def handle_request(self, req: Any, conn: Any) -> bool:  # noqa: ANN401
+        """Lets the application answer a request; whether another may follow."""
+        conn.answering = True
+        response, environ = wsgi.create(req, conn.sock, conn.client, conn.server, self.cfg, _Response)
+        environ["wsgi.multithread"] = True
+        if not self.alive or len(self.keepalived_conns) >= self.max_keepalived:
+            response.force_close()
+        try:
+            pieces = self.wsgi(environ, response.start_response)
+            try:
+                for piece in pieces:
+                    response.write(piece)
+                response.close()
+            finally:
+                if hasattr(pieces, "close"):
+                    pieces.close()
+        except Exception:
+            if not response.headers_sent:
+                raise
+            self.log.exception("An answer broke off.")
+            return False
+        return not response.should_close()
+
+    def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:  # noqa: ANN401
+        """Drains what the application has left of the body, which it seldom does, before the next request."""
+        reader = conn.parser.mesg.body.reader
+        if keepalive and isinstance(reader, LengthReader) and not reader.length:
+            return True
+        return bool(super()._keepalive_after(conn, keepalive))
+
+    def _watch(self) -> None:
+        """Lets another thread lead where a request takes long, and ends the reading of those that are late."""
+        seen, rest = 0, PATIENCE_SECONDS
+        while not self._finished:
+            time.sleep(rest)
+            with self._lock:
+                same, seen = self._number == seen, self._number
+                stuck = same and self._answered is not None
+                if stuck:
+                    self._depose()
+                self._end_late()
+            rest = min(2 * rest, LONGEST_REST_SECONDS) if same and not stuck else PATIENCE_SECONDS
+
+    def _depose(self) -> None:
+        conn, self._answered = self._answered, None
+        self._forget(conn)
+        self._late[conn] = time.monotonic() + self.deadline
+        self._term += 1
+        self.tpool.submit(self._lead)
+
+    def _end_late(self) -> None:
         now = time.monotonic()
-        with self._lock:
-            for conn in [conn for conn, limit in self._late.items() if limit < now]:
-                del self._late[conn]
-                if conn in self._answering:
-                    how = socket.SHUT_RD  # what reads the body finds its end, and answers
-                else:
-                    write_error(conn.sock, HTTPStatus.REQUEST_TIMEOUT)
-                    how = socket.SHUT_RDWR
-                with suppress(OSError):  # the client has gone
-                    conn.sock.shutdown(how)
+        for conn in [conn for conn, limit in self._late.items() if limit < now]:
+            del self._late[conn]
+            if conn.answering:
+                how = socket.SHUT_RD  # what reads the body finds its end, and answers
+            else:
+                write_error(conn.sock, HTTPStatus.REQUEST_TIMEOUT)
+                how = socket.SHUT_RDWR
+            with suppress(OSError):  # the client has gone
+                conn.sock.shutdown(how)
+
+
+class _Response(wsgi.Response):  # type: ignore[misc]
+    """Sends the head of an answer together with the first piece of its body: one packet, one system call."""
+
+    def __init__(self, *arguments: Any) -> None:  # noqa: ANN401
+        super().__init__(*arguments)
+        self.headers_sent = False
+        self._head = b""
+
+    def send_headers(self) -> None:
+        if not self.headers_sent:
+            lines = self.default_headers() + [f"{name}: {value}\r\n" for name, value in self.headers]
+            self._head = ("".join(lines) + "\r\n").encode("latin-1")
+            self.headers_sent = True
+
+    def _emit_body(self, data: bytes) -> None:
+        self._send(b"%X\r\n%b\r\n" % (len(data), data) if self.chunked else data)
+
+    def close(self) -> None:
+        self.send_headers()
+        self._send(b"0\r\n\r\n" if self.chunked else b"")
+
+    def _send(self, data: bytes) -> None:
+        head, self._head = self._head, b""
+        if head or data:
+            self.sock.sendall(head + data)
 
 
 _EXPECTED = {408: "a request within the deadline", 501: "no Transfer-Encoding but chunked"}

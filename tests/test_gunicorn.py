@@ -430,3 +430,21 @@ def test_a_service_that_stops_is_not_ready_and_answers_what_it_has_taken_on() ->
     finally:
         process.terminate()
         assert process.wait(timeout=30) == 0
+
+
+def test_an_answer_comes_in_one_piece(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        head, _, body = connection.recv(65536).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert json.loads(body) == {"live": True}
+
+
+def test_a_request_that_takes_long_holds_no_other_up() -> None:
+    with serving(DIGITS_DEADLINE="30") as (port, _), socket.create_connection(("127.0.0.1", port)) as slow:
+        slow.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
+        time.sleep(0.2)
+        begun = time.monotonic()
+        for _ in range(20):
+            assert request(port, "GET", "/health/live")[0] == 200
+        assert time.monotonic() - begun < 2
