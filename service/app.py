@@ -1,11 +1,14 @@
 """The Flask application."""
 
 import os
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from flask import Flask, Request
+from flask.sessions import NullSession, SessionInterface
+from werkzeug.routing import MapAdapter
 
 from service.bodies import register_bodies
 from service.decode import MAXIMUM_BYTES
@@ -31,6 +34,30 @@ class MemoryRequest(Request):
         return BytesIO()
 
 
+class NoSessions(SessionInterface):
+    """Nobody logs in, so that there is nothing to look for in cookies."""
+
+    def open_session(self, app: Flask, request: Request) -> NullSession:
+        return _NO_SESSION
+
+
+_NO_SESSION = NullSession()
+
+
+class Service(Flask):
+    """Flask without what this service has not got: sessions, asynchronous views, host names that routes depend on."""
+
+    session_interface = NoSessions()
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        return func
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        if request is None:
+            return super().create_url_adapter(request)
+        return MapAdapter(self.url_map, "", request.root_path, "", request.scheme, request.path, request.method)
+
+
 def create_app(settings: Settings | None = None) -> Flask:
     """Loads the model's versions, warms them up and gives the application that serves them.
 
@@ -38,7 +65,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     settings = settings or Settings.from_environment()
     models = Models.from_settings(settings)
-    app = Flask(__name__, static_folder=None)
+    app = Service(__name__, static_folder=None)
     app.request_class = MemoryRequest
     app.url_map.merge_slashes = False  # a redirect would be HTML
     app.config["MAX_CONTENT_LENGTH"] = MAXIMUM_BYTES
@@ -46,7 +73,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["models"] = models
     app.extensions["gate"] = Gate(settings.concurrency, settings.queue)
     directory = os.environ.get(DIRECTORY)
-    register_observation(app, models, Metrics(Path(directory) if directory else None))
+    register_observation(app, models, Metrics(Path(directory) if directory else None), settings.deadline)
     register_security(app, settings)
     app.register_blueprint(predict)
     app.register_blueprint(health)

@@ -4,7 +4,8 @@ import zlib
 from io import BytesIO
 
 from flask import Flask, current_app, request
-from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
+from flask.globals import request_ctx
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, UnsupportedMediaType
 
 from service.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError
 
@@ -21,15 +22,28 @@ def register_bodies(app: Flask) -> None:
 
 def _refuse_when_full() -> None:
     """A full service reads no more bodies, so that it can say so at once."""
-    if request.content_length or request.headers.get("Transfer-Encoding"):
+    asked = request_ctx.request
+    if asked.content_length or "HTTP_TRANSFER_ENCODING" in asked.environ:
         current_app.extensions["gate"].check()
 
 
 def body() -> bytes:
     """The request's body, whole and not longer than MAXIMUM_BYTES. Raises BadRequest and RequestEntityTooLarge."""
-    data = request.get_data(cache=False)
-    if request.content_length is None and request.environ["wsgi.input"].read(1):
-        raise RequestEntityTooLarge  # a chunked body is cut off at the limit, and nothing says so
+    asked = request_ctx.request
+    stream, length = asked.environ["wsgi.input"], asked.content_length
+    if length is None:
+        data = asked.get_data(cache=False)
+        if stream.read(1):
+            raise RequestEntityTooLarge  # a chunked body is cut off at the limit, and nothing says so
+        return data
+    if length > MAXIMUM_BYTES:
+        raise RequestEntityTooLarge
+    try:
+        data = stream.read(length)
+    except (OSError, ValueError) as error:
+        raise ClientDisconnected from error
+    if len(data) < length:
+        raise ClientDisconnected
     return data
 
 
@@ -38,13 +52,14 @@ def _notice_short_bodies() -> None:
 
     Werkzeug leaves that to servers that say they end bodies themselves, and gunicorn says so and does not.
     """
-    if request.content_length is not None:
-        request.environ.pop("wsgi.input_terminated", None)
+    asked = request_ctx.request
+    if asked.content_length is not None:
+        asked.environ.pop("wsgi.input_terminated", None)
 
 
 def _inflate() -> None:
     """Puts the inflated body in the place of one that came compressed, before anything has read it."""
-    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    encoding = request.environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower()
     if encoding == "identity" or request.routing_exception:
         return
     if encoding not in ENCODINGS:

@@ -4,7 +4,7 @@ import time
 from functools import partial
 from typing import IO
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, current_app, request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import (
     BadRequest,
@@ -15,6 +15,7 @@ from werkzeug.exceptions import (
     UnsupportedMediaType,
 )
 
+from service import record
 from service.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError
 from service.load import BusyError
 from service.models import VersionError
@@ -71,7 +72,7 @@ def _http_error(error: HTTPException) -> Response:
             return response
         case UnsupportedMediaType():
             return error_response(error.description or error.name, status)
-        case BadRequest() if time.monotonic() > g.deadline:
+        case BadRequest() if time.monotonic() > record.deadline():
             return error_response("expected a whole request in time; got a part of one", 408)
         case BadRequest():
             return error_response("expected a whole, well-formed request; got one that is broken or cut short", status)

@@ -3,8 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from service import record
 
@@ -26,17 +25,11 @@ class Gate:
         if not self._free and len(self._waiting) >= self._room:
             raise BusyError
 
-    @contextmanager
-    def admitted(self, deadline: float) -> Iterator[None]:
+    def admitted(self, deadline: float) -> AbstractContextManager[None]:
         """Waits for a turn, at most until `deadline`, a `time.monotonic()`. Raises BusyError and DeadlineError."""
-        with record.stage("queue"):
-            self._enter(deadline)
-        try:
-            yield
-        finally:
-            self._leave()
+        return _Admission(self, deadline)
 
-    def _enter(self, deadline: float) -> None:
+    def enter(self, deadline: float) -> None:
         with self._lock:
             self.check()
             if self._free:
@@ -51,9 +44,21 @@ class Gate:
                 self._waiting.remove(turn)
                 raise record.DeadlineError
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
         with self._lock:
             if self._waiting:
                 self._waiting.popleft().set()  # its turn is handed on, so that nobody comes in between
             else:
                 self._free += 1
+
+
+class _Admission(AbstractContextManager[None]):
+    def __init__(self, gate: Gate, deadline: float) -> None:
+        self._gate, self._deadline = gate, deadline
+
+    def __enter__(self) -> None:
+        with record.stage("queue"):
+            self._gate.enter(self._deadline)
+
+    def __exit__(self, *_error: object) -> None:
+        self._gate.leave()

@@ -1,14 +1,23 @@
 """Log lines, as text to read or as JSON to collect: a time, a level, a message, and fields."""
 
 import logging
+import re
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+# Text that needs no quotes: printable ASCII but for the space, " and =.
+_PLAIN = re.compile(r"[!#-<>-~]*")
+
 
 def configuration(format: str) -> dict[str, Any]:
-    """For `logging.config.dictConfig`: gunicorn's lines and ours alike, to standard output."""
+    """For `logging.config.dictConfig`: gunicorn's lines and ours alike, to standard output.
+
+    Leaves out of every record what no line shows, which takes half of its time (the logging HOWTO's "Optimization").
+    """
+    logging._srcfile = None
+    logging.logThreads = logging.logMultiprocessing = False
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -35,8 +44,8 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         parts = [_time(record), record.levelname, f"[{record.process}]", record.getMessage()]
         for name, value in _fields(record).items():
-            plain = isinstance(value, str) and value.isascii() and value.isprintable() and not set(value) & set(' "=')
-            parts.append(f"{name}={value if plain else msgspec.json.encode(value).decode()}")
+            plain = isinstance(value, str) and _PLAIN.fullmatch(value)
+            parts.append(f"{name}={value}" if plain else f"{name}={msgspec.json.encode(value).decode()}")
         if record.exc_info:
             parts.append("\n" + self.formatException(record.exc_info))
         return " ".join(parts)

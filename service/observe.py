@@ -8,8 +8,12 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Iterable
+from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from flask import Blueprint, Flask, Response, current_app, g, request
+from flask import Blueprint, Flask, Response, current_app
+from flask.globals import request_ctx
 
 from service import record
 from service.metrics import Metrics
@@ -32,13 +36,12 @@ def metrics() -> Metrics:
     return found
 
 
-def register_observation(app: Flask, models: Models, metrics: Metrics) -> None:
-    """Call it before other functions are registered to run before and after requests, so that they are timed too."""
+def register_observation(app: Flask, models: Models, metrics: Metrics, deadline: float) -> None:
+    """Gives every request so many seconds. What wraps the application later, as for proxies, comes before."""
     app.extensions["metrics"] = metrics
     for version in models.versions:
         metrics.model(version, version == models.versions[0], models.classifier(version).provider)
-    app.before_request(_begin)
-    app.after_request(_end)
+    app.wsgi_app = _observed(app.wsgi_app, metrics, deadline)  # type: ignore[method-assign, assignment]
     app.register_blueprint(observe)
 
 
@@ -49,37 +52,51 @@ def show() -> Response:
     return Response(metrics().text(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _begin() -> None:
-    g.start = time.perf_counter()
-    g.deadline = time.monotonic() + current_app.extensions["settings"].deadline
-    record.begin(g.deadline)
-    taken = request.headers.get("X-Request-ID", "")
-    g.request_id = taken if _REQUEST_ID.fullmatch(taken) else secrets.token_hex(16)
-    parent = _TRACE_PARENT.fullmatch(request.headers.get("traceparent", ""))
-    trace, flags = parent.groups() if parent else (secrets.token_hex(16), "00")
-    g.trace_parent = f"00-{trace}-{secrets.token_hex(8)}-{flags}"
+def _observed(application: WSGIApplication, metrics: Metrics, deadline: float) -> WSGIApplication:
+    """An application whose answers are counted, timed, logged and numbered."""
+
+    def observed(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        begun = time.perf_counter()
+        record.begin(time.monotonic() + deadline)
+        request_id, trace_id, trace_parent = _identity(environ)
+
+        def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:  # noqa: ANN401 - as WSGI has it
+            seconds = time.perf_counter() - begun
+            done = record.end() or record.Record()
+            request = request_ctx.request
+            route = request.url_rule.rule if request.url_rule else UNKNOWN_ROUTE
+            code = int(status[:3])
+            metrics.request(route, code, seconds, done)
+            fields = {
+                "request_id": request_id,
+                "trace_id": trace_id,
+                "method": environ["REQUEST_METHOD"],
+                "path": request.path,
+                "route": route,
+                "status": code,
+                "client": environ.get("REMOTE_ADDR"),
+                "bytes": request.content_length,
+                "seconds": round(seconds, 6),
+            }
+            for name, time_taken in done.seconds.items():
+                fields[f"{name}_seconds"] = round(time_taken, 6)
+            if done.outcomes:
+                fields["outcomes"] = done.outcomes
+            log.info("request", extra={"fields": fields})
+            return start_response(
+                status, [*headers, ("X-Request-ID", request_id), ("traceparent", trace_parent)], *error
+            )
+
+        return application(environ, start)
+
+    return observed
 
 
-def _end(response: Response) -> Response:
-    seconds = time.perf_counter() - g.start
-    done = record.end() or record.Record()
-    route = request.url_rule.rule if request.url_rule else UNKNOWN_ROUTE
-    metrics().request(route, response.status_code, seconds, done)
-    response.headers["X-Request-ID"] = g.request_id
-    response.headers["traceparent"] = g.trace_parent
-    fields = {
-        "request_id": g.request_id,
-        "trace_id": g.trace_parent.split("-")[1],
-        "method": request.method,
-        "path": request.path,
-        "route": route,
-        "status": response.status_code,
-        "client": request.remote_addr,
-        "bytes": request.content_length,
-        "seconds": round(seconds, 6),
-    }
-    fields |= {f"{name}_seconds": round(time, 6) for name, time in done.seconds.items()}
-    if done.outcomes:
-        fields["outcomes"] = dict(done.outcomes)
-    log.info("request", extra={"fields": fields})
-    return response
+def _identity(environ: WSGIEnvironment) -> tuple[str, str, str]:
+    """The request's number, its trace's number and what `traceparent` says of both, taken or made."""
+    made = secrets.token_hex(40)
+    taken = environ.get("HTTP_X_REQUEST_ID", "")
+    request_id = taken if _REQUEST_ID.fullmatch(taken) else made[:32]
+    parent = _TRACE_PARENT.fullmatch(environ.get("HTTP_TRACEPARENT", ""))
+    trace, flags = parent.groups() if parent else (made[32:64], "00")
+    return request_id, trace, f"00-{trace}-{made[64:]}-{flags}"

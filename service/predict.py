@@ -9,10 +9,12 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
-from flask import Blueprint, Response, current_app, g, request
+from flask import Blueprint, Response, current_app, request
+from flask.globals import request_ctx
 from msgspec import UNSET, Meta, UnsetType
 from numpy.typing import NDArray
 
+from service import record
 from service.bodies import body
 from service.classifier import (
     Classifier,
@@ -118,7 +120,7 @@ def models() -> Models:
 
 def classifier() -> Classifier:
     """The classifier of the version asked for, `?version=`, or the default. Raises VersionError."""
-    return models().classifier(request.args.get("version"))
+    return models().classifier(request.args.get("version") if request.query_string else None)
 
 
 @predict.post("/predict")
@@ -148,7 +150,7 @@ def predict_one() -> Response:
 @contextmanager
 def admitted(images: int = 1) -> Iterator[None]:
     """Waits for this request's turn; its body has been read by then. Raises BusyError and DeadlineError."""
-    with current_app.extensions["gate"].admitted(g.deadline):
+    with current_app.extensions["gate"].admitted(record.deadline()):
         metrics().images_in_flight.inc(images)
         try:
             yield
@@ -158,8 +160,9 @@ def admitted(images: int = 1) -> Iterator[None]:
 
 def answer(prepared: Prepared, image: str | UnsetType) -> Answer:
     """What is answered for an image."""
-    [prediction] = classifier().predict([prepared])
-    return Answer(**vars(prediction), model=classifier().model, image=image)
+    served = classifier()
+    [prediction] = served.predict([prepared])
+    return Answer(**vars(prediction), model=served.model, image=image)
 
 
 def encoded(array: NDArray[np.generic]) -> str:
@@ -204,14 +207,15 @@ def _entry(result: Prediction | ImageError) -> BatchEntry:
 
 def image() -> bytes:
     """The bytes of the one image in the request, in whichever of the three ways it came."""
-    if request.mimetype == "multipart/form-data":
+    asked = request_ctx.request
+    if asked.mimetype == "multipart/form-data":
         files = _files()
         if len(files) > 1:
             raise ImageError(f"expected one field `image`; got {len(files)}; /predict/batch takes many")
         return files[0].read()
     data = body()
     # People send images under any content type, JSON's among them, and JSON under curl's default: the bytes decide.
-    if format_name(data.lstrip()) == "JSON" or (request.is_json and data and format_name(data) is None):
+    if format_name(data.lstrip()) == "JSON" or (asked.is_json and data and format_name(data) is None):
         return _from_json(data)
     return data
 

@@ -4,8 +4,7 @@ import math
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 # What the answer to one image was: a digit, a reason to refuse it, or this, because it could not be decoded.
@@ -48,19 +47,27 @@ def end() -> Record | None:
     return record
 
 
-@contextmanager
-def stage(name: str) -> Iterator[None]:
+def deadline() -> float:
+    """When this thread's request must have been answered, a `time.monotonic()`; never, if there is none."""
+    return math.inf if _thread.record is None else _thread.record.deadline
+
+
+def stage(name: str) -> AbstractContextManager[None]:
     """Counts the time until it is left for a stage. Raises DeadlineError if the time was up before."""
-    if (record := _thread.record) is None:
-        yield
-        return
-    if time.monotonic() > record.deadline:
-        raise DeadlineError
-    start = time.perf_counter()
-    try:
-        yield
-    finally:
-        record.seconds[name] += time.perf_counter() - start
+    return nullcontext() if _thread.record is None else _Stage(name, _thread.record)
+
+
+class _Stage(AbstractContextManager[None]):
+    def __init__(self, name: str, record: Record) -> None:
+        self._name, self._record = name, record
+
+    def __enter__(self) -> None:
+        self._start = time.monotonic()
+        if self._start > self._record.deadline:
+            raise DeadlineError
+
+    def __exit__(self, *_error: object) -> None:
+        self._record.seconds[self._name] += time.monotonic() - self._start
 
 
 def batch(size: int) -> None:

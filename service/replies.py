@@ -14,7 +14,7 @@ class Error(msgspec.Struct):
 
 def reply(value: object, status: int = 200) -> Response:
     """`value` in JSON."""
-    return Response(msgspec.json.encode(value) + b"\n", status, mimetype="application/json")
+    return Response(msgspec.json.encode(value) + b"\n", status, content_type="application/json")
 
 
 def error_response(message: str, status: int) -> Response:

@@ -21,6 +21,7 @@ from gunicorn.http import wsgi
 from gunicorn.http.body import LengthReader
 from gunicorn.workers import gthread
 
+from service.metrics import Metrics
 from service.settings import Settings
 
 # The C library (glibc) keeps freed memory for the threads that had it, in up to eight arenas a core, each of which
@@ -32,6 +33,8 @@ LINGER_SECONDS = 2
 # How long a request may take, about, until another thread takes the lead; and how seldom, at most, the time is looked
 # at where nothing happens.
 PATIENCE_SECONDS, LONGEST_REST_SECONDS = 0.002, 0.064
+# How soon what was counted is written down, for whichever process is asked for it.
+FLUSH_SECONDS = 0.05
 # How often it is looked at which connections are idle, and the master is told that the worker lives.
 ROUND_SECONDS = 1.0
 
@@ -49,7 +52,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         self._term = 0  # how many have led before
         self._late: dict[Any, float] = {}  # when those that other threads are answering must have been sent
         self._end = 0.0  # when a worker that stops waits no longer
-        self._next_round = 0.0
+        self._next_round = self._next_flush = 0.0
         self._finished = False
 
     def init_process(self) -> None:
@@ -62,8 +65,10 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         """Serves until the worker has stopped. The main thread, which gets the signals, only watches."""
         self.poller.register(self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks)
         self.set_accept_enabled(True)
+        self._metrics.deferred = True
         self.tpool.submit(self._lead)
         self._watch()
+        self._metrics.flush()
         for conn in list(self.keepalived_conns):
             self._close(conn)
         self.tpool.shutdown(wait=False)
@@ -75,7 +80,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         term = self._term
         try:
             while self._goes_on():
-                for key, _ in self.poller.select(ROUND_SECONDS):
+                for key, _ in self.poller.select(FLUSH_SECONDS if self._metrics.waiting else ROUND_SECONDS):
                     key.data(key.fileobj)
                     if self._term != term:
                         return  # what has not been looked at is found by who leads now
@@ -84,8 +89,16 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             self.alive = False
         self._finished = True
 
+    @property
+    def _metrics(self) -> Metrics:
+        metrics: Metrics = self.wsgi.extensions["metrics"]
+        return metrics
+
     def _goes_on(self) -> bool:
         now = time.monotonic()
+        if now >= self._next_flush:
+            self._next_flush = now + FLUSH_SECONDS
+            self._metrics.flush()
         if now >= self._next_round:
             self._next_round = now + ROUND_SECONDS
             self._make_round(now)

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from service.settings import Settings
+from service.worker import FLUSH_SECONDS
 from tests.conftest import ROOT, example
 from tests.test_metrics import samples
 
@@ -344,6 +345,7 @@ def test_totals_are_right_over_killed_and_recycled_workers() -> None:
         wait_until_ready(port)
         for _ in range(20):
             request(port, "POST", "/predict", example(3), {"Connection": "close"})
+        time.sleep(4 * FLUSH_SECONDS)  # a killed worker takes with it what it counted last
         for worker in worker_processes(process):
             os.kill(worker, signal.SIGKILL)
         time.sleep(0.5)
@@ -356,7 +358,7 @@ def test_totals_are_right_over_killed_and_recycled_workers() -> None:
         wait_for(lambda: not before & set(worker_processes(process)))
         wait_until_ready(port)
         request(port, "POST", "/predict", example(3))
-        assert counted() == 41
+        wait_for(lambda: counted() == 41)
         assert metric(port, "digits_images_in_flight") == 0
         highest = Settings().model_path.parent.name
         assert metric(port, "digits_model_info", version=highest, default="true", provider="cpu") == 1

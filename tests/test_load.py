@@ -69,7 +69,7 @@ def test_whoever_waits_past_the_deadline_leaves_and_takes_no_place_with_him() ->
 def full() -> FlaskClient:
     """A service whose only place is taken."""
     app = create_app(Settings(concurrency=1, queue=0))
-    app.extensions["gate"]._enter(soon())
+    app.extensions["gate"].enter(soon())
     return app.test_client()
 
 
