@@ -71,9 +71,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAXIMUM_BYTES
     app.extensions["settings"] = settings
     app.extensions["models"] = models
-    app.extensions["gate"] = Gate(settings.concurrency, settings.queue)
     directory = os.environ.get(DIRECTORY)
-    register_observation(app, models, Metrics(Path(directory) if directory else None), settings.deadline)
+    metrics = Metrics(Path(directory) if directory else None)
+    app.extensions["gate"] = Gate(settings.concurrency, settings.queue, metrics.images_in_flight.inc)
+    register_observation(app, models, metrics, settings.deadline)
     register_security(app, settings)
     app.register_blueprint(predict)
     app.register_blueprint(health)

@@ -3,7 +3,7 @@
 import zlib
 from io import BytesIO
 
-from flask import Flask, current_app, request
+from flask import Flask, Request, current_app
 from flask.globals import request_ctx
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, UnsupportedMediaType
 
@@ -12,19 +12,33 @@ from service.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError
 # zlib finds out by itself which of its own format, which HTTP calls deflate, and gzip's it is.
 ENCODINGS = ("gzip", "deflate")
 _EITHER_FORMAT = 32 + zlib.MAX_WBITS
+# How long a client may keep silent in the middle of its request or its answer.
+SILENCE_SECONDS = 5
 
 
 def register_bodies(app: Flask) -> None:
-    app.before_request(_refuse_when_full)
-    app.before_request(_notice_short_bodies)
-    app.before_request(_inflate)
+    app.before_request(_receive)
 
 
-def _refuse_when_full() -> None:
-    """A full service reads no more bodies, so that it can say so at once."""
+def _receive() -> None:
+    """Makes ready what is read of a request's body, before anything has been.
+
+    A full service reads no more bodies, so that it can say so at once. A client that stops in the middle of one is
+    given up, instead of holding a thread for ever.
+    """
     asked = request_ctx.request
-    if asked.content_length or "HTTP_TRANSFER_ENCODING" in asked.environ:
+    environ, length = asked.environ, asked.content_length
+    if length or "HTTP_TRANSFER_ENCODING" in environ:
         current_app.extensions["gate"].check()
+    if connection := environ.get("gunicorn.socket"):
+        connection.settimeout(SILENCE_SECONDS)
+    if length is not None:
+        # Werkzeug leaves it to servers that say they end bodies themselves to notice one that is shorter than it was
+        # said to be, such as in a form; gunicorn says so and does not.
+        environ.pop("wsgi.input_terminated", None)
+    encoding = environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower()
+    if encoding != "identity" and not asked.routing_exception:
+        _inflate(asked, encoding)
 
 
 def body() -> bytes:
@@ -47,28 +61,15 @@ def body() -> bytes:
     return data
 
 
-def _notice_short_bodies() -> None:
-    """A body shorter than it was said to be raises BadRequest when it is read, be it a form or not.
-
-    Werkzeug leaves that to servers that say they end bodies themselves, and gunicorn says so and does not.
-    """
-    asked = request_ctx.request
-    if asked.content_length is not None:
-        asked.environ.pop("wsgi.input_terminated", None)
-
-
-def _inflate() -> None:
-    """Puts the inflated body in the place of one that came compressed, before anything has read it."""
-    encoding = request.environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower()
-    if encoding == "identity" or request.routing_exception:
-        return
+def _inflate(asked: Request, encoding: str) -> None:
+    """Puts the inflated body in the place of one that came compressed."""
     if encoding not in ENCODINGS:
         raise UnsupportedMediaType(f"expected Content-Encoding {' or '.join(ENCODINGS)}, once, or none; got {encoding}")
     data = inflated(body())
-    request.environ["wsgi.input"] = BytesIO(data)
-    request.environ["CONTENT_LENGTH"] = str(len(data))
+    asked.environ["wsgi.input"] = BytesIO(data)
+    asked.environ["CONTENT_LENGTH"] = str(len(data))
     for cached in ("stream", "content_length"):
-        request.__dict__.pop(cached, None)
+        asked.__dict__.pop(cached, None)
 
 
 def inflated(data: bytes) -> bytes:

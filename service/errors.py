@@ -22,8 +22,6 @@ from service.models import VersionError
 from service.record import DeadlineError
 from service.replies import error_response
 
-# How long a client may keep silent in the middle of its request or its answer.
-SILENCE_SECONDS = 5
 # After how long whoever was turned away may come again.
 RETRY_SECONDS = 1
 FULL = "expected fewer requests at once; the queue is full; try again after a while"
@@ -33,7 +31,6 @@ DRAIN_BYTES = 2**30
 
 
 def register_errors(app: Flask) -> None:
-    app.before_request(_limit_silence)
     app.register_error_handler(ImageError, _image_error)
     app.register_error_handler(VersionError, lambda error: error_response(str(error), 404))
     app.register_error_handler(BusyError, lambda _: _unavailable(FULL))
@@ -86,12 +83,6 @@ def _too_large() -> str:
         parts = current_app.config["MAX_FORM_PARTS"]
         return f"expected at most {parts} parts, each under a file name; got more, or longer text"
     return f"expected a body of at most {MAXIMUM_BYTES} bytes; got " + ("more" if length is None else str(length))
-
-
-def _limit_silence() -> None:
-    """A client that stops in the middle of its body is given up, instead of holding a thread for ever."""
-    if connection := request.environ.get("gunicorn.socket"):
-        connection.settimeout(SILENCE_SECONDS)
 
 
 def _drain(body: IO[bytes]) -> None:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from service import record
@@ -15,7 +16,9 @@ class BusyError(Exception):
 class Gate:
     """Lets some in, makes some wait in the order in which they came, and turns the others away at once."""
 
-    def __init__(self, concurrency: int, queue: int) -> None:
+    def __init__(self, concurrency: int, queue: int, in_flight: Callable[[int], None] = lambda change: None) -> None:
+        """Calls `in_flight` with what the number of images inside changes by."""
+        self.in_flight = in_flight
         self._lock = threading.Lock()
         self._free, self._room = concurrency, queue
         self._waiting: deque[threading.Event] = deque()
@@ -25,9 +28,9 @@ class Gate:
         if not self._free and len(self._waiting) >= self._room:
             raise BusyError
 
-    def admitted(self, deadline: float) -> AbstractContextManager[None]:
+    def admitted(self, deadline: float, images: int = 1) -> AbstractContextManager[None]:
         """Waits for a turn, at most until `deadline`, a `time.monotonic()`. Raises BusyError and DeadlineError."""
-        return _Admission(self, deadline)
+        return _Admission(self, deadline, images)
 
     def enter(self, deadline: float) -> None:
         with self._lock:
@@ -53,12 +56,14 @@ class Gate:
 
 
 class _Admission(AbstractContextManager[None]):
-    def __init__(self, gate: Gate, deadline: float) -> None:
-        self._gate, self._deadline = gate, deadline
+    def __init__(self, gate: Gate, deadline: float, images: int) -> None:
+        self._gate, self._deadline, self._images = gate, deadline, images
 
     def __enter__(self) -> None:
         with record.stage("queue"):
             self._gate.enter(self._deadline)
+        self._gate.in_flight(self._images)
 
     def __exit__(self, *_error: object) -> None:
+        self._gate.in_flight(-self._images)
         self._gate.leave()

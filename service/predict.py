@@ -1,8 +1,8 @@
 """`POST /predict` and `/predict/batch`: images in, digits out."""
 
 import base64
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -27,8 +27,8 @@ from service.classifier import (
     prepare_loaded,
 )
 from service.decode import ImageError, decode, format_name
+from service.load import Gate
 from service.models import Models
-from service.observe import metrics
 from service.operations import (
     BINARY,
     IMAGE_TYPES,
@@ -147,15 +147,10 @@ def predict_one() -> Response:
         return reply(answer(prepared, encoded(prepared.image) if show else UNSET))
 
 
-@contextmanager
-def admitted(images: int = 1) -> Iterator[None]:
+def admitted(images: int = 1) -> AbstractContextManager[None]:
     """Waits for this request's turn; its body has been read by then. Raises BusyError and DeadlineError."""
-    with current_app.extensions["gate"].admitted(record.deadline()):
-        metrics().images_in_flight.inc(images)
-        try:
-            yield
-        finally:
-            metrics().images_in_flight.dec(images)
+    gate: Gate = current_app.extensions["gate"]
+    return gate.admitted(record.deadline(), images)
 
 
 def answer(prepared: Prepared, image: str | UnsetType) -> Answer:

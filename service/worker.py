@@ -7,6 +7,7 @@ cost more than reading a small image. A request that takes longer keeps its thre
 import ctypes
 import errno
 import json
+import mmap
 import selectors
 import socket
 import threading
@@ -35,15 +36,45 @@ LINGER_SECONDS = 2
 PATIENCE_SECONDS, LONGEST_REST_SECONDS = 0.002, 0.064
 # How soon what was counted is written down, for whichever process is asked for it.
 FLUSH_SECONDS = 0.05
+# How long a connection is left to workers that have fewer.
+YIELD_SECONDS = 0.005
 # How often it is looked at which connections are idle, and the master is told that the worker lives.
 ROUND_SECONDS = 1.0
+
+
+class Connections:
+    """How many connections each worker has, in memory that they share: made before they are forked.
+
+    The kernel wakes whoever waits, and that is often the same worker for all connections of a client.
+    """
+
+    _SLOTS = 256
+
+    def __init__(self) -> None:
+        self._counts = memoryview(mmap.mmap(-1, 4 * self._SLOTS)).cast("i")
+
+    def set(self, worker: int, count: int) -> None:
+        """A worker, by the number that gunicorn gives it, has so many."""
+        self._counts[worker % self._SLOTS] = count + 1  # 0 is no worker
+
+    def remove(self, worker: int) -> None:
+        """A worker is no more, or takes on nothing more."""
+        self._counts[worker % self._SLOTS] = 0
+
+    def least(self) -> int:
+        """How many the worker with the fewest has."""
+        return min(filter(None, self._counts), default=1) - 1
 
 
 class Worker(gthread.ThreadWorker):  # type: ignore[misc]
     """Every connection waits in the poller without a thread; who sends a request has until the deadline to do so."""
 
+    connections = Connections()
+
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as gunicorn calls it
         super().__init__(*arguments, **options)
+        self._yields = False
+        self._yields_until = 0.0
         self.deadline = Settings.from_environment().deadline
         self.keepalived_conns: set[Any] = set()  # all that are in the poller
         self._lock = threading.Lock()
@@ -65,6 +96,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         """Serves until the worker has stopped. The main thread, which gets the signals, only watches."""
         self.poller.register(self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks)
         self.set_accept_enabled(True)
+        self._count(0)
         self._metrics.deferred = True
         self.tpool.submit(self._lead)
         self._watch()
@@ -80,7 +112,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         term = self._term
         try:
             while self._goes_on():
-                for key, _ in self.poller.select(FLUSH_SECONDS if self._metrics.waiting else ROUND_SECONDS):
+                for key, _ in self.poller.select(self._rest()):
                     key.data(key.fileobj)
                     if self._term != term:
                         return  # what has not been looked at is found by who leads now
@@ -88,6 +120,12 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             self.log.exception("The worker cannot go on.")
             self.alive = False
         self._finished = True
+
+    def _rest(self) -> float:
+        """For how many seconds nothing is to be done, if nothing comes."""
+        if not self._accepting:
+            return YIELD_SECONDS
+        return FLUSH_SECONDS if self._metrics.waiting else ROUND_SECONDS
 
     @property
     def _metrics(self) -> Metrics:
@@ -103,12 +141,13 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             self._next_round = now + ROUND_SECONDS
             self._make_round(now)
         if self.alive:
-            room = self.nr_conns < self.worker_connections
+            room = self.nr_conns < self.worker_connections and now >= self._yields_until
             if room != self._accepting:
                 self.set_accept_enabled(room)
             return True
         if not self._end:
             self._end = now + self.cfg.graceful_timeout
+            self.connections.remove(self.age)
             self.set_accept_enabled(False)
             # A kept connection may have a request on its way; it is answered, and told that it is the last.
             for conn in self.keepalived_conns:
@@ -126,7 +165,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
     def _close(self, conn: Any) -> None:  # noqa: ANN401 - gunicorn has no types
         self._forget(conn)
         conn.close()
-        self.nr_conns -= 1
+        self._count(-1)
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """A worker that stops takes on who has come and closes its door, or others would wait there in vain."""
@@ -139,18 +178,29 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             listener.close()
 
     def accept(self, listener: socket.socket) -> None:
-        """Takes on one connection: what waits behind it may be another process' to take."""
+        """Takes on one connection, unless another worker has fewer, which then has some time to take it."""
+        if self.alive and not self._yields and self.connections.least() < self.nr_conns - 1:
+            self._yields = True
+            self._yields_until = time.monotonic() + YIELD_SECONDS
+            self.set_accept_enabled(False)
+            return
+        self._yields = False
         try:
             client, address = listener.accept()
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.ECONNABORTED):
                 raise
             return
-        self.nr_conns += 1
+        self._count(1)
         conn = gthread.TConn(self.cfg, client, address, listener.getsockname())
         conn.data_ready = True  # by the time it gets a thread
         client.setblocking(True)
         self._keep(conn)
+
+    def _count(self, change: int) -> None:
+        self.nr_conns += change
+        if self.alive:
+            self.connections.set(self.age, self.nr_conns)
 
     def _keep(self, conn: Any) -> None:  # noqa: ANN401 - gunicorn has no types
         """A connection waits for its next request."""
@@ -190,7 +240,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         if goes_on:
             self._keep(conn)
         else:
-            self.nr_conns -= 1
+            self._count(-1)
 
     def handle_request(self, req: Any, conn: Any) -> bool:  # noqa: ANN401
         """Lets the application answer a request; whether another may follow."""
@@ -262,6 +312,11 @@ class _Response(wsgi.Response):  # type: ignore[misc]
         super().__init__(*arguments)
         self.headers_sent = False
         self._head = b""
+
+    def process_headers(self, headers: list[tuple[str, str]]) -> None:
+        """Takes the headers as they are: Werkzeug has made sure that none breaks off the head, and none is of a hop."""
+        self.headers = headers
+        self.response_length = next((int(value) for name, value in headers if name == "Content-Length"), None)
 
     def send_headers(self) -> None:
         if not self.headers_sent:
