@@ -21,6 +21,8 @@ MAXIMUM_PIXELS = 25_000_000
 MAXIMUM_SIDE, MAXIMUM_RUN_LENGTH_PIXELS = 65_535, 2**22
 # Deeper samples are scaled so many at a time.
 PIXELS_AT_ONCE = 2**20
+# Pillow reads a PNG's pixels in pieces of this size; what is no larger may be decoded without its reader.
+PLAIN_BYTES = 2**16
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 ACCEPTED = "PNG, JPEG, WebP, BMP, GIF or TIFF"
 # The weights of red, green and blue, and what is added, that make grey: as the eye sees it, or as JPEG's differences in
@@ -29,6 +31,8 @@ ACCEPTED = "PNG, JPEG, WebP, BMP, GIF or TIFF"
 LUMINANCE = (0.299, 0.587, 0.114, 0.0)
 COLOUR_DIFFERENCES = ((-0.1687, -0.3313, 0.5, 128.0), (0.5, -0.4187, -0.0813, 128.0))
 COLOUR_ADVANTAGE, COLOUR_CONTRAST, COLOUR_SAMPLE = 4, 30, 128
+# Between these parts of a sample's pixels, in order, lies its contrast.
+CONTRASTED = np.array([0.002, 0.998])
 
 Pixels = NDArray[np.uint8]
 
@@ -51,25 +55,56 @@ def decode(data: bytes) -> Pixels:
         raise ImageError(f"expected an image ({ACCEPTED}); got no bytes")
     if len(data) > MAXIMUM_BYTES:
         raise ImageTooLargeError(f"expected at most {MAXIMUM_BYTES} bytes; got {len(data)}")
-    with warnings.catch_warnings():
-        # Pillow warns of large images, odd EXIF and the like; the limits here are our own.
-        warnings.simplefilter("ignore")
-        image = _open(data)
-        _check_size(image)
-        try:
-            pixels = _pixels(image, data)
-            if image.format == "PNG":
-                _check_png(data)
-            return pixels
-        except ExcessError as error:
-            raise ImageTooLargeError(str(error)) from error
-        # Pillow's decoders raise whatever a broken file makes them stumble over (OSError, SyntaxError, ValueError,
-        # struct.error, IndexError, …), and every one of those means the same to the sender.
-        except Exception as error:
-            raise ImageError(f"expected a whole {image.format} image; got one that is broken or cut short") from error
+    if (pixels := _plain_png(data)) is not None:
+        return pixels
+    image = _open(data)
+    _check_size(image)
+    try:
+        pixels = _pixels(image, data)
+        if image.format == "PNG":
+            _check_png(data)
+        return pixels
+    except ExcessError as error:
+        raise ImageTooLargeError(str(error)) from error
+    # Pillow's decoders raise whatever a broken file makes them stumble over (OSError, SyntaxError, ValueError,
+    # struct.error, IndexError, …), and every one of those means the same to the sender.
+    except Exception as error:
+        raise ImageError(f"expected a whole {image.format} image; got one that is broken or cut short") from error
+
+
+def _plain_png(data: bytes) -> Pixels | None:
+    """The pixels of a small PNG that is a header, one chunk of pixels and the end, as most small ones are.
+
+    Pillow's decoder is given the pixels at once, as its own reader of PNG would give them in several times as long.
+    None for any other file, also where anything is wrong with it.
+    """
+    if not _PNG_FRAME < len(data) <= PLAIN_BYTES or data[:16] != _PNG_START or data[-12:] != _PNG_END:
+        return None
+    width, height, kind, header_sum, length, name = struct.unpack_from(">II5sII4s", data, 16)
+    mode = _PLAIN_KINDS.get(kind)
+    if mode is None or name != b"IDAT" or length != len(data) - _PNG_FRAME:
+        return None
+    if not 0 < width * height <= MAXIMUM_PIXELS or max(width, height) > MAXIMUM_SIDE:
+        return None
+    if zlib.crc32(data[12:29]) != header_sum or zlib.crc32(data[37:-16]).to_bytes(4, "big") != data[-16:-12]:
+        return None
+    try:
+        return _grey(Image.frombytes(mode, (width, height), data[41:-16], "zip", mode, 0))
+    except Exception:
+        return None
+
+
+_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR", b"\0\0\0\0IEND\xaeB`\x82"
+# What such a file has beside its compressed pixels.
+_PNG_FRAME = 57
+# The mode by the header's bytes for depth, colours, compression, filters and interlacing.
+_PLAIN_KINDS = {bytes([8, colours, 0, 0, 0]): mode for colours, mode in {0: "L", 2: "RGB", 4: "LA", 6: "RGBA"}.items()}
 
 
 def _open(data: bytes) -> ImageFile.ImageFile:
+    # Pillow warns of large images, odd EXIF and the like; the limits here are our own. The filter stays, as taking it
+    # away again would take away what other threads have set meanwhile.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         check_structure(data)
         return Image.open(CountedReader(data), formats=FORMATS)
@@ -156,17 +191,21 @@ def _pixels(image: ImageFile.ImageFile, data: bytes) -> Pixels:
     # Only now: TIFF turns itself upright when it is loaded, and PNG may say its orientation after the pixels.
     orientation = _orientation(image)
     image.fp = None  # where WebP keeps all the pixels a second time
+    return _upright(_grey(image), orientation)
+
+
+def _grey(image: Image.Image) -> Pixels:
+    if image.mode == "L" and not image.has_transparency_data:
+        return np.asarray(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        pixels = _eight_bits(image)
-    elif image.has_transparency_data and not _is_opaque(image):
-        pixels = _over_paper(image if image.mode in ("RGBA", "LA") else image.convert("RGBA"))
-    elif image.mode == "LAB":
-        pixels = np.asarray(image.getchannel("L"))
-    elif (weights := _weights(image)) == LUMINANCE:
-        pixels = np.asarray(image.convert("L"))
-    else:
-        pixels = np.asarray(image.convert("RGB").convert("L", weights))
-    return _upright(pixels, orientation)
+        return _eight_bits(image)
+    if image.has_transparency_data and not _is_opaque(image):
+        return _over_paper(image if image.mode in ("RGBA", "LA") else image.convert("RGBA"))
+    if image.mode == "LAB":
+        return np.asarray(image.getchannel("L"))
+    if (weights := _weights(image)) == LUMINANCE:
+        return np.asarray(image.convert("L"))
+    return np.asarray(image.convert("RGB").convert("L", weights))
 
 
 def _is_opaque(image: Image.Image) -> bool:
@@ -180,16 +219,25 @@ def _weights(image: Image.Image) -> tuple[float, float, float, float]:
     width, height = (min(side, COLOUR_SAMPLE) for side in image.size)
     image.draft("RGB", (width, height))
     sample = image.resize((width, height), Image.Resampling.NEAREST).convert("RGB")
-    brightness, *differences = (_contrast(sample.convert("L", one)) for one in (LUMINANCE, *COLOUR_DIFFERENCES))
-    if max(differences) < max(COLOUR_ADVANTAGE * brightness, COLOUR_CONTRAST):
+    differences = [_contrast(sample.convert("L", one)) for one in COLOUR_DIFFERENCES]
+    if max(differences) < COLOUR_CONTRAST or max(differences) < COLOUR_ADVANTAGE * _contrast(sample.convert("L")):
         return LUMINANCE
     return COLOUR_DIFFERENCES[int(np.argmax(differences))]
 
 
 def _contrast(grey: Image.Image) -> float:
-    """How far the pixels that differ most from those around them, in both directions, lie from each other."""
+    """How far the pixels that differ most from those around them, in both directions, lie from each other.
+
+    0 where all are too much alike to show COLOUR_CONTRAST.
+    """
+    if 2 * np.ptp(grey.getextrema()) < COLOUR_CONTRAST:
+        return 0
     around = grey.filter(ImageFilter.BoxBlur(max(grey.size) // 10))
-    low, high = np.percentile(np.asarray(grey, np.float32) - np.asarray(around, np.float32), (0.2, 99.8))
+    deviations = np.asarray(grey, np.int16) - np.asarray(around)
+    up_to = np.bincount(deviations.ravel() + 255).cumsum()
+    places = CONTRASTED * (up_to[-1] - 1)
+    before, after = (np.searchsorted(up_to, whole(places), side="right") for whole in (np.floor, np.ceil))
+    low, high = before + places % 1 * (after - before)
     return float(high - low)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from service.ink import BLANK, Grey, extent, find_ink
+from service.ink import BLANK, Grey, find_ink
 
 SIZE = 28
 BOX = 20
@@ -31,9 +31,11 @@ class Prepared:
 
 def prepare(pixels: NDArray[np.uint8]) -> Prepared:
     """Finds the digit in a grey image, uint8 [H, W], and makes it look as in MNIST."""
-    for image in (pixels, 255 - pixels) if pixels.shape == (SIZE, SIZE) else ():
-        if is_prepared(image):
-            return Prepared(image)
+    if pixels.shape == (SIZE, SIZE):
+        if is_prepared(pixels):
+            return Prepared(pixels)
+        if is_prepared(inverted := 255 - pixels):
+            return Prepared(inverted)
     ink = find_ink(pixels)
     if ink.reason == BLANK:
         return Prepared(np.zeros((SIZE, SIZE), np.uint8), BLANK)
@@ -42,19 +44,16 @@ def prepare(pixels: NDArray[np.uint8]) -> Prepared:
 
 def is_prepared(image: NDArray[np.uint8]) -> bool:
     """Whether an image, uint8 [28, 28], already is as in MNIST, so that preparing it again would only blur it."""
-    if not image.any():
+    lines = (image.sum(axis=1), image.sum(axis=0))
+    inked = [one.nonzero()[0] for one in lines]
+    if not len(inked[0]) or max(one[-1] - one[0] + 1 for one in inked) not in (BOX - 1, BOX):
         return False
-    top, bottom, left, right = extent(image > 0)
-    if max(bottom - top, right - left) not in (BOX - 1, BOX):
-        return False
-    return all(abs(place - CENTRE) <= 1 for place in _centre_of_mass(image.astype(np.float32)))
+    return all(abs(_centre_of_mass(one) - CENTRE) <= 1 for one in lines)
 
 
-def _centre_of_mass(ink: Grey) -> tuple[float, float]:
-    """Row and column, from the upper left corner of the image; a pixel's centre lies at its half."""
-    total = ink.sum()
-    rows, columns = np.arange(ink.shape[0]) + 0.5, np.arange(ink.shape[1]) + 0.5
-    return float(ink.sum(axis=1) @ rows / total), float(ink.sum(axis=0) @ columns / total)
+def _centre_of_mass(lines: NDArray[np.number]) -> float:
+    """Where the mass of all rows or columns, of which these are the sums, lies; a pixel's centre lies at its half."""
+    return float(lines @ (np.arange(len(lines)) + 0.5) / lines.sum())
 
 
 def _stroke_width(ink: Grey) -> float:
@@ -80,7 +79,7 @@ def _centred(ink: Grey) -> NDArray[np.uint8]:
     height, width = (max(1, round(side * scale)) for side in ink.shape)
     scaled = np.asarray(Image.fromarray(ink).resize((width, height), Image.Resampling.BILINEAR))
     scaled = np.clip(scaled * (255 / scaled.max()), 0, 255)
-    row, column = _centre_of_mass(scaled)
+    row, column = (_centre_of_mass(scaled.sum(axis=axis)) for axis in (1, 0))
     # The box stays inside the image even where the mass lies to one side.
     top = min(max(round(CENTRE - row), 0), SIZE - height)
     left = min(max(round(CENTRE - column), 0), SIZE - width)

@@ -1,6 +1,7 @@
 import gzip
 import struct
 import zlib
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import service.decode
 from service.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError, decode, decode_idx, format_name
 from tests.conftest import encode, example, example_pixels
+from tests.fuzz.corpus import png_chunk, with_right_sums
 
 FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"]
 GREY = example_pixels(7)
@@ -220,6 +223,70 @@ def test_mutated_files_decode_or_raise_image_errors(format: str, data: st.DataOb
         return
     assert pixels.dtype == np.uint8
     assert pixels.ndim == 2
+
+
+@st.composite
+def small_pngs(draw: st.DrawFn) -> bytes:
+    """Small PNGs of every kind, many of them with bytes changed, added or taken away, most of these with right sums."""
+    header = struct.pack(
+        ">IIBBBBB",
+        draw(st.integers(0, 9)),
+        draw(st.integers(0, 9)),
+        draw(st.sampled_from([8, 8, 8, 1, 4, 16])),
+        draw(st.sampled_from([0, 0, 2, 3, 4, 6])),
+        draw(st.sampled_from([0, 0, 0, 1])),
+        draw(st.sampled_from([0, 0, 0, 1])),
+        draw(st.sampled_from([0, 0, 0, 1])),
+    )
+    rows = draw(st.binary(min_size=400, max_size=400))
+    # Filters of rows are 0 to 4.
+    rows = bytes(one % 5 for one in rows) if draw(st.booleans()) else rows
+    pixels = zlib.compress(rows[: draw(st.integers(0, 400))]) + draw(st.sampled_from([b"", b"", b"more"]))
+    cut = draw(st.integers(0, len(pixels)))
+    chunks = draw(
+        st.sampled_from(
+            [
+                [(b"IHDR", header), (b"IDAT", pixels), (b"IEND", b"")],
+                [(b"IHDR", header), (b"IDAT", pixels[:cut]), (b"IDAT", pixels[cut:]), (b"IEND", b"")],
+                [(b"IHDR", header), (b"tRNS", bytes(6)), (b"IDAT", pixels), (b"IEND", b"")],
+                [(b"IHDR", header), (b"IDAT", pixels[:cut]), (b"IEND", b"")],
+            ]
+        )
+    )
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
+    if draw(st.booleans()):
+        place = draw(st.integers(0, len(data)))
+        data = data[:place] + draw(st.binary(max_size=2)) + data[place + draw(st.integers(0, 2)) :]
+        if draw(st.booleans()):
+            data = with_right_sums(data)
+    return data
+
+
+def decoded_or_error(data: bytes) -> tuple[str, str] | tuple[tuple[int, ...], bytes]:
+    try:
+        pixels = decode(data)
+    except ImageError as error:
+        return type(error).__name__, str(error)
+    return pixels.shape, pixels.tobytes()
+
+
+@settings(max_examples=1000, deadline=None)
+@given(small_pngs())
+def test_plain_pngs_decode_as_by_pillows_own_reader(data: bytes) -> None:
+    with patch.object(service.decode, "_plain_png", lambda _: None):
+        expected = decoded_or_error(data)
+    assert decoded_or_error(data) == expected
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_plain_pngs_are_told(mode: str) -> None:
+    image = Image.fromarray(GREY[::10, ::10]).convert(mode)
+    plain = service.decode._plain_png(encode(image))
+    assert plain is not None
+    assert plain.tolist() == GREY[::10, ::10].tolist()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert service.decode._plain_png(encode(image, exif=exif)) is None
 
 
 def test_messages_never_carry_the_decoders_own_text() -> None:

@@ -9,12 +9,12 @@ import base64
 import json
 import sys
 import tempfile
-import zlib
 from pathlib import Path
 
 import atheris
 
 with atheris.instrument_imports(include=["service", "PIL"]):
+    from tests.fuzz.corpus import with_right_sums
     from tests.fuzz.targets import TARGETS, resident_megabytes
 
 # Longer inputs cost time and find nothing that these do not; what only size does has tests of its own.
@@ -83,15 +83,7 @@ def _mutated(data: bytes, longest: int, seed: int) -> bytes:
     start = data.find(b"\x89PNG\r\n\x1a\n", 0, 16)
     if start < 0 or seed % 4 == 0:
         return data
-    found = bytearray(data)
-    position = start + 8
-    while position + 12 <= len(found):
-        end = position + 8 + int.from_bytes(found[position : position + 4], "big")
-        if end + 4 > len(found):
-            break
-        found[end : end + 4] = zlib.crc32(found[position + 4 : end]).to_bytes(4, "big")
-        position = end + 4
-    return bytes(found)
+    return data[:start] + with_right_sums(data[start:])
 
 
 if __name__ == "__main__":
