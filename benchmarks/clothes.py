@@ -14,7 +14,7 @@ from PIL import Image, ImageFilter, ImageOps
 
 from benchmarks.figures import Figure, share
 from service.classifier import Classifier, Prediction
-from service.ink import connected
+from service.parts import connected
 from training.mnist import load_test
 
 COUNT = 300

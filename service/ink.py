@@ -9,13 +9,18 @@ the shadows of fingers: each gives a reading of its own, and the likeliest is ta
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from service.parts import Mask, Runs, connected
+
+Pixels = NDArray[np.uint8]
 Grey = NDArray[np.float32]
-Mask = NDArray[np.bool_]
+
+Number = TypeVar("Number", np.uint8, np.float32)
 
 # Why there is no digit to read.
 BLANK, SEVERAL_DIGITS, NOT_A_DIGIT = "blank", "several digits", "not a digit"
@@ -104,10 +109,14 @@ class _Reading:
 
 @dataclass(frozen=True)
 class _Found:
-    """An image of ink, and the mask of what is likeliest the digit in it."""
+    """Ink and the mask of what is likeliest the digit in it, both cropped to that, and where it lies in the image.
+
+    `place` is top, bottom, left and right, as slices take them.
+    """
 
     ink: Grey
     mask: Mask
+    place: tuple[int, int, int, int]
     strength: float
     likelihood: float
     at_frame: bool
@@ -131,15 +140,14 @@ def find_ink(grey: NDArray[np.uint8]) -> Ink:
     found = _likeliest(image)
     if found is None:
         return Ink(np.zeros((1, 1), np.float32), BLANK)
-    top, bottom, left, right = extent(found.mask)
     scale = max(grey.shape) / max(image.shape)
-    side = max(bottom - top, right - left)
+    side = max(found.mask.shape)
     if scale > 1 and side < WORKING_SIZE / 4:
         # Small on a large page: looked at again in full.
         margin, is_sheet = float(side), False
     else:
-        margin, is_sheet = _enclosure(found.mask[top:bottom, left:right])
-    part = _part(grey, top, bottom, left, right, scale, margin)
+        margin, is_sheet = _enclosure(found.mask)
+    part = _part(grey, *found.place, scale, margin)
     if margin and 0 < part.size < grey.size:
         closer = find_ink(part)
         if is_sheet or closer.reason != BLANK:
@@ -148,10 +156,10 @@ def find_ink(grey: NDArray[np.uint8]) -> Ink:
         return Ink(np.zeros((1, 1), np.float32), BLANK)
     peak = np.percentile(found.ink[found.mask], 80)
     ink = np.clip(found.ink * (255 / peak), 0, 255) * _dilated(found.mask)
-    return Ink(ink[top:bottom, left:right].astype(np.float32), found.reason)
+    return Ink(ink.astype(np.float32), found.reason)
 
 
-def _likeliest(image: Grey) -> _Found | None:
+def _likeliest(image: Pixels) -> _Found | None:
     """The digit in the likeliest reading of the image; None where nothing stands out."""
     best = None
     for reading in _readings(image):
@@ -215,26 +223,29 @@ def _part(
     return grey[rows, columns]
 
 
-def _reduced(grey: NDArray[np.uint8]) -> Grey:
+def _reduced(grey: Pixels) -> Pixels:
     """The image at working size, each pixel the mean of those it stands for."""
     factor = -(-max(grey.shape) // WORKING_SIZE)
-    if factor > 1:
-        grey = np.asarray(Image.fromarray(grey).reduce(factor))
-    return grey.astype(np.float32)
+    return np.asarray(Image.fromarray(grey).reduce(factor)) if factor > 1 else grey
 
 
-def _ink_on_flat_paper(image: Grey) -> tuple[Grey, Noise] | None:
+def _ink_on_flat_paper(image: Pixels) -> tuple[Grey, Noise] | None:
     """Ink as the difference from the paper's one shade; None where the frame does not show one shade."""
-    frame = np.concatenate([image[0], image[-1], image[1:-1, 0], image[1:-1, -1]])
-    paper = float(np.median(frame))
+    frame = _frame(image).astype(np.float32)
+    paper = _median(frame)
     if np.mean(np.abs(frame - paper) <= FLAT_TOLERANCE) < FLAT_SHARE:
         return None
-    deviation: Grey = image - paper
-    ink = np.maximum(-deviation if np.sum(deviation**3) < 0 else deviation, 0)
+    deviation = image - np.float32(paper)
+    ink = np.maximum(-deviation if _cubed(deviation).sum() < 0 else deviation, 0)
     return ink, Noise(0, _deviation(frame, paper))
 
 
-def _readings(image: Grey) -> Iterator[_Reading]:
+def _frame(image: NDArray[Any]) -> NDArray[Any]:
+    """The pixels at the four edges."""
+    return np.concatenate([image[0], image[-1], image[1:-1, 0], image[1:-1, -1]])
+
+
+def _readings(image: Pixels) -> Iterator[_Reading]:
     """Ink as what stands out from paper of one shade, or from openings, the widest first; none where nothing does."""
     flat = _ink_on_flat_paper(image)
     if flat:
@@ -249,32 +260,38 @@ def _readings(image: Grey) -> Iterator[_Reading]:
         window = max(3, int(share * max(image.shape))) | 1  # odd, so that the opening is centred
         if window < NARROWEST_WINDOW and share != PAPER_WINDOWS[0]:
             return
-        paper = -_slid_maximum(-_slid_maximum(image, window), window)
-        gain = (255 / np.maximum(paper, DARKEST_PAPER)).astype(np.float32)
+        paper = 255 - _slid_maximum(255 - _slid_maximum(image, window), window)
+        gain = np.float32(255) / np.maximum(paper, DARKEST_PAPER).astype(np.float32)
         ink = gain * (paper - image)
         # Noise goes with the root of the light.
-        steady = (ink / np.sqrt(gain)).astype(np.float32)
+        steady = ink / np.sqrt(gain)
         if share == PAPER_WINDOWS[0] and not _stands_out(steady, _noise(steady)):
             return
         yield _Reading(ink, _noise(ink), gain * edges)
 
 
-def _edges(image: Grey) -> Grey:
+def _edges(image: Pixels) -> Pixels:
     """How much the brightness varies within two pixels of each."""
-    return _slid_maximum(image, 5) + _slid_maximum(-image, 5)
+    return _slid_maximum(image, 5) - (255 - _slid_maximum(255 - image, 5))
 
 
 def _noise(ink: Grey) -> Noise:
-    middle = float(np.median(ink))
+    middle = _median(ink)
     return Noise(middle, _deviation(ink, middle))
 
 
 def _deviation(values: Grey, middle: float) -> float:
     """The standard deviation of normal noise, by the median of the deviations, which ink among it does not change."""
-    return 1.4826 * float(np.median(np.abs(values - middle)))
+    return 1.4826 * _median(np.abs(values - np.float32(middle)))
 
 
-def _is_dark(image: Grey) -> bool:
+def _median(values: Grey) -> float:
+    # As NumPy's, which takes many times as long.
+    ordered = np.sort(values, axis=None)
+    return float((ordered[(values.size - 1) // 2] + ordered[values.size // 2]) / 2)
+
+
+def _is_dark(image: Pixels) -> bool:
     """Whether the ink is darker than the paper.
 
     It then deviates far from the mean around it, and little paper does in the other direction; the edges of shadows
@@ -283,17 +300,25 @@ def _is_dark(image: Grey) -> bool:
     skews = []
     for share in POLARITY_WINDOWS:
         radius = max(1, round(share * max(image.shape) / 2))
-        deviation = image - _blurred(image, radius)
-        cubes = deviation * deviation * deviation
+        cubes = _cubed(np.subtract(image, _blurred(image, radius), dtype=np.float32))
         skews.append(float(np.sum(cubes) / max(np.sum(np.abs(cubes)), 1)))
     return max(skews, key=abs) < 0
 
 
-def _slid_maximum(image: Grey, window: int, axes: tuple[int, ...] = (0, 1)) -> Grey:
-    """The maximum of the window × window pixels around each, of fewer at the edges; or of a window along one axis."""
+def _cubed(values: Grey) -> Grey:
+    return values * values * values
+
+
+def _slid_maximum(image: NDArray[Number], window: int, axes: tuple[int, ...] = (0, 1)) -> NDArray[Number]:
+    """The maximum of the window × window pixels around each, of fewer at the edges; or of a window along one axis.
+
+    There is nothing less than 0.
+    """
     for axis in axes:
         image = np.moveaxis(image, axis, 0)
-        padded = np.pad(image, ((window // 2, (window - 1) // 2), (0, 0)), constant_values=-np.inf)
+        length = len(image)
+        padded = np.zeros((length + window - 1, image.shape[1]), image.dtype)
+        padded[window // 2 :][:length] = image
         span = 1
         while span < window:  # each pass doubles the span at most, so that a wide window costs few passes
             step = min(span, window - span)
@@ -303,13 +328,16 @@ def _slid_maximum(image: Grey, window: int, axes: tuple[int, ...] = (0, 1)) -> G
     return image
 
 
-def _blurred(image: Grey, radius: int = 1) -> Grey:
-    return np.asarray(Image.fromarray(image.astype(np.uint8)).filter(ImageFilter.BoxBlur(radius)), dtype=np.float32)
+def _blurred(image: Pixels, radius: int = 1) -> Pixels:
+    return np.asarray(Image.fromarray(image).filter(ImageFilter.BoxBlur(radius)))
 
 
 def _eroded(mask: Mask) -> Mask:
     """The mask less its border, as if there were none of it beyond the frame."""
-    return ~_dilated(np.pad(~mask, 1, constant_values=True))[1:-1, 1:-1]
+    padded = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), bool)
+    padded[1:-1, 1:-1] = mask
+    rows = padded[:-2] & padded[1:-1] & padded[2:]
+    return rows[:, :-2] & rows[:, 1:-1] & rows[:, 2:]
 
 
 def _dilated(mask: Mask) -> Mask:
@@ -324,9 +352,9 @@ def _dilated(mask: Mask) -> Mask:
 
 def _stands_out(ink: Grey, noise: Noise) -> bool:
     """Whether there is any ink."""
-    peak = np.partition(ink, -PEAK_PIXELS, axis=None)[-PEAK_PIXELS] if ink.size >= PEAK_PIXELS else ink.max()
     certain = max(CERTAIN_CONTRAST, noise.middle + CERTAIN_NOISE * noise.deviation)
-    return bool(peak >= np.clip(noise.middle + PEAK_NOISE * noise.deviation, MINIMUM_CONTRAST, certain))
+    least = min(max(noise.middle + PEAK_NOISE * noise.deviation, MINIMUM_CONTRAST), certain)
+    return bool(np.count_nonzero(ink >= least) >= (PEAK_PIXELS if ink.size >= PEAK_PIXELS else 1))
 
 
 def _find_digit(reading: _Reading) -> _Found | None:
@@ -338,7 +366,7 @@ def _find_digit(reading: _Reading) -> _Found | None:
     weak, *stricter = WEAK_SHARES
     for share, rules in [(weak, True), (weak, False), *((one, True) for one in stricter)]:
         attempted = ink if rules else _without_rules(ink)
-        parts = _parts(attempted, attempted > max(share * threshold, floor), attempted > threshold, reading.edges)
+        parts = _parts(attempted, attempted > max(share * threshold, floor), threshold, reading.edges)
         score = parts.strength * np.where(parts.at_frame, FRAME_PENALTY, 1)
         if reading.edges is not None:
             score[_slopes(parts) | (parts.sharpness < SOFTEST)] = 0
@@ -357,6 +385,8 @@ def _find_digit(reading: _Reading) -> _Found | None:
 
 def _slopes(parts: "_Parts") -> Mask:
     """Which parts lie within half a window of the frame, and touch it: there an opening cannot tell slopes from ink."""
+    if not parts.at_frame.any():
+        return parts.at_frame
     sides = parts.labels.shape
     edges = [int(min(PAPER_WINDOWS[0] / 2 * max(sides), side / 3)) for side in sides]
     inside = parts.labels[tuple(slice(edge, side - edge) for edge, side in zip(edges, sides, strict=True))]
@@ -377,12 +407,12 @@ def _found(ink: Grey, parts: "_Parts", digit: int) -> _Found:
         others[:] = False
     belongs = inside & ~others & (apart <= PART_REACH * side) & (parts.mass >= PART_MASS * parts.mass[digit])
     belongs[digit] = True
-    mask = np.concatenate([[False], belongs])[parts.labels]
+    top, left = parts.low[belongs].min(axis=0)
+    bottom, right = parts.high[belongs].max(axis=0) + 1
+    ink = ink[top:bottom, left:right]
+    mask = np.concatenate([[False], belongs])[parts.labels[top:bottom, left:right]]
     reason = None
-    if (
-        parts.mass[belongs].sum() < DIGIT_SHARE * parts.mass[belongs | ~parts.at_frame].sum()
-        or len(_holes(mask)) > MOST_HOLES
-    ):
+    if parts.mass[belongs].sum() < DIGIT_SHARE * parts.mass[belongs | ~parts.at_frame].sum() or _is_net(mask):
         reason = NOT_A_DIGIT
     elif others.any() or size[digit, 1] > BROADEST * height:
         reason = SEVERAL_DIGITS
@@ -392,6 +422,7 @@ def _found(ink: Grey, parts: "_Parts", digit: int) -> _Found:
     return _Found(
         ink,
         mask,
+        (int(top), int(bottom), int(left), int(right)),
         float(parts.strength[digit]),
         float(likelihood),
         bool(parts.at_frame[digit]),
@@ -417,12 +448,16 @@ def _is_circle(mask: Mask) -> bool:
     return not mask[height:-height, width:-width].any() and around.mean() > CIRCLE_FILLED
 
 
-def _holes(mask: Mask) -> NDArray[np.int64]:
-    """The areas of the holes, the smallest left out."""
-    top, bottom, left, right = extent(mask)
-    labels, _ = connected(np.pad(~mask[top:bottom, left:right], 1, constant_values=True))
-    areas = np.bincount(labels.ravel())[2:]  # 0 is the ink, 1 what is around it
-    return areas[areas >= HOLE_AREA * labels.size]
+def _is_net(mask: Mask) -> bool:
+    """Whether ink, cropped to its extent, has more holes than a digit, the smallest left out."""
+    around = np.ones((mask.shape[0] + 2, mask.shape[1] + 2), bool)
+    around[1:-1, 1:-1] = ~mask
+    runs = Runs(around)
+    if runs.most_parts - 1 <= MOST_HOLES:
+        return False
+    numbers, count = runs.parts()
+    areas = np.bincount(numbers, weights=runs.ends - runs.starts, minlength=count)[1:]  # the first is what is around
+    return bool(np.count_nonzero(areas >= HOLE_AREA * around.size) > MOST_HOLES)
 
 
 def _without_rules(ink: Grey) -> Grey:
@@ -448,7 +483,7 @@ def _across(ink: Grey) -> Grey:
 
 def _otsu(values: Grey) -> float:
     """The threshold that parts values 0–255 into two classes with the least variance within them (Otsu 1979)."""
-    histogram = np.bincount(values.astype(np.uint8).ravel(), minlength=256).astype(np.float64)
+    histogram = np.array(Image.fromarray(values.astype(np.uint8)).histogram(), np.float64)
     weight, mass = np.cumsum(histogram)[:-1], np.cumsum(histogram * np.arange(256))
     total = histogram.sum()
     between = (mass[-1] * weight / total - mass[:-1]) ** 2 / np.maximum(weight * (total - weight), 1)
@@ -470,27 +505,33 @@ class _Parts:
     joined: Mask  # at the frame, and not merely cut by it
 
 
-def _parts(ink: Grey, weak: Mask, strong: Mask, edges: Grey | None) -> _Parts:
+def _parts(ink: Grey, weak: Mask, threshold: float, edges: Grey | None) -> _Parts:
     # On uneven paper a shadow may have more mass than the digit, but hardly as long and sharp an outline.
-    labels, count = connected(weak)
-    places = np.argwhere(labels)
-    which = labels[weak] - 1
-    low = np.full((count, 2), np.iinfo(np.int64).max)
-    high = np.full((count, 2), -1)
-    np.minimum.at(low, which, places)
-    np.maximum.at(high, which, places)
-    mass = np.bincount(which, weights=(ink * strong)[weak], minlength=count).astype(np.float64)
-    depth = mass / np.maximum(np.bincount(which, weights=strong[weak], minlength=count), 1)
-    rim = weak & ~_eroded(weak)
-    around = labels[rim] - 1
+    runs = Runs(weak)
+    numbers, count = runs.parts()
+    rows, starts = np.divmod(runs.starts, runs.shape[1] + 1)
+    lengths = runs.ends - runs.starts
+    low, high = np.full((2, count), np.iinfo(np.int64).max), np.full((2, count), -1)
+    for axis, (first, last) in enumerate([(rows, rows), (starts, starts + lengths - 1)]):
+        np.minimum.at(low[axis], numbers, first)
+        np.maximum.at(high[axis], numbers, last)
+    places = np.flatnonzero(weak)
+    which = np.repeat(numbers, lengths)
+    values = ink.ravel()[places]
+    strong = values > threshold
+    mass = np.bincount(which, weights=values * strong, minlength=count).astype(np.float64)
+    depth = mass / np.maximum(np.bincount(which, weights=strong, minlength=count), 1)
+    rim = ~_eroded(weak).ravel()[places]
+    around = which[rim]
     rim_length = np.bincount(around, minlength=count)
     if edges is None:
         strength, sharpness = mass, np.full(count, np.inf)
     else:
-        strength = np.where(mass > 0, np.bincount(around, weights=edges[rim], minlength=count), 0)
+        strength = np.where(mass > 0, np.bincount(around, weights=edges.ravel()[places[rim]], minlength=count), 0)
         sharpness = strength / rim_length / np.maximum(depth, 1)
-    frame = np.concatenate([labels[0], labels[-1], labels[1:-1, 0], labels[1:-1, -1]])
-    contact = np.bincount(frame, minlength=count + 1)[1:]
+    labels = runs.labels(numbers)
+    contact = np.bincount(_frame(labels), minlength=count + 1)[1:]
+    low, high = low.T, high.T
     first, last = low == 0, high == np.array(ink.shape) - 1
     return _Parts(
         labels,
@@ -503,38 +544,3 @@ def _parts(ink: Grey, weak: Mask, strong: Mask, edges: Grey | None) -> _Parts:
         (first | last).any(axis=1),
         (first & last).any(axis=1) | (contact > FRAME_CONTACT * rim_length),
     )
-
-
-def connected(mask: Mask) -> tuple[NDArray[np.int32], int]:
-    """Labels the 8-connected parts of a mask from 1, 0 for the rest, and counts them.
-
-    Runs of set pixels are joined from row to row, so that the work goes with the number of runs, not of pixels.
-    """
-    edges = np.diff(np.pad(mask.astype(np.int8), ((0, 0), (1, 1))), axis=1)
-    rows, starts = np.nonzero(edges == 1)
-    ends = np.nonzero(edges == -1)[1]
-    first_of_row = np.searchsorted(rows, np.arange(mask.shape[0] + 1)).tolist()
-    start, end = starts.tolist(), ends.tolist()
-    parent = list(range(len(start)))
-
-    def root(run: int) -> int:
-        while parent[run] != run:
-            parent[run] = parent[parent[run]]
-            run = parent[run]
-        return run
-
-    for row in range(1, mask.shape[0]):
-        above, here = first_of_row[row - 1], first_of_row[row]
-        while above < first_of_row[row] and here < first_of_row[row + 1]:
-            if start[here] <= end[above] and start[above] <= end[here]:
-                one, other = root(above), root(here)
-                parent[max(one, other)] = min(one, other)
-            if end[above] < end[here]:
-                above += 1
-            else:
-                here += 1
-    names, numbers = np.unique([root(run) for run in range(len(start))], return_inverse=True)
-    steps = np.zeros((mask.shape[0], mask.shape[1] + 1), np.int32)
-    steps[rows, starts] += numbers.astype(np.int32) + 1
-    steps[rows, ends] -= numbers.astype(np.int32) + 1
-    return np.cumsum(steps, axis=1, dtype=np.int32)[:, :-1], len(names)
