@@ -34,6 +34,7 @@ OFF: dict[str, list[tuple[Any, str, Any]]] = {
     "polarity by more than one window": [(ink, "POLARITY_WINDOWS", (0.16,))],
     "contrast relative to the paper": [(ink, "DARKEST_PAPER", 255)],
     "readings by narrower windows": [(ink, "PAPER_WINDOWS", (0.22,))],
+    "no narrower windows where the digit is alone": [(ink, "ALONE", NEVER)],
     "narrower windows not in small images": [(ink, "NARROWEST_WINDOW", 0)],
     "soft edges are no ink": [(ink, "SOFTEST", ALWAYS)],
     "even ink is likelier": [(ink, "EVEN_INK", 1e9)],

@@ -43,6 +43,8 @@ NARROWEST_WINDOW = 5
 # A reading is taken for that of a wider window if less speaks against it and it is so strong still, by that one, or if
 # it is so many times as likely: a long sharp outline, and ink whose darkness varies little, where this much is nothing.
 STRENGTH_KEPT, LIKELIER, EVEN_INK = 0.5, 1.1, 0.05
+# Where this much of all the ink is the digit's, there are no shadows for narrower windows to follow.
+ALONE = 0.98
 # The windows against whose mean ink is told from paper, likewise: from a hair's width to a broad marker's.
 POLARITY_WINDOWS = (0.04, 0.08, 0.16, 0.32)
 # A part at the frame that reaches further inside than half the widest window with less than this part of it is no ink.
@@ -119,6 +121,7 @@ class _Found:
     place: tuple[int, int, int, int]
     strength: float
     likelihood: float
+    alone: bool
     at_frame: bool
     joined: bool
     reason: str | None
@@ -174,6 +177,8 @@ def _likeliest(image: Pixels) -> _Found | None:
             )
         ):
             best = found
+        if best is not None and best.alone and not any(best.doubts):
+            break
     return best
 
 
@@ -425,6 +430,7 @@ def _found(ink: Grey, parts: "_Parts", digit: int) -> _Found:
         (int(top), int(bottom), int(left), int(right)),
         float(parts.strength[digit]),
         float(likelihood),
+        bool(parts.mass[belongs].sum() >= ALONE * parts.mass.sum()),
         bool(parts.at_frame[digit]),
         bool(parts.joined[digit]),
         reason,
