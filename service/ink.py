@@ -47,6 +47,8 @@ STRENGTH_KEPT, LIKELIER, EVEN_INK = 0.5, 1.1, 0.05
 ALONE = 0.98
 # The windows against whose mean ink is told from paper, likewise: from a hair's width to a broad marker's.
 POLARITY_WINDOWS = (0.04, 0.08, 0.16, 0.32)
+# The long side, in pixels, at most, of the image in which it is told.
+POLARITY_SIZE = 112
 # A part at the frame that reaches further inside than half the widest window with less than this part of it is no ink.
 SLOPE_INSIDE = 0.05
 # How much the brightness must vary within two pixels of an outline, by the depth of the ink: less is light that falls
@@ -139,7 +141,7 @@ class _Found:
 
 def find_ink(grey: NDArray[np.uint8]) -> Ink:
     """Finds the digit in a grey image, uint8 [H, W], of either polarity."""
-    image = _reduced(grey)
+    image = _reduced(grey, WORKING_SIZE)
     found = _likeliest(image)
     if found is None:
         return Ink(np.zeros((1, 1), np.float32), BLANK)
@@ -228,9 +230,9 @@ def _part(
     return grey[rows, columns]
 
 
-def _reduced(grey: Pixels) -> Pixels:
-    """The image at working size, each pixel the mean of those it stands for."""
-    factor = -(-max(grey.shape) // WORKING_SIZE)
+def _reduced(grey: Pixels, size: int) -> Pixels:
+    """The image with a long side of at most that size, each pixel the mean of those it stands for."""
+    factor = -(-max(grey.shape) // size)
     return np.asarray(Image.fromarray(grey).reduce(factor)) if factor > 1 else grey
 
 
@@ -257,7 +259,7 @@ def _readings(image: Pixels) -> Iterator[_Reading]:
         if _stands_out(*flat):
             yield _Reading(*flat)
         return
-    image = _blurred(image)
+    image = _smoothed(image)
     if not _is_dark(image):
         image = 255 - image
     edges = _edges(image)
@@ -302,6 +304,7 @@ def _is_dark(image: Pixels) -> bool:
     It then deviates far from the mean around it, and little paper does in the other direction; the edges of shadows
     deviate in both alike. Each width of strokes shows best against a mean over a window of its own.
     """
+    image = _reduced(image, POLARITY_SIZE)
     skews = []
     for share in POLARITY_WINDOWS:
         radius = max(1, round(share * max(image.shape) / 2))
@@ -333,8 +336,21 @@ def _slid_maximum(image: NDArray[Number], window: int, axes: tuple[int, ...] = (
     return image
 
 
-def _blurred(image: Pixels, radius: int = 1) -> Pixels:
+def _blurred(image: Pixels, radius: int) -> Pixels:
     return np.asarray(Image.fromarray(image).filter(ImageFilter.BoxBlur(radius)))
+
+
+def _smoothed(image: Pixels) -> Pixels:
+    """The mean of the three pixels across and then down: what `_blurred` makes for a radius of 1, in less time."""
+    for axis in (1, 0):
+        wide = np.moveaxis(image, axis, 0).astype(np.uint16)
+        sums = wide + 1
+        sums[1:] += wide[:-1]
+        sums[:-1] += wide[1:]
+        sums[0] += wide[0]
+        sums[-1] += wide[-1]
+        image = np.moveaxis((sums // 3).astype(np.uint8), 0, axis)
+    return image
 
 
 def _eroded(mask: Mask) -> Mask:
