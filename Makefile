@@ -6,7 +6,7 @@ LOCKED := $(BIN)/python $(PIP) --require-hashes --requirement requirements/build
 ITSELF := $(BIN)/python $(PIP) --no-deps --no-build-isolation --editable .
 LOCK := .venv-tools/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header
 
-.PHONY: help serve test test-all lint format report lock audit clean
+.PHONY: help serve test test-all lint format report bench lock audit clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ report: .venv/test ## Print every figure of the model card, draw the report into
 	$(BIN)/python -m training evaluate --report reports/digits
 	$(BIN)/python -m benchmarks $(if $(REAL_IMAGES),--real-images $(REAL_IMAGES)) $(if $(PEN_STROKES),--pen-strokes $(PEN_STROKES)) $(CHECK)
 
+bench: .venv/test ## Measure the service beside others, each in an environment of its own in .venv-bench; takes 15 minutes; needs wrk, nghttp2-client
+	$(BIN)/python -m benchmarks.serving --output benchmarks/results/serving.md $(BENCH)
+
 lock: .venv-tools/done ## Pin in requirements/ what pyproject.toml asks for, and what that needs, with hashes
 	.venv-tools/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])' \
 		| $(LOCK) - --output-file requirements/build.txt
@@ -40,6 +43,7 @@ lock: .venv-tools/done ## Pin in requirements/ what pyproject.toml asks for, and
 	$(LOCK) pyproject.toml --extra cuda --constraint requirements/serve.txt --output-file requirements/cuda.txt
 	echo torch | $(LOCK) pyproject.toml --extra cpu --extra training --extra test --excludes - \
 		--constraint requirements/serve.txt --output-file requirements/test.txt
+	for peer in $(wildcard benchmarks/peers/*/requirements.in); do $(LOCK) $$peer --output-file $${peer%in}txt || exit 1; done
 
 audit: .venv-tools/done ## Look for known vulnerabilities in what is installed; asks PyPI
 	for file in build serve cuda test; do \
@@ -47,7 +51,7 @@ audit: .venv-tools/done ## Look for known vulnerabilities in what is installed; 
 	done
 
 clean: ## Remove what make has made
-	rm -rf .venv .venv-tools .venv-clients reports
+	rm -rf .venv .venv-tools .venv-clients .venv-bench reports
 
 .venv/python: 
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

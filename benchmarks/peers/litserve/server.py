@@ -1,0 +1,37 @@
+"""LitServe with two workers; PORT says where."""
+
+import os
+from typing import Any
+
+import litserve
+from fastapi import Request
+
+from benchmarks.peers.plain import Network
+
+
+class Digits(litserve.LitAPI):
+    def setup(self, device: str) -> None:
+        self.network = Network()
+
+    def decode_request(self, request: Request) -> bytes:
+        image: bytes = request["image"].file.read()
+        return image
+
+    def predict(self, data: bytes) -> dict[str, Any]:
+        return self.network.read(data)
+
+
+if __name__ == "__main__":
+    server = litserve.LitServer(
+        Digits(),
+        accelerator="cpu",
+        workers_per_device=2,
+        fast_queue="FAST" in os.environ,
+    )
+    server.run(
+        host="127.0.0.1",
+        port=int(os.environ["PORT"]),
+        num_api_servers=int(os.environ.get("API", "2")),
+        log_level="warning",
+        generate_client_file=False,
+    )

@@ -1,0 +1,29 @@
+"""What processes take of the machine, as Linux tells it in /proc."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+TICKS = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def children(process: int) -> list[int]:
+    """The processes that a process has started, and those that they have."""
+    found: list[int] = []
+    for thread in Path(f"/proc/{process}/task").glob("*"):
+        for child in (thread / "children").read_text().split():
+            found += [int(child), *children(int(child))]
+    return found
+
+
+def processor_seconds(processes: Iterable[int]) -> float:
+    """Seconds of a core that they have taken since each began."""
+    # The name, in brackets, may hold spaces.
+    fields = (Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split() for one in processes)
+    return sum(int(one[11]) + int(one[12]) for one in fields) / TICKS
+
+
+def resident(process: int) -> int:
+    """Bytes of memory."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * PAGE
