@@ -17,7 +17,7 @@ serve: .venv/serve ## Serve on http://localhost:8000 (set PORT for another); set
 test: lint ## Check types and style, run the fast tests
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup $(PYTEST)
 
-test-all: lint ## The same and the slow tests: container (Docker), page (Chromium), metrics (Prometheus), V2's real clients, fuzzer
+test-all: lint ## The same and the slow tests: container (Docker), page (Chromium), metrics (Prometheus), V2's real clients, load (wrk), fuzzer
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup --slow $(PYTEST)
 
 lint: .venv/test ## Check types and style
@@ -33,8 +33,8 @@ report: .venv/test ## Print every figure of the model card, draw the report into
 	$(BIN)/python -m training evaluate --report reports/digits
 	$(BIN)/python -m benchmarks $(if $(REAL_IMAGES),--real-images $(REAL_IMAGES)) $(if $(PEN_STROKES),--pen-strokes $(PEN_STROKES)) $(CHECK)
 
-bench: .venv/test ## Measure the service beside others, each in an environment of its own in .venv-bench; takes 15 minutes; needs wrk, nghttp2-client
-	$(BIN)/python -m benchmarks.serving --output benchmarks/results/serving.md $(BENCH)
+bench: .venv/test ## Measure the service beside others, each in an environment of its own in .venv-bench, and publish that; BENCH="--help" for parts of it; needs wrk, nghttp2-client
+	$(BIN)/python -m benchmarks.serving $(or $(BENCH),--publish)
 
 lock: .venv-tools/done ## Pin in requirements/ what pyproject.toml asks for, and what that needs, with hashes
 	.venv-tools/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])' \

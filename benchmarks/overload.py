@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.drivers import h2load
 from benchmarks.photos import PIXELS, photo_of_a_digit
-from benchmarks.processes import children, resident
+from benchmarks.processes import resident, tree
 from benchmarks.servers import OURS, running, url
 
 # The clients of one h2load send at the same moments: so many of it, one after the other, spread the load over time.
@@ -36,12 +36,12 @@ SERVICE = replace(OURS, variables={"PORT": "{port}"})
 def main(seconds: int, times: float, port: int) -> None:
     """Print what is served, what is refused and how fast, how health answers, and what memory is taken."""
     image = photo_of_a_digit()
-    with tempfile.TemporaryDirectory() as directory, running(SERVICE, port, image) as processes:
+    with tempfile.TemporaryDirectory() as directory, running(SERVICE, port, image) as process:
         photo = Path(directory) / "photo.jpg"
         photo.write_bytes(image)
         command = [f"--data={photo}", url(SERVICE, port)]
         before = _full_rate(command)
-        watch = _Watch(port, processes[0])
+        watch = _Watch(port, process)
         rate = times * before / GROUPS / CLIENTS_OF_A_GROUP
         load = h2load([*command, f"--rps={rate}"], CLIENTS_OF_A_GROUP, seconds, GROUPS, apart=1 / rate / GROUPS)
         health, memory = watch.stop()
@@ -94,7 +94,7 @@ class _Watch:
             begun = time.monotonic()
             _ask_health(self._port)
             self._health.append(time.monotonic() - begun)
-            self._memory.append(sum(resident(process) for process in [self._process, *children(self._process)]))
+            self._memory.append(sum(resident(process) for process in tree(self._process)))
 
     def stop(self) -> tuple[list[float], list[int]]:
         """Seconds of every answer, and bytes at every look."""

@@ -8,12 +8,12 @@ TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def children(process: int) -> list[int]:
-    """The processes that a process has started, and those that they have."""
-    found: list[int] = []
+def tree(process: int) -> list[int]:
+    """A process, those that it has started, and those that they have."""
+    found = [process]
     for thread in Path(f"/proc/{process}/task").glob("*"):
         for child in (thread / "children").read_text().split():
-            found += [int(child), *children(int(child))]
+            found += tree(int(child))
     return found
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,8 +18,6 @@ from pathlib import Path
 import click
 import numpy as np
 from numpy.typing import NDArray
-
-from benchmarks.processes import children
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ROOT / "benchmarks" / "peers"
@@ -180,21 +179,26 @@ def install(server: Server) -> None:
 
 
 @contextmanager
-def running(server: Server, port: int, image: bytes) -> Iterator[list[int]]:
-    """Starts a server and waits until it reads an image; gives its processes."""
+def running(server: Server, port: int, image: bytes) -> Iterator[int]:
+    """Starts a server and waits until it reads an image; gives its first process."""
+    with socket.socket() as probe:
+        if probe.connect_ex((HOST, port)) == 0:
+            raise click.ClickException(f"expected port {port} to be free; something answers there")
     python = python_of(server)
     environment = os.environ | {"PYTHONPATH": str(server.directory)}
     environment |= {name: value.format(port=port) for name, value in server.variables.items()}
     ENVIRONMENTS.mkdir(exist_ok=True)
     log = ENVIRONMENTS / f"{port}.log"
-    process = subprocess.Popen(  # noqa: S603 - the commands are this file's own
-        [python, *server.arguments.format(port=port, bin=python.parent).split()],
-        cwd=server.directory,
-        env=environment,
-        stdout=log.open("wb"),
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    arguments = server.arguments.format(port=port, bin=python.parent).split()
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603 - the commands are this file's own
+            [python, *arguments],
+            cwd=server.directory,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     try:
         deadline = time.monotonic() + READY_SECONDS
         while True:
@@ -205,7 +209,7 @@ def running(server: Server, port: int, image: bytes) -> Iterator[list[int]]:
                 if time.monotonic() > deadline or process.poll() is not None:
                     raise click.ClickException(f"expected {server.title} to start; {error}; see {log}") from error
                 time.sleep(0.2)
-        yield [process.pid, *children(process.pid)]
+        yield process.pid
     finally:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):

@@ -5,6 +5,7 @@ else the machine does meanwhile falls on all of them, and two of them are compar
 and nghttp2-client.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -12,7 +13,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
-import msgspec
 import numpy as np
 from PIL import Image
 
@@ -21,13 +21,13 @@ from benchmarks.clothes import file_of
 from benchmarks.conditions import conditions
 from benchmarks.drivers import h2load, write_requests, wrk
 from benchmarks.photos import photo_of_a_digit
-from benchmarks.processes import processor_seconds
-from benchmarks.report import SCENARIOS, Results, Run, render
-from benchmarks.servers import OURS, SERVERS, Server, ask, http, install, running, url, versions
+from benchmarks.processes import processor_seconds, tree
+from benchmarks.report import SCENARIOS, Results, Run, first_table, render
+from benchmarks.servers import OURS, ROOT, SERVERS, Server, ask, http, install, running, url, versions
 from training.mnist import load_test
 
 # The network alone: no server, but measured in the servers' turn.
-BARE = "bare"
+BARE, BARE_TITLE = "bare", "the network alone, `session.run`"
 IMAGES, PHOTOS, CHECKED = 500, 4, 10
 CONNECTIONS = {"png": 16, "photo": 8, "tensors": 1}
 BATCH = 256
@@ -35,6 +35,7 @@ BATCH = 256
 GROUPS = 32
 OPEN_LOOP = ("ours", "other", "fastapi")
 FIRST_PORT = 8300
+RESULTS, README = ROOT / "benchmarks" / "results" / "serving.md", ROOT / "README.md"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Started:
     name: str
     server: Server
     port: int
-    processes: Sequence[int]
+    process: int
     requests: Path
 
     def run(self, scenario: str, seconds: float) -> Run | None:
@@ -54,19 +55,21 @@ class Started:
         return self._loaded(scenario, seconds) if (self.requests / scenario).exists() else None
 
     def _loaded(self, scenario: str, seconds: float) -> Run:
-        before = processor_seconds(self.processes)
+        processes = tree(self.process)
+        before = processor_seconds(processes)
         load = wrk(url(self.server, self.port), self.requests / scenario, CONNECTIONS[scenario], seconds)
         images = load.requests * (BATCH if scenario == "tensors" else 1)
-        processor = (processor_seconds(self.processes) - before) / images
+        processor = (processor_seconds(processes) - before) / images
         return Run(scenario, self.name, images / load.seconds, processor, load.middle, load.most, load.failed)
 
     def _open_loop(self, seconds: float) -> Run:
         """First measures what it can answer."""
         rate = self._loaded("png", seconds).rate / 2
         arguments = [f"--rps={rate / GROUPS}", f"--data={self.requests / 'open'}", url(self.server, self.port)]
-        before = processor_seconds(self.processes)
+        processes = tree(self.process)
+        before = processor_seconds(processes)
         answers = h2load(arguments, 1, seconds, GROUPS, 1 / rate)
-        processor = (processor_seconds(self.processes) - before) / len(answers)
+        processor = (processor_seconds(processes) - before) / len(answers)
         middle, most = np.percentile([took for _, took in answers], [50, 99])
         failed = sum(status != 200 for status, _ in answers)
         return Run("open", self.name, len(answers) / seconds, processor, middle, most, failed)
@@ -74,54 +77,45 @@ class Started:
 
 @click.command()
 @click.option("--peers", help="Servers, with commas between, in place of all: " + ", ".join([*SERVERS, BARE]) + ".")
-@click.option("--scenarios", default=",".join(SCENARIOS), show_default=True, help="Scenarios, with commas between.")
+@click.option("--scenarios", help="Scenarios, with commas between, in place of all: " + ", ".join(SCENARIOS) + ".")
 @click.option("--rounds", default=5, show_default=True, help="How often each server has its turn.")
 @click.option("--seconds", default=4.0, show_default=True, help="How long each turn lasts.")
 @click.option(
     "--other",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Another checkout of this repository, to be measured beside this one.",
+    help="Another checkout of this repository, measured beside this one as `other`.",
 )
-@click.option(
-    "--output", type=click.Path(dir_okay=False, path_type=Path), help="Where to write the tables, and .json beside it."
-)
+@click.option("--publish", is_flag=True, help=f"Write the tables into {RESULTS.name}, and the first into the README.")
 def main(
-    peers: str | None, scenarios: str, rounds: int, seconds: float, other: Path | None, output: Path | None
+    peers: str | None, scenarios: str | None, rounds: int, seconds: float, other: Path | None, publish: bool
 ) -> None:
     """Print a table for each scenario."""
     servers = dict(SERVERS)
     if other:
         servers = {"ours": OURS, "other": replace(OURS, title="digits, the other", directory=other)} | servers
     names = chosen(peers, [*servers, BARE])
-    asked = chosen(scenarios, list(SCENARIOS))
-    for name in names:
-        if name != BARE:
-            install(servers[name])
     begun = conditions("make bench")
+    taken = {name: servers[name] for name in names if name != BARE}
+    for server in taken.values():
+        install(server)
     runs = []
-    with started({name: servers[name] for name in names if name != BARE}) as measured:
-        turns: list[tuple[str, Callable[[str, float], Run | None]]] = [(one.name, one.run) for one in measured]
-        if BARE in names:
-            turns.append((BARE, bare_runs()))
-        for number in range(rounds + 1):
-            for scenario in asked:
-                for _, turn in turns:
-                    # The first round is there to warm up.
-                    run = turn(scenario, seconds if number else min(seconds, 1))
-                    if run and number:
-                        click.echo(line(number, run), err=True)
-                        runs.append(run)
-    titles = {name: servers[name].title for name in names if name != BARE} | {BARE: "the network alone"}
-    measured_with = [
-        *begun,
-        *(f"{titles[name]}: {versions(servers[name])}" for name in names if name != BARE),
-        f"medians of {rounds} rounds, in which all have their turns of {seconds:g} seconds; two processes each",
-    ]
-    results = Results(measured_with, titles, CONNECTIONS, runs)
-    click.echo(render(results))
-    if output:
-        output.write_text(render(results), encoding="utf-8")
-        output.with_suffix(".json").write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
+    with started(taken) as measured:
+        turns = [one.run for one in measured] + ([bare_runs()] if BARE in names else [])
+        for number, scenario, turn in itertools.product(range(rounds + 1), chosen(scenarios, list(SCENARIOS)), turns):
+            # The first round is there to warm up.
+            run = turn(scenario, seconds if number else 1)
+            if run and number:
+                click.echo(line(number, run), err=True)
+                runs.append(run)
+    begun += [f"{server.title}: {versions(server)}" for server in taken.values()]
+    begun.append(f"two processes each; medians of {rounds} rounds, in which each has its turn of {seconds:g} seconds")
+    titles = {name: server.title for name, server in taken.items()} | ({BARE: BARE_TITLE} if BARE in names else {})
+    text = render(Results(begun, titles, CONNECTIONS, runs))
+    click.echo(text)
+    if publish:
+        shown = README.read_text(encoding="utf-8")
+        README.write_text(shown.replace(first_table(RESULTS.read_text(encoding="utf-8")), first_table(text)))
+        RESULTS.write_text(text, encoding="utf-8")
 
 
 def chosen(text: str | None, names: Sequence[str]) -> list[str]:
@@ -143,7 +137,7 @@ def started(servers: dict[str, Server]) -> Iterator[list[Started]]:
         directory = Path(stack.enter_context(TemporaryDirectory()))
         result = []
         for port, (name, server) in enumerate(servers.items(), FIRST_PORT):
-            processes = stack.enter_context(running(server, port, images[0]))
+            process = stack.enter_context(running(server, port, images[0]))
             check(server, port, images[:CHECKED], data.labels[:CHECKED].tolist())
             requests = directory / name
             requests.mkdir()
@@ -153,7 +147,7 @@ def started(servers: dict[str, Server]) -> Iterator[list[Started]]:
                 batches = data.images[: BATCH * 8].reshape(8, BATCH, 28, 28)
                 write_requests([http(*server.tensors(batch)) for batch in batches], requests / "tensors")
             (requests / "open").write_bytes(server.encode(images[0])[1])
-            result.append(Started(name, server, port, processes, requests))
+            result.append(Started(name, server, port, process, requests))
         yield result
 
 

@@ -25,6 +25,7 @@ SLOW = {
     "clients": "packages that they install",
     "container": "a Docker engine",
     "fuzz": "minutes, and Linux on x86-64",
+    "load": "Debian's wrk and nghttp2-client",
     "prometheus": "Debian's prometheus",
 }
 

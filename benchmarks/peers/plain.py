@@ -21,9 +21,13 @@ class Network:
         options.inter_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(MODEL, options, providers=["CPUExecutionProvider"])
 
-    def read(self, data: bytes) -> dict[str, Any]:
+    def read(self, file: bytes) -> dict[str, Any]:
         """The digit in an image file, white on black, and the ten probabilities."""
-        image = Image.open(io.BytesIO(data)).convert("L")
+        return self.classify(Image.open(io.BytesIO(file)))
+
+    def classify(self, image: Image.Image) -> dict[str, Any]:
+        """The same of an image that has been opened."""
+        image = image.convert("L")
         if image.size != (28, 28):
             image = image.resize((28, 28))
         [[probabilities]] = self.session.run(["probabilities"], {"images": np.asarray(image)[None]})

@@ -1,4 +1,4 @@
-"""LitServe with two workers; PORT says where."""
+"""LitServe with two workers behind two processes that speak HTTP; PORT says where."""
 
 import os
 from typing import Any
@@ -17,21 +17,15 @@ class Digits(litserve.LitAPI):
         image: bytes = request["image"].file.read()
         return image
 
-    def predict(self, data: bytes) -> dict[str, Any]:
-        return self.network.read(data)
+    def predict(self, image: bytes) -> dict[str, Any]:
+        return self.network.read(image)
 
 
 if __name__ == "__main__":
-    server = litserve.LitServer(
-        Digits(),
-        accelerator="cpu",
-        workers_per_device=2,
-        fast_queue="FAST" in os.environ,
-    )
-    server.run(
+    litserve.LitServer(Digits(), accelerator="cpu", workers_per_device=2).run(
         host="127.0.0.1",
         port=int(os.environ["PORT"]),
-        num_api_servers=int(os.environ.get("API", "2")),
+        num_api_servers=2,
         log_level="warning",
         generate_client_file=False,
     )
