@@ -44,28 +44,41 @@ def wrk(url: str, requests: Path, connections: int, seconds: float) -> Load:
 
 
 def h2load(
-    arguments: Sequence[str], clients: int, seconds: float, groups: int = 1, apart: float = 0
+    arguments: Sequence[str],
+    clients: int,
+    seconds: float,
+    groups: int = 1,
+    apart: float = 0,
+    warm_up: float = 0,
 ) -> list[tuple[int, float]]:
     """Status and seconds of every request that groups of clients, begun so many seconds apart, have sent.
 
-    The status of a request that was not answered is -1.
+    What they send in the first `warm_up` seconds is left out. The status of a request that was not answered is -1.
     """
     with TemporaryDirectory() as directory:
         logs = [Path(directory) / str(group) for group in range(groups)]
         running = []
         for log in logs:
-            command = ["h2load", "--h1", f"--clients={clients}", f"--duration={seconds:g}", f"--log-file={log}"]
+            command = [
+                "h2load",
+                "--h1",
+                f"--clients={clients}",
+                f"--duration={round((seconds + warm_up) * 1000)}ms",
+                f"--log-file={log}",
+            ]
             running.append(_start([*command, *arguments], "nghttp2-client"))
             time.sleep(apart)
         for process in running:
             _finish(process)
-        return [answer for log in logs for answer in logged(log.read_text())]
+        answers = [answer for log in logs for answer in logged(log.read_text())]
+    begun = min((begin for begin, _, _ in answers), default=0)
+    return [(status, took) for begin, status, took in answers if begin >= begun + warm_up]
 
 
-def logged(log: str) -> list[tuple[int, float]]:
-    """Status and seconds of every request in a log of h2load."""
+def logged(log: str) -> list[tuple[float, int, float]]:
+    """When each request in a log of h2load was sent, in seconds; its status; the seconds until it was answered."""
     rows = (line.split("\t") for line in log.splitlines())
-    return [(int(status), int(microseconds) / 1e6) for _, status, microseconds, *_ in rows]
+    return [(int(sent) / 1e6, int(status), int(took) / 1e6) for sent, status, took, *_ in rows]
 
 
 def _run(command: Sequence[str], package: str) -> str:

@@ -32,7 +32,7 @@ IMAGES, PHOTOS, CHECKED = 500, 4, 10
 CONNECTIONS = {"png": 16, "photo": 8, "tensors": 1}
 BATCH = 256
 # So many h2load, begun one after the other, with a connection each: the clients of one would all send at once.
-GROUPS = 32
+GROUPS, WARM_UP_SECONDS = 32, 0.5
 OPEN_LOOP = ("ours", "other", "fastapi")
 FIRST_PORT = 8300
 RESULTS, README = ROOT / "benchmarks" / "results" / "serving.md", ROOT / "README.md"
@@ -68,7 +68,7 @@ class Started:
         arguments = [f"--rps={rate / GROUPS}", f"--data={self.requests / 'open'}", url(self.server, self.port)]
         processes = tree(self.process)
         before = processor_seconds(processes)
-        answers = h2load(arguments, 1, seconds, GROUPS, 1 / rate)
+        answers = h2load(arguments, 1, seconds, GROUPS, 1 / rate, WARM_UP_SECONDS)
         processor = (processor_seconds(processes) - before) / len(answers)
         middle, most = np.percentile([took for _, took in answers], [50, 99])
         failed = sum(status != 200 for status, _ in answers)

@@ -58,7 +58,8 @@ def test_summary_comes_first_and_scenarios_that_were_not_run_are_left_out() -> N
 
 
 def test_log_of_h2load() -> None:
-    assert logged("1700000000000001\t200\t1500\n1700000000000002\t-1\t20\t0\n") == [(200, 0.0015), (-1, 0.00002)]
+    log = "1700000000000001\t200\t1500\n1700000000500000\t-1\t20\t0\n"
+    assert logged(log) == [(1700000000.000001, 200, 0.0015), (1700000000.5, -1, 0.00002)]
 
 
 def test_every_peer_says_what_it_needs() -> None:
