@@ -43,7 +43,10 @@ graceful_timeout = 8
 # It wants to write into the home directory, which a read-only container has not got.
 control_socket_disable = True
 # Which proxies are believed is a setting of the service's own; by itself gunicorn would believe any on this machine.
-forwarded_allow_ips = ""
+# Here it believes nothing, whoever says it, which it need not look up for each request.
+forwarded_allow_ips = "*"
+forwarder_headers = ""
+secure_scheme_headers: dict[str, str] = {}
 # Every request is logged by the service itself, with what it took.
 accesslog = None
 logconfig_dict = configuration(settings.log)

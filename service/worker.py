@@ -33,7 +33,7 @@ M_ARENA_MAX, ARENAS = -8, 2
 LINGER_SECONDS = 2
 # How long a request may take, about, until another thread takes the lead; and how seldom, at most, the time is looked
 # at where nothing happens.
-PATIENCE_SECONDS, LONGEST_REST_SECONDS = 0.002, 0.064
+PATIENCE_SECONDS, LONGEST_REST_SECONDS = 0.004, 0.064
 # How soon what was counted is written down, for whichever process is asked for it.
 FLUSH_SECONDS = 0.05
 # How long a connection is left to workers that have fewer.
