@@ -8,7 +8,7 @@ import fcntl
 import itertools
 import os
 from bisect import bisect_left
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -36,15 +36,10 @@ class Histogram(prometheus_client.Histogram):
 
 
 class Metrics:
-    """The metrics of this process, and their text across all processes that share a folder.
-
-    Whoever sets `deferred` calls `flush` soon after requests: writing many down at once takes a fifth of the time.
-    """
+    """The metrics of this process, and their text across all processes that share a folder."""
 
     def __init__(self, directory: Path | None = None) -> None:
         """Takes a slot in the folder that the workers share; without one, this process counts alone."""
-        self.deferred = False
-        self._waiting: deque[tuple[str, int, float, Record]] = deque()
         self._directory = directory
         values.ValueClass = values.MutexValue
         if directory:
@@ -96,25 +91,16 @@ class Metrics:
         """A version of the model is served."""
         self._model.labels(version, str(default).lower(), provider).set(1)
 
-    def request(self, route: str, status: int, seconds: float, record: Record) -> None:
-        """A request was answered."""
-        self._waiting.append((route, status, seconds, record))
-        if not self.deferred:
-            self.flush()
+    def count(self, answered: Iterable[tuple[str, int, float, Record]]) -> None:
+        """Requests were answered: the route, the status, the seconds and the record of each.
 
-    @property
-    def waiting(self) -> bool:
-        """Whether there is something to flush."""
-        return bool(self._waiting)
-
-    def flush(self) -> None:
-        """Writes down the requests that were answered."""
+        Many together take a fifth of the time that each would take by itself.
+        """
         requests: Counter[tuple[str, int]] = Counter()
         outcomes: Counter[str] = Counter()
         request_seconds, stage_seconds = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
         batch_sizes: list[int] = []
-        while self._waiting:
-            route, status, seconds, record = self._waiting.popleft()
+        for route, status, seconds, record in answered:
             requests[route, status] += 1
             request_seconds[route].append(seconds)
             for name, time in record.seconds.items():
@@ -134,7 +120,6 @@ class Metrics:
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
-        self.flush()
         if self._directory is None:
             return generate_latest(self._registry)
         registry = CollectorRegistry()

@@ -8,8 +8,9 @@ import logging
 import random
 import re
 import time
+from collections import deque
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Blueprint, Flask, Response, current_app
@@ -30,12 +31,74 @@ _TRACE_PARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})
 UNKNOWN_ROUTE = "unknown"
 
 
+class Observation(NamedTuple):
+    """What is known of a request that was answered; `time` is a `time.time()`."""
+
+    time: float
+    request_id: str
+    trace_id: str
+    method: str
+    path: str
+    route: str
+    status: int
+    client: str | None
+    bytes: int | None
+    seconds: float
+    record: record.Record
+
+
+class Observations:
+    """Counts and logs requests.
+
+    Whoever sets `deferred` calls `flush` soon after requests: many together take half the time.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.deferred = False
+        self._metrics = metrics
+        self._waiting: deque[Observation] = deque()
+
+    def add(self, observation: Observation) -> None:
+        self._waiting.append(observation)
+        if not self.deferred:
+            self.flush()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to flush."""
+        return bool(self._waiting)
+
+    def flush(self) -> None:
+        """Writes down the requests that were answered."""
+        taken = []
+        while self._waiting:
+            taken.append(self._waiting.popleft())
+        self._metrics.count((one.route, one.status, one.seconds, one.record) for one in taken)
+        if log.isEnabledFor(logging.INFO):
+            for one in taken:
+                _log(one)
+
+
+def _log(observation: Observation) -> None:
+    fields = observation._asdict()
+    del fields["time"], fields["record"]
+    fields["seconds"] = round(observation.seconds, 6)
+    for name, seconds in observation.record.seconds.items():
+        fields[f"{name}_seconds"] = round(seconds, 6)
+    if observation.record.outcomes:
+        fields["outcomes"] = observation.record.outcomes
+    line = log.makeRecord(log.name, logging.INFO, "", 0, "request", (), None, extra={"fields": fields})
+    line.created = observation.time
+    log.handle(line)
+
+
 def register_observation(app: Flask, models: Models, metrics: Metrics, deadline: float) -> None:
     """Gives every request so many seconds. What wraps the application later, as for proxies, comes before."""
+    observations = app.extensions["observations"] = Observations(metrics)
     app.extensions["metrics"] = metrics
     for version in models.versions:
         metrics.model(version, version == models.versions[0], models.classifier(version).provider)
-    app.wsgi_app = _observed(app.wsgi_app, metrics, deadline)  # type: ignore[method-assign, assignment]
+    app.wsgi_app = _observed(app.wsgi_app, observations, deadline)  # type: ignore[method-assign, assignment]
     app.register_blueprint(observe)
 
 
@@ -43,43 +106,37 @@ def register_observation(app: Flask, models: Models, metrics: Metrics, deadline:
 @described(Operation({200: {"text/plain": str}}))
 def show() -> Response:
     """Gives counts and times across all worker processes, in Prometheus' text format."""
+    current_app.extensions["observations"].flush()
     return Response(current_app.extensions["metrics"].text(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _observed(application: WSGIApplication, metrics: Metrics, deadline: float) -> WSGIApplication:
+def _observed(application: WSGIApplication, observations: Observations, deadline: float) -> WSGIApplication:
     """An application whose answers are counted, timed, logged and numbered."""
 
     def observed(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        begun = time.perf_counter()
-        record.begin(time.monotonic() + deadline)
+        begun = time.monotonic()
+        record.begin(begun + deadline)
         request_id, trace_id, trace_parent = _identity(environ)
 
         def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:  # noqa: ANN401 - as WSGI has it
-            seconds = time.perf_counter() - begun
-            done = record.end() or record.Record()
             request = request_ctx.request
-            route = request.url_rule.rule if request.url_rule else UNKNOWN_ROUTE
-            code = int(status[:3])
-            metrics.request(route, code, seconds, done)
-            fields = {
-                "request_id": request_id,
-                "trace_id": trace_id,
-                "method": environ["REQUEST_METHOD"],
-                "path": request.path,
-                "route": route,
-                "status": code,
-                "client": environ.get("REMOTE_ADDR"),
-                "bytes": request.content_length,
-                "seconds": round(seconds, 6),
-            }
-            for name, time_taken in done.seconds.items():
-                fields[f"{name}_seconds"] = round(time_taken, 6)
-            if done.outcomes:
-                fields["outcomes"] = done.outcomes
-            log.info("request", extra={"fields": fields})
-            return start_response(
-                status, [*headers, ("X-Request-ID", request_id), ("traceparent", trace_parent)], *error
+            observations.add(
+                Observation(
+                    time.time(),
+                    request_id,
+                    trace_id,
+                    environ["REQUEST_METHOD"],
+                    request.path,
+                    request.url_rule.rule if request.url_rule else UNKNOWN_ROUTE,
+                    int(status[:3]),
+                    environ.get("REMOTE_ADDR"),
+                    request.content_length,
+                    time.monotonic() - begun,
+                    record.end() or record.Record(),
+                )
             )
+            headers = [*headers, ("X-Request-ID", request_id), ("traceparent", trace_parent)]
+            return start_response(status, headers, *error)
 
         return application(environ, start)
 

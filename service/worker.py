@@ -22,7 +22,7 @@ from gunicorn.http import wsgi
 from gunicorn.http.body import LengthReader
 from gunicorn.workers import gthread
 
-from service.metrics import Metrics
+from service.observe import Observations
 from service.settings import Settings
 
 # The C library (glibc) keeps freed memory for the threads that had it, in up to eight arenas a core, each of which
@@ -34,7 +34,7 @@ LINGER_SECONDS = 2
 # How long a request may take, about, until another thread takes the lead; and how seldom, at most, the time is looked
 # at where nothing happens.
 PATIENCE_SECONDS, LONGEST_REST_SECONDS = 0.004, 0.064
-# How soon what was counted is written down, for whichever process is asked for it.
+# How soon requests are counted and logged, for whichever process is asked for it.
 FLUSH_SECONDS = 0.05
 # How long a connection is left to workers that have fewer.
 YIELD_SECONDS = 0.005
@@ -90,6 +90,8 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         """Called in the worker's process before it makes threads."""
         with suppress(AttributeError):  # another C library
             ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS)
+        # Gunicorn looks at a dozen of its settings for each request, each time through `Config.__getattr__`.
+        vars(self.cfg).update({name: setting.get() for name, setting in self.cfg.settings.items()})
         super().init_process()
 
     def run(self) -> None:
@@ -97,10 +99,10 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         self.poller.register(self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks)
         self.set_accept_enabled(True)
         self._count(0)
-        self._metrics.deferred = True
+        self._observations.deferred = True
         self.tpool.submit(self._lead)
         self._watch()
-        self._metrics.flush()
+        self._observations.flush()
         for conn in list(self.keepalived_conns):
             self._close(conn)
         self.tpool.shutdown(wait=False)
@@ -125,18 +127,18 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         """For how many seconds nothing is to be done, if nothing comes."""
         if not self._accepting:
             return YIELD_SECONDS
-        return FLUSH_SECONDS if self._metrics.waiting else ROUND_SECONDS
+        return FLUSH_SECONDS if self._observations.waiting else ROUND_SECONDS
 
     @property
-    def _metrics(self) -> Metrics:
-        metrics: Metrics = self.wsgi.extensions["metrics"]
-        return metrics
+    def _observations(self) -> Observations:
+        observations: Observations = self.wsgi.extensions["observations"]
+        return observations
 
     def _goes_on(self) -> bool:
         now = time.monotonic()
         if now >= self._next_flush:
             self._next_flush = now + FLUSH_SECONDS
-            self._metrics.flush()
+            self._observations.flush()
         if now >= self._next_round:
             self._next_round = now + ROUND_SECONDS
             self._make_round(now)

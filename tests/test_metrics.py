@@ -24,7 +24,7 @@ def test_a_request_is_counted_with_its_stages_and_images() -> None:
     record.seconds["decode"] = 0.003
     record.batch_sizes = [64, 2]
     record.outcomes["blank"] = 5
-    metrics.request("/predict", 200, 0.02, record)
+    metrics.count([("/predict", 200, 0.02, record)])
     metrics.model("2", True, "cpu")
     metrics.images_in_flight.inc(3)
     found = samples(metrics.text().decode())
@@ -49,7 +49,7 @@ def run(code: str, directory: Path) -> str:
     return result.stdout
 
 
-COUNT = "metrics = Metrics(directory); metrics.request('/predict', 200, 0.01, Record())\n"
+COUNT = "metrics = Metrics(directory); metrics.count([('/predict', 200, 0.01, Record())])\n"
 
 
 def test_a_killed_worker_leaves_what_it_counted_and_not_what_it_was_doing(tmp_path: Path) -> None:

@@ -3,11 +3,12 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
-from service.worker import Connections
+from service.worker import FLUSH_SECONDS, Connections
 from tests.conftest import ROOT
 from tests.test_gunicorn import environment, free_port, wait_for, wait_until_ready
 
@@ -52,6 +53,7 @@ def test_connections_are_spread_evenly_over_workers(tmp_path: Path) -> None:
                 client.sendall(f"GET /health/live HTTP/1.1\r\nHost: x\r\nX-Request-ID: {request_id}\r\n\r\n".encode())
             for client in clients:
                 assert client.recv(65536)
+        time.sleep(4 * FLUSH_SECONDS)
         lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
         return Counter(line["process"] for line in lines if line.get("request_id") == request_id)
 
