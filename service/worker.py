@@ -35,7 +35,7 @@ LINGER_SECONDS = 2
 # at where nothing happens.
 PATIENCE_SECONDS, LONGEST_REST_SECONDS = 0.004, 0.064
 # How soon requests are counted and logged, for whichever process is asked for it.
-FLUSH_SECONDS = 0.05
+FLUSH_SECONDS = 0.01
 # How long a connection is left to workers that have fewer.
 YIELD_SECONDS = 0.005
 # How often it is looked at which connections are idle, and the master is told that the worker lives.

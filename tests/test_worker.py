@@ -53,7 +53,7 @@ def test_connections_are_spread_evenly_over_workers(tmp_path: Path) -> None:
                 client.sendall(f"GET /health/live HTTP/1.1\r\nHost: x\r\nX-Request-ID: {request_id}\r\n\r\n".encode())
             for client in clients:
                 assert client.recv(65536)
-        time.sleep(4 * FLUSH_SECONDS)
+        time.sleep(20 * FLUSH_SECONDS)
         lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
         return Counter(line["process"] for line in lines if line.get("request_id") == request_id)
 
