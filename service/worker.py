@@ -1,7 +1,8 @@
 """Gunicorn's threaded worker with one thread that leads, and no client, silent or slow, that holds the others up.
 
 The thread that leads takes what has come and answers it itself: handing each request to another thread and back would
-cost more than reading a small image. A request that takes longer keeps its thread, and another takes the lead.
+cost more than reading a small image. With a request that takes longer, and with a larger one from the start, it stops to
+lead, and another thread does, so that what comes meanwhile is answered, or turned away.
 """
 
 import ctypes
@@ -34,6 +35,8 @@ LINGER_SECONDS = 2
 # How long a request may take, about, until another thread takes the lead; and how seldom, at most, the time is looked
 # at where nothing happens.
 PATIENCE_SECONDS, LONGEST_REST_SECONDS = 0.004, 0.064
+# A request with more bytes than this, about an image of MNIST's size in any format, is taken to take longer.
+LIGHT_BYTES = 4096
 # How soon requests are counted and logged, for whichever process is asked for it.
 FLUSH_SECONDS = 0.01
 # How long a connection is left to workers that have fewer.
@@ -247,6 +250,11 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
     def handle_request(self, req: Any, conn: Any) -> bool:  # noqa: ANN401
         """Lets the application answer a request; whether another may follow."""
         conn.answering = True
+        reader = req.body.reader
+        if not isinstance(reader, LengthReader) or reader.length > LIGHT_BYTES:
+            with self._lock:
+                if self._answered is conn:
+                    self._depose()
         response, environ = wsgi.create(req, conn.sock, conn.client, conn.server, self.cfg, _Response)
         environ["wsgi.multithread"] = True
         if not self.alive or len(self.keepalived_conns) >= self.max_keepalived:
