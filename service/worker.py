@@ -1,8 +1,8 @@
 """Gunicorn's threaded worker with one thread that leads, and no client, silent or slow, that holds the others up.
 
 The thread that leads takes what has come and answers it itself: handing each request to another thread and back would
-cost more than reading a small image. With a request that takes longer, and with a larger one from the start, it stops to
-lead, and another thread does, so that what comes meanwhile is answered, or turned away.
+cost more than reading a small image. With a request that takes longer, and with a larger one from the start, it gives
+the lead to another thread, so that what comes meanwhile is answered, or turned away.
 """
 
 import ctypes
