@@ -3,7 +3,6 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from service import record
@@ -16,9 +15,8 @@ class BusyError(Exception):
 class Gate:
     """Lets some in, makes some wait in the order in which they came, and turns the others away at once."""
 
-    def __init__(self, concurrency: int, queue: int, in_flight: Callable[[int], None] = lambda change: None) -> None:
-        """Calls `in_flight` with what the number of images inside changes by."""
-        self.in_flight = in_flight
+    def __init__(self, concurrency: int, queue: int) -> None:
+        self.images = 0  # that have been let in and have not left
         self._lock = threading.Lock()
         self._free, self._room = concurrency, queue
         self._waiting: deque[threading.Event] = deque()
@@ -32,23 +30,25 @@ class Gate:
         """Waits for a turn, at most until `deadline`, a `time.monotonic()`. Raises BusyError and DeadlineError."""
         return _Admission(self, deadline, images)
 
-    def enter(self, deadline: float) -> None:
+    def enter(self, deadline: float, images: int = 1) -> None:
         with self._lock:
             self.check()
             if self._free:
                 self._free -= 1
+                self.images += images
                 return
             turn = threading.Event()
             self._waiting.append(turn)
-        if turn.wait(max(0, deadline - time.monotonic())):
-            return
+        turn.wait(max(0, deadline - time.monotonic()))
         with self._lock:
             if not turn.is_set():
                 self._waiting.remove(turn)
                 raise record.DeadlineError
+            self.images += images
 
-    def leave(self) -> None:
+    def leave(self, images: int = 1) -> None:
         with self._lock:
+            self.images -= images
             if self._waiting:
                 self._waiting.popleft().set()  # its turn is handed on, so that nobody comes in between
             else:
@@ -61,9 +61,7 @@ class _Admission(AbstractContextManager[None]):
 
     def __enter__(self) -> None:
         with record.stage("queue"):
-            self._gate.enter(self._deadline)
-        self._gate.in_flight(self._images)
+            self._gate.enter(self._deadline, self._images)
 
     def __exit__(self, *_error: object) -> None:
-        self._gate.in_flight(-self._images)
-        self._gate.leave()
+        self._gate.leave(self._images)

@@ -17,6 +17,7 @@ from flask import Blueprint, Flask, Response, current_app
 from flask.globals import request_ctx
 
 from service import record
+from service.load import Gate
 from service.metrics import Metrics
 from service.models import Models
 from service.operations import Operation, described
@@ -53,9 +54,9 @@ class Observations:
     Whoever sets `deferred` calls `flush` soon after requests: many together take half the time.
     """
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, gate: Gate) -> None:
         self.deferred = False
-        self._metrics = metrics
+        self._metrics, self._gate, self._images = metrics, gate, 0
         self._waiting: deque[Observation] = deque()
 
     def add(self, observation: Observation) -> None:
@@ -69,7 +70,10 @@ class Observations:
         return bool(self._waiting)
 
     def flush(self) -> None:
-        """Writes down the requests that were answered."""
+        """Writes down the requests that were answered, and how many images are being read."""
+        if self._images != (images := self._gate.images):
+            self._images = images
+            self._metrics.images_in_flight.set(images)
         taken = []
         while self._waiting:
             taken.append(self._waiting.popleft())
@@ -94,7 +98,7 @@ def _log(observation: Observation) -> None:
 
 def register_observation(app: Flask, models: Models, metrics: Metrics, deadline: float) -> None:
     """Gives every request so many seconds. What wraps the application later, as for proxies, comes before."""
-    observations = app.extensions["observations"] = Observations(metrics)
+    observations = app.extensions["observations"] = Observations(metrics, app.extensions["gate"])
     app.extensions["metrics"] = metrics
     for version in models.versions:
         metrics.model(version, version == models.versions[0], models.classifier(version).provider)

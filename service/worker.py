@@ -94,7 +94,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         with suppress(AttributeError):  # another C library
             ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS)
         # Gunicorn looks at a dozen of its settings for each request, each time through `Config.__getattr__`.
-        vars(self.cfg).update({name: setting.get() for name, setting in self.cfg.settings.items()})
+        self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
         super().init_process()
 
     def run(self) -> None:
