@@ -29,6 +29,7 @@ PHOTOGRAPHS = 20
 OFF: dict[str, list[tuple[Any, str, Any]]] = {
     "grey by a colour difference": [(decode, "COLOUR_ADVANTAGE", NEVER)],
     "strokes thickened": [(prepare, "MINIMUM_STROKE", 0)],
+    "looked for in a smaller image first": [(ink, "FIRST_SIZE", ink.WORKING_SIZE)],
     "paper of one shade": [(ink, "FLAT_SHARE", NEVER)],
     "paper of one shade assumed": [(ink, "FLAT_SHARE", ALWAYS)],
     "polarity by more than one window": [(ink, "POLARITY_WINDOWS", (0.16,))],

@@ -25,8 +25,10 @@ Number = TypeVar("Number", np.uint8, np.float32)
 # Why there is no digit to read.
 BLANK, SEVERAL_DIGITS, NOT_A_DIGIT = "blank", "several digits", "not a digit"
 
-# The long side, in pixels, of the reduced image in which ink is looked for: enough for a pencil line on a page.
-WORKING_SIZE = 224
+# The long side, in pixels, of the reduced image in which a digit is looked for at first; and of that in which it is
+# looked for where none is found so, a faint one, or one that something may speak against: enough for a pencil line on a
+# page.
+FIRST_SIZE, WORKING_SIZE = 128, 224
 # Contrast (of 255) below which nothing counts as ink: what a sheet of white paper shows of itself in a photo; and above
 # which it is ink whatever the noise: averaging leaves no noise that strong.
 MINIMUM_CONTRAST, CERTAIN_CONTRAST = 12, 40
@@ -123,6 +125,7 @@ class _Found:
     place: tuple[int, int, int, int]
     strength: float
     likelihood: float
+    faint: bool
     alone: bool
     at_frame: bool
     joined: bool
@@ -141,13 +144,16 @@ class _Found:
 
 def find_ink(grey: NDArray[np.uint8]) -> Ink:
     """Finds the digit in a grey image, uint8 [H, W], of either polarity."""
-    image = _reduced(grey, WORKING_SIZE)
+    image = _reduced(grey, FIRST_SIZE)
     found = _likeliest(image)
+    if (found is None or found.faint or any(found.doubts)) and image.size < grey.size:
+        image = _reduced(grey, WORKING_SIZE)
+        found = _likeliest(image)
     if found is None:
         return Ink(np.zeros((1, 1), np.float32), BLANK)
     scale = max(grey.shape) / max(image.shape)
     side = max(found.mask.shape)
-    if scale > 1 and side < WORKING_SIZE / 4:
+    if scale > 1 and side < FIRST_SIZE / 4:
         # Small on a large page: looked at again in full.
         margin, is_sheet = float(side), False
     else:
@@ -446,6 +452,7 @@ def _found(ink: Grey, parts: "_Parts", digit: int) -> _Found:
         (int(top), int(bottom), int(left), int(right)),
         float(parts.strength[digit]),
         float(likelihood),
+        bool(depth.mean() < CERTAIN_CONTRAST),
         bool(parts.mass[belongs].sum() >= ALONE * parts.mass.sum()),
         bool(parts.at_frame[digit]),
         bool(parts.joined[digit]),
