@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from service.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError, Pixels, decode, decode_idx
+from service.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError, decode, decode_idx
+from service.picture import Picture
 
 # What is looked at in a folder. HEIC and AVIF cannot be decoded, but whoever has them there is told so, a row each.
 SUFFIXES = frozenset(
@@ -21,10 +20,10 @@ SUFFIXES = frozenset(
 
 @dataclass(frozen=True)
 class Source:
-    """One image: how it is called in the output, and how to get its pixels (raises ImageError)."""
+    """One image: how it is called in the output, and how to decode it (raises ImageError)."""
 
     path: str
-    load: Callable[[], Pixels]
+    load: Callable[[], Picture]
 
 
 def find_images(paths: Iterable[Path]) -> Iterator[Source]:
@@ -93,10 +92,10 @@ def _idx_sources(path: Path) -> Iterator[Source]:
         yield Source(str(path), partial(_fail, failure))
         return
     for index, pixels in enumerate(images):
-        yield Source(f"{path}#{index}", partial(np.asarray, pixels))
+        yield Source(f"{path}#{index}", partial(Picture, pixels))
 
 
-def _fail(error: ImageError) -> Pixels:
+def _fail(error: ImageError) -> Picture:
     raise error
 
 
@@ -104,7 +103,7 @@ def _unreadable(error: OSError) -> ImageError:
     return ImageError(f"expected a file that can be read; got: {error.strerror or 'it cannot be'}")
 
 
-def _load(path: Path) -> Pixels:
+def _load(path: Path) -> Picture:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):

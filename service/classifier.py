@@ -12,8 +12,9 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from service import record
-from service.decode import ImageError, Pixels, decode
+from service.decode import ImageError, decode
 from service.ink import BLANK, NOT_A_DIGIT, SEVERAL_DIGITS
+from service.picture import Picture
 from service.prepare import SIZE, Prepared, prepare
 from service.settings import VERSION, Settings
 
@@ -161,24 +162,24 @@ class Classifier:
             self.classify(np.zeros((size, SIZE, SIZE), np.uint8))
 
 
-def prepare_or_error(load: Callable[[], Pixels]) -> Prepared | ImageError:
-    """Prepares the pixels that `load` gives, or gives the error that it raises."""
+def prepare_or_error(load: Callable[[], Picture]) -> Prepared | ImageError:
+    """Prepares the image that `load` gives, or gives the error that it raises."""
     try:
         return prepare_loaded(load)
     except ImageError as error:
         return error
 
 
-def prepare_loaded(load: Callable[[], Pixels]) -> Prepared:
-    """Prepares the pixels that `load` gives. Raises ImageError where that does."""
+def prepare_loaded(load: Callable[[], Picture]) -> Prepared:
+    """Prepares the image that `load` gives. Raises ImageError where that does."""
     try:
         with record.stage("decode"):
-            pixels = load()
+            picture = load()
     except ImageError:
         record.outcome(record.BROKEN)
         raise
     with record.stage("prepare"):
-        return prepare(pixels)
+        return prepare(picture)
 
 
 def load_session(path: Path, provider: str) -> onnxruntime.InferenceSession:

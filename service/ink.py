@@ -6,7 +6,7 @@ everything narrower than a window is taken away. A wide window does not hollow o
 the shadows of fingers: each gives a reading of its own, and the likeliest is taken.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from service.parts import Mask, Runs, connected
+from service.picture import FIRST_SIZE, Pixels
 
-Pixels = NDArray[np.uint8]
 Grey = NDArray[np.float32]
 
 Number = TypeVar("Number", np.uint8, np.float32)
@@ -25,10 +25,9 @@ Number = TypeVar("Number", np.uint8, np.float32)
 # Why there is no digit to read.
 BLANK, SEVERAL_DIGITS, NOT_A_DIGIT = "blank", "several digits", "not a digit"
 
-# The long side, in pixels, of the reduced image in which a digit is looked for at first; and of that in which it is
-# looked for where none is found so, a faint one, or one that something may speak against: enough for a pencil line on a
-# page.
-FIRST_SIZE, WORKING_SIZE = 128, 224
+# As FIRST_SIZE, where no digit is found in the first look, a faint one, or one that something may speak against: enough
+# for a pencil line on a page.
+WORKING_SIZE = 224
 # Contrast (of 255) below which nothing counts as ink: what a sheet of white paper shows of itself in a photo; and above
 # which it is ink whatever the noise: averaging leaves no noise that strong.
 MINIMUM_CONTRAST, CERTAIN_CONTRAST = 12, 40
@@ -75,6 +74,8 @@ BROADEST = 1.9
 # The part of the ink within the frame that is the digit's, at least; how many holes it has, at most, each no smaller
 # than this part of its extent: noise and textures are specks or a net.
 DIGIT_SHARE, MOST_HOLES, HOLE_AREA = 0.15, 12, 0.0005
+# The depth that becomes 255: that many of the digit's pixels have less.
+PEAK = 0.8
 # What is smaller, in the pixels of the image, could not be read.
 MINIMUM_SIDE = 8
 # Another part belongs to the digit (a 5's bar) if it lies this near, by the digit's size, and has this much of the
@@ -142,22 +143,30 @@ class _Found:
         return (self.joined, self.reason is not None)
 
 
-def find_ink(grey: NDArray[np.uint8]) -> Ink:
-    """Finds the digit in a grey image, uint8 [H, W], of either polarity."""
+def find_ink(grey: Pixels, full: Callable[[], Pixels] | None = None) -> Ink:
+    """Finds the digit in a grey image, uint8 [H, W], of either polarity.
+
+    Where that is a reduced one, `full` gives it in full, and is asked only if a closer look is needed.
+    """
     image = _reduced(grey, FIRST_SIZE)
     found = _likeliest(image)
-    if (found is None or found.faint or any(found.doubts)) and image.size < grey.size:
+    is_reduced = full is not None or image.size < grey.size
+    if is_reduced and (found is None or found.faint or any(found.doubts)):
+        grey, full = (full() if full else grey), None
         image = _reduced(grey, WORKING_SIZE)
         found = _likeliest(image)
+        is_reduced = image.size < grey.size
     if found is None:
         return Ink(np.zeros((1, 1), np.float32), BLANK)
-    scale = max(grey.shape) / max(image.shape)
     side = max(found.mask.shape)
-    if scale > 1 and side < FIRST_SIZE / 4:
+    if is_reduced and side < FIRST_SIZE / 4:
         # Small on a large page: looked at again in full.
         margin, is_sheet = float(side), False
     else:
         margin, is_sheet = _enclosure(found.mask)
+    if margin and full:
+        grey = full()
+    scale = max(grey.shape) / max(image.shape)
     part = _part(grey, *found.place, scale, margin)
     if margin and 0 < part.size < grey.size:
         closer = find_ink(part)
@@ -165,9 +174,9 @@ def find_ink(grey: NDArray[np.uint8]) -> Ink:
             return Ink(closer.pixels, closer.reason or (found.reason if margin > 0 else None))
     if side * scale < MINIMUM_SIDE:
         return Ink(np.zeros((1, 1), np.float32), BLANK)
-    peak = np.percentile(found.ink[found.mask], 80)
-    ink = np.clip(found.ink * (255 / peak), 0, 255) * _dilated(found.mask)
-    return Ink(ink.astype(np.float32), found.reason)
+    ordered = np.sort(found.ink[found.mask])
+    ink = np.minimum(found.ink * (255 / ordered[int(PEAK * (len(ordered) - 1))]), 255) * _dilated(found.mask)
+    return Ink(ink, found.reason)
 
 
 def _likeliest(image: Pixels) -> _Found | None:
@@ -208,8 +217,10 @@ def _enclosure(mask: Mask) -> tuple[float, bool]:
 
 def _between(mask: Mask, axis: int) -> Mask:
     """What has ink before and behind it along the axis."""
-    before = np.maximum.accumulate(mask, axis=axis)
-    return before & np.flip(np.maximum.accumulate(np.flip(mask, axis), axis=axis), axis)
+    places = np.arange(mask.shape[axis])[:, None] if axis == 0 else np.arange(mask.shape[axis])
+    first = np.expand_dims(mask.argmax(axis=axis), axis)
+    last = mask.shape[axis] - 1 - np.expand_dims(np.flip(mask, axis).argmax(axis=axis), axis)
+    return (places >= first) & (places <= last) & mask.any(axis=axis, keepdims=True)
 
 
 def _rectangularity(mask: Mask) -> float:
@@ -227,9 +238,7 @@ def extent(mask: Mask) -> tuple[int, int, int, int]:
     return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
 
 
-def _part(
-    grey: NDArray[np.uint8], top: int, bottom: int, left: int, right: int, scale: float, margin: float
-) -> NDArray[np.uint8]:
+def _part(grey: Pixels, top: int, bottom: int, left: int, right: int, scale: float, margin: float) -> Pixels:
     """A part of the image in full, its place given in the reduced image, with a margin around it."""
     rows = slice(max(0, int((top - margin) * scale)), int((bottom + margin) * scale) + 1)
     columns = slice(max(0, int((left - margin) * scale)), int((right + margin) * scale) + 1)
@@ -290,7 +299,8 @@ def _edges(image: Pixels) -> Pixels:
 
 def _noise(ink: Grey) -> Noise:
     middle = _median(ink)
-    return Noise(middle, _deviation(ink, middle))
+    # Where most of it is 0, it does not deviate from that.
+    return Noise(middle, _deviation(ink, middle) if middle else 0)
 
 
 def _deviation(values: Grey, middle: float) -> float:
@@ -311,12 +321,12 @@ def _is_dark(image: Pixels) -> bool:
     deviate in both alike. Each width of strokes shows best against a mean over a window of its own.
     """
     image = _reduced(image, POLARITY_SIZE)
-    skews = []
-    for share in POLARITY_WINDOWS:
-        radius = max(1, round(share * max(image.shape) / 2))
-        cubes = _cubed(np.subtract(image, _blurred(image, radius), dtype=np.float32))
-        skews.append(float(np.sum(cubes) / max(np.sum(np.abs(cubes)), 1)))
-    return max(skews, key=abs) < 0
+    radii = [max(1, round(share * max(image.shape) / 2)) for share in POLARITY_WINDOWS]
+    blurrable = Image.fromarray(image)
+    blurred = np.array([blurrable.filter(ImageFilter.BoxBlur(radius)) for radius in radii])
+    cubes = _cubed(np.subtract(image, blurred, dtype=np.float32))
+    skews = cubes.sum(axis=(1, 2)) / np.maximum(np.abs(cubes).sum(axis=(1, 2)), 1)
+    return bool(skews[np.abs(skews).argmax()] < 0)
 
 
 def _cubed(values: Grey) -> Grey:
@@ -329,52 +339,48 @@ def _slid_maximum(image: NDArray[Number], window: int, axes: tuple[int, ...] = (
     There is nothing less than 0.
     """
     for axis in axes:
-        image = np.moveaxis(image, axis, 0)
-        length = len(image)
-        padded = np.zeros((length + window - 1, image.shape[1]), image.dtype)
-        padded[window // 2 :][:length] = image
+        lines = image.T if axis else image
+        padded = np.zeros((len(lines) + window - 1, lines.shape[1]), image.dtype)
+        padded[window // 2 :][: len(lines)] = lines
         span = 1
         while span < window:  # each pass doubles the span at most, so that a wide window costs few passes
             step = min(span, window - span)
             padded = np.maximum(padded[:-step], padded[step:])
             span += step
-        image = np.moveaxis(padded, 0, axis)
+        image = padded.T if axis else padded
     return image
 
 
-def _blurred(image: Pixels, radius: int) -> Pixels:
-    return np.asarray(Image.fromarray(image).filter(ImageFilter.BoxBlur(radius)))
-
-
 def _smoothed(image: Pixels) -> Pixels:
-    """The mean of the three pixels across and then down: what `_blurred` makes for a radius of 1, in less time."""
-    for axis in (1, 0):
-        wide = np.moveaxis(image, axis, 0).astype(np.uint16)
-        sums = wide + 1
-        sums[1:] += wide[:-1]
-        sums[:-1] += wide[1:]
-        sums[0] += wide[0]
-        sums[-1] += wide[-1]
-        image = np.moveaxis((sums // 3).astype(np.uint8), 0, axis)
+    """The mean of the three pixels across and then down, each rounded."""
+    for _ in range(2):
+        lines = image.T.astype(np.uint16)
+        sums = lines + 1
+        sums[1:] += lines[:-1]
+        sums[:-1] += lines[1:]
+        sums[0] += lines[0]
+        sums[-1] += lines[-1]
+        image = (sums // 3).astype(np.uint8)
     return image
 
 
 def _eroded(mask: Mask) -> Mask:
     """The mask less its border, as if there were none of it beyond the frame."""
-    padded = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), bool)
-    padded[1:-1, 1:-1] = mask
+    padded = _padded(mask)
     rows = padded[:-2] & padded[1:-1] & padded[2:]
     return rows[:, :-2] & rows[:, 1:-1] & rows[:, 2:]
 
 
 def _dilated(mask: Mask) -> Mask:
-    for axis in (0, 1):
-        mask = np.moveaxis(mask, axis, 0)
-        wider = mask.copy()
-        wider[1:] |= mask[:-1]
-        wider[:-1] |= mask[1:]
-        mask = np.moveaxis(wider, 0, axis)
-    return mask
+    padded = _padded(mask)
+    rows = padded[:-2] | padded[1:-1] | padded[2:]
+    return rows[:, :-2] | rows[:, 1:-1] | rows[:, 2:]
+
+
+def _padded(mask: Mask) -> Mask:
+    padded = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), bool)
+    padded[1:-1, 1:-1] = mask
+    return padded
 
 
 def _stands_out(ink: Grey, noise: Noise) -> bool:
@@ -445,14 +451,15 @@ def _found(ink: Grey, parts: "_Parts", digit: int) -> _Found:
         reason = SEVERAL_DIGITS
     inner = _eroded(mask)
     depth = ink[inner if inner.any() else mask]
-    likelihood = parts.strength[digit] / (EVEN_INK + depth.std() / depth.mean())
+    mean = float(depth.mean())
+    likelihood = parts.strength[digit] / (EVEN_INK + float(depth.std()) / mean)
     return _Found(
         ink,
         mask,
         (int(top), int(bottom), int(left), int(right)),
         float(parts.strength[digit]),
         float(likelihood),
-        bool(depth.mean() < CERTAIN_CONTRAST),
+        mean < CERTAIN_CONTRAST,
         bool(parts.mass[belongs].sum() >= ALONE * parts.mass.sum()),
         bool(parts.at_frame[digit]),
         bool(parts.joined[digit]),
@@ -479,8 +486,7 @@ def _is_circle(mask: Mask) -> bool:
 
 def _is_net(mask: Mask) -> bool:
     """Whether ink, cropped to its extent, has more holes than a digit, the smallest left out."""
-    around = np.ones((mask.shape[0] + 2, mask.shape[1] + 2), bool)
-    around[1:-1, 1:-1] = ~mask
+    around = ~_padded(mask)
     runs = Runs(around)
     if runs.most_parts - 1 <= MOST_HOLES:
         return False
@@ -512,7 +518,7 @@ def _across(ink: Grey) -> Grey:
 
 def _otsu(values: Grey) -> float:
     """The threshold that parts values 0–255 into two classes with the least variance within them (Otsu 1979)."""
-    histogram = np.array(Image.fromarray(values.astype(np.uint8)).histogram(), np.float64)
+    histogram = np.bincount(values.astype(np.uint8).ravel(), minlength=256)
     weight, mass = np.cumsum(histogram)[:-1], np.cumsum(histogram * np.arange(256))
     total = histogram.sum()
     between = (mass[-1] * weight / total - mass[:-1]) ** 2 / np.maximum(weight * (total - weight), 1)

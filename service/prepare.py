@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from service.ink import BLANK, Grey, find_ink
+from service.picture import Picture, Pixels
 
 SIZE = 28
 BOX = 20
@@ -25,24 +26,26 @@ CENTRE = SIZE / 2 + 0.5
 class Prepared:
     """`image` is uint8 [28, 28], white ink on black; `reason` says why it holds no digit, None where it may."""
 
-    image: NDArray[np.uint8]
+    image: Pixels
     reason: str | None = None
 
 
-def prepare(pixels: NDArray[np.uint8]) -> Prepared:
+def prepare(image: Picture | Pixels) -> Prepared:
     """Finds the digit in a grey image, uint8 [H, W], and makes it look as in MNIST."""
+    picture = image if isinstance(image, Picture) else Picture(image)
+    pixels = picture.pixels
     if pixels.shape == (SIZE, SIZE):
         if is_prepared(pixels):
             return Prepared(pixels)
         if is_prepared(inverted := 255 - pixels):
             return Prepared(inverted)
-    ink = find_ink(pixels)
+    ink = find_ink(pixels, picture.full)
     if ink.reason == BLANK:
         return Prepared(np.zeros((SIZE, SIZE), np.uint8), BLANK)
     return Prepared(_centred(_thickened(ink.pixels)), ink.reason)
 
 
-def is_prepared(image: NDArray[np.uint8]) -> bool:
+def is_prepared(image: Pixels) -> bool:
     """Whether an image, uint8 [28, 28], already is as in MNIST, so that preparing it again would only blur it."""
     lines = (image.sum(axis=1), image.sum(axis=0))
     inked = [one.nonzero()[0] for one in lines]
@@ -58,8 +61,10 @@ def _centre_of_mass(lines: NDArray[np.number]) -> float:
 
 def _stroke_width(ink: Grey) -> float:
     """The mean width of the strokes in pixels: one of width w and length l has the area w·l and edges of about 2·l."""
-    padded = np.pad(ink, 1)
-    edges = np.hypot(np.abs(np.diff(padded, axis=0)).sum(), np.abs(np.diff(padded, axis=1)).sum())
+    padded = np.zeros((ink.shape[0] + 2, ink.shape[1] + 2), np.float32)
+    padded[1:-1, 1:-1] = ink
+    down, across = padded[1:] - padded[:-1], padded[:, 1:] - padded[:, :-1]
+    edges = np.hypot(np.abs(down).sum(), np.abs(across).sum())
     return float(2 * ink.sum() / edges)
 
 
@@ -73,7 +78,7 @@ def _thickened(ink: Grey) -> Grey:
     return np.asarray(padded.filter(ImageFilter.MaxFilter(2 * border + 1)), dtype=np.float32)
 
 
-def _centred(ink: Grey) -> NDArray[np.uint8]:
+def _centred(ink: Grey) -> Pixels:
     """Scales cropped ink to fit 20×20 and puts its centre of mass into the centre of 28×28."""
     scale = BOX / max(ink.shape)
     height, width = (max(1, round(side * scale)) for side in ink.shape)

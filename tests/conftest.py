@@ -12,6 +12,8 @@ from PIL import Image
 
 from service.app import create_app
 from service.classifier import Classifier
+from service.decode import decode
+from service.picture import Pixels
 from service.settings import Settings
 
 # One thread a test process: they run in parallel, and PyTorch's threads spin while they wait for each other.
@@ -76,6 +78,11 @@ def classifier() -> Classifier:
 @pytest.fixture
 def client() -> FlaskClient:
     return create_app(Settings(provider="cpu")).test_client()
+
+
+def pixels_of(data: bytes) -> Pixels:
+    """All pixels of an image file."""
+    return decode(data).whole()
 
 
 def encode(pixels: NDArray[np.generic] | Image.Image, format: str = "PNG", **options: object) -> bytes:

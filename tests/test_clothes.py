@@ -6,7 +6,7 @@ from PIL import Image
 
 from benchmarks.clothes import KINDS, enlarged, measure, same_answers
 from service.classifier import Classifier
-from service.decode import decode
+from tests.conftest import pixels_of
 from training.mnist import load_training
 
 DIGITS = load_training().images[:6]
@@ -16,7 +16,7 @@ DIGITS = load_training().images[:6]
 def test_clothes_are_the_same_for_the_same_seed(kind: str) -> None:
     one, other, another = (KINDS[kind](DIGITS[0], np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert one == other != another
-    assert np.ptp(decode(one)) > 100
+    assert np.ptp(pixels_of(one)) > 100
 
 
 @pytest.mark.parametrize(("kind", "modes"), [("16 bit", {"I;16"}), ("palette", {"P"}), ("opaque RGBA", {"RGBA"})])
@@ -28,7 +28,7 @@ def test_files_are_what_their_kind_says(kind: str, modes: set[str]) -> None:
 @pytest.mark.parametrize(("kind", "thinner"), [("hair-thin", True), ("marker-thick", False)])
 def test_strokes_are_thinner_or_thicker_but_not_gone(kind: str, thinner: bool) -> None:
     def darkness(data: bytes) -> float:
-        return float((255 - decode(data)).mean())
+        return float((255 - pixels_of(data)).mean())
 
     for digit in DIGITS:
         plain = float(np.asarray(enlarged(np.pad(digit, 4), 200)).mean())

@@ -1,6 +1,7 @@
 import gzip
 import struct
 import zlib
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 
 import service.decode
 from service.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError, decode, decode_idx, format_name
-from tests.conftest import encode, example, example_pixels
+from tests.conftest import encode, example, example_pixels, pixels_of
 from tests.fuzz.corpus import png_chunk, with_right_sums
 
 FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"]
@@ -44,19 +45,19 @@ def test_every_format_and_mode(format: str, mode: str) -> None:
             image = Image.merge("LAB", [Image.fromarray(GREY), *[Image.new("L", (280, 280), 128)] * 2])
         case _:
             image = Image.fromarray(GREY).convert("RGB" if (format, mode) == ("WEBP", "P") else mode)
-    decoded = decode(encode(image, format))
+    decoded = pixels_of(encode(image, format))
     assert decoded.shape == GREY.shape
     assert np.abs(decoded - GREY.astype(float)).mean() < (12 if mode in ("1", "P") or format == "GIF" else 4)
 
 
 def test_deep_samples_of_a_large_image() -> None:
     samples = np.add.outer(np.arange(1500), np.arange(1400)).astype(np.uint16) * 20
-    np.testing.assert_allclose(decode(encode(samples)), samples / 257, atol=1)
+    np.testing.assert_allclose(pixels_of(encode(samples)), samples / 257, atol=1)
 
 
 def test_samples_of_any_size() -> None:
     most = np.finfo(np.float32).max
-    assert decode(encode(np.array([[-most, 0, most, np.nan]], np.float32), "TIFF")).tolist() == [[0, 127, 255, 127]]
+    assert pixels_of(encode(np.array([[-most, 0, most, np.nan]], np.float32), "TIFF")).tolist() == [[0, 127, 255, 127]]
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "TIFF"])
@@ -75,13 +76,13 @@ def test_exif_orientation(orientation: int, format: str) -> None:
     }[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
-    decoded = decode(encode(stored, format, exif=exif))
+    decoded = pixels_of(encode(stored, format, exif=exif))
     assert decoded.shape == (200, 280)
     assert np.abs(decoded - GREY[:200].astype(float)).mean() < 4
 
 
 def test_broken_exif_costs_only_the_orientation() -> None:
-    assert decode(encode(GREY, "JPEG", exif=b"Exif\x00\x00rubbish")).shape[:2] == GREY.shape
+    assert pixels_of(encode(GREY, "JPEG", exif=b"Exif\x00\x00rubbish")).shape[:2] == GREY.shape
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_transparency_lies_over_the_paper_it_was_meant_for(ink: int, others: int
     if others is not None:
         pixels[4:-4, 4:-4] = (others, others, others, 255)
     pixels[10:30, 18:22] = (ink, ink, ink, 255)
-    decoded = decode(encode(pixels))
+    decoded = pixels_of(encode(pixels))
     assert decoded[0, 0] == paper
     assert decoded[20, 20] == ink
 
@@ -105,19 +106,19 @@ def test_transparency_lies_over_the_paper_it_was_meant_for(ink: int, others: int
 def test_faint_strokes_on_a_transparent_canvas() -> None:
     pixels = np.zeros((40, 40, 4), np.uint8)
     pixels[10:30, 18:22] = (255, 255, 255, 90)
-    decoded = decode(encode(pixels))
+    decoded = pixels_of(encode(pixels))
     assert decoded[20, 20] > decoded[0, 0] + 80
 
 
 def test_nothing_visible_is_blank_paper() -> None:
-    decoded = decode(encode(np.zeros((10, 10, 4), np.uint8)))
+    decoded = pixels_of(encode(np.zeros((10, 10, 4), np.uint8)))
     assert np.ptp(decoded) == 0
 
 
 def test_palette_transparency() -> None:
     image = Image.fromarray((GREY < 128).astype(np.uint8), "P")
     image.putpalette([255, 0, 0, 0, 0, 0])
-    decoded = decode(encode(image, "PNG", transparency=0))
+    decoded = pixels_of(encode(image, "PNG", transparency=0))
     assert decoded[GREY > 250].min() == 255
 
 
@@ -132,7 +133,7 @@ def test_ink_that_only_colour_tells_from_the_paper(
     shade = GREY[..., None] / 255
     image = Image.fromarray((shade * paper + (1 - shade) * ink).astype(np.uint8))
     image = image.quantize(16) if mode == "P" else image.convert(mode)
-    decoded = decode(encode(image, format)).astype(float)
+    decoded = pixels_of(encode(image, format)).astype(float)
     assert abs(decoded[GREY < 50].mean() - decoded[GREY > 200].mean()) > 50
 
 
@@ -142,7 +143,7 @@ def test_colours_of_the_paper_do_not_hide_brightness(format: str) -> None:
     pixels = np.full((280, 280, 3), 230, np.uint8)
     pixels[:140] = (230, 220, 200)
     pixels[GREY < 128] -= 40
-    decoded = decode(encode(pixels, format))
+    decoded = pixels_of(encode(pixels, format))
     assert np.abs(decoded - np.asarray(Image.fromarray(pixels).convert("L"), float)).mean() < 2
 
 
@@ -150,7 +151,7 @@ def test_first_frame_of_several() -> None:
     frames = [Image.fromarray(GREY), Image.fromarray(255 - GREY)]
     for format in ("GIF", "WEBP", "TIFF"):
         data = encode(frames[0], format, save_all=True, append_images=frames[1:])
-        assert decode(data)[0, 0] > 250
+        assert pixels_of(data)[0, 0] > 250
 
 
 def heic() -> bytes:
@@ -183,7 +184,7 @@ def png_of_size(width: int, height: int) -> bytes:
 )
 def test_what_is_no_image_is_named(data: bytes, message: str) -> None:
     with pytest.raises(ImageError) as caught:
-        decode(data)
+        pixels_of(data)
     assert message in str(caught.value)
     assert not isinstance(caught.value, ImageTooLargeError)
 
@@ -193,7 +194,7 @@ def test_cut_short(format: str) -> None:
     data = encode(GREY, format)
     for length in (len(data) // 2, len(data) * 9 // 10):
         with pytest.raises(ImageError, match=r"broken|cut short"):
-            decode(data[:length])
+            pixels_of(data[:length])
 
 
 @pytest.mark.parametrize(
@@ -203,11 +204,11 @@ def test_cut_short(format: str) -> None:
 )
 def test_too_large_is_refused_before_it_is_decoded(data: bytes) -> None:
     with pytest.raises(ImageTooLargeError, match="expected at most"):
-        decode(data)
+        pixels_of(data)
 
 
 def test_largest_accepted_image() -> None:
-    assert decode(encode(Image.new("1", (5000, 5000)))).shape == (5000, 5000)
+    assert pixels_of(encode(Image.new("1", (5000, 5000)))).shape == (5000, 5000)
 
 
 @settings(max_examples=200, deadline=None)
@@ -218,11 +219,83 @@ def test_mutated_files_decode_or_raise_image_errors(format: str, data: st.DataOb
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     content = content[: data.draw(st.integers(0, len(content)))]
     try:
-        pixels = decode(bytes(content))
+        pixels = pixels_of(bytes(content))
     except ImageError:
         return
     assert pixels.dtype == np.uint8
     assert pixels.ndim == 2
+
+
+LARGE = Image.fromarray(GREY).resize((1000, 704), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"quality": 30}])
+@pytest.mark.parametrize("size", [(1000, 704), (129, 20), (400, 3), (1100, 640), (3001, 2000)])
+def test_large_jpegs_are_decoded_at_a_part_of_their_size(
+    mode: str, options: dict[str, Any], size: tuple[int, int]
+) -> None:
+    picture = decode(encode(LARGE.resize(size).convert(mode), "JPEG", **options))
+    assert picture.full is not None
+    whole = picture.whole()
+    assert whole.shape == size[::-1]
+    factor = round(max(size) / max(picture.pixels.shape))
+    assert factor in (1, 2, 4, 8)
+    expected = np.asarray(Image.fromarray(whole).reduce(factor), float)
+    assert picture.pixels.shape == expected.shape
+    assert np.abs(picture.pixels - expected).mean() < 2
+
+
+def test_small_jpegs_are_decoded_at_once() -> None:
+    assert decode(encode(LARGE.resize((128, 100)), "JPEG")).full is None
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_reduced_jpegs_are_upright(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = decode(encode(LARGE, "JPEG", exif=exif))
+    scale = round(max(LARGE.size) / max(picture.pixels.shape))
+    expected = np.asarray(Image.fromarray(picture.whole()).reduce(scale), float)
+    assert np.abs(picture.pixels - expected).mean() < 2
+
+
+def test_reduced_jpegs_show_what_only_colour_tells_from_the_paper() -> None:
+    shade = np.asarray(LARGE)[..., None] / 255
+    image = Image.fromarray((shade * (60, 140, 60) + (1 - shade) * (200, 60, 60)).astype(np.uint8))
+    picture = decode(encode(image, "JPEG"))
+    assert picture.full is not None
+    scale = round(max(LARGE.size) / max(picture.pixels.shape))
+    expected = np.asarray(Image.fromarray(picture.whole()).reduce(scale), float)
+    assert np.ptp(expected) > 50
+    assert np.abs(picture.pixels - expected).mean() < 4
+
+
+def test_jpeg_of_red_green_and_blue_as_they_are() -> None:
+    """Such a file cannot be decoded to brightness and colours."""
+    picture = decode(encode(LARGE.convert("RGB"), "JPEG", keep_rgb=True))
+    assert picture.full is None
+    assert np.abs(picture.pixels - np.asarray(LARGE, float)).mean() < 4
+
+
+JPEGS = [
+    encode(LARGE.resize((200, 150)).convert(mode), "JPEG", **options)
+    for mode in ("L", "RGB", "CMYK")
+    for options in ({}, {"progressive": True}, {"exif": b"Exif\0\0rubbish"})
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(JPEGS), st.data())
+def test_large_jpegs_are_accepted_and_refused_as_in_full(jpeg: bytes, data: st.DataObject) -> None:
+    content = bytearray(jpeg)
+    for _ in range(data.draw(st.integers(0, 4))):
+        content[data.draw(st.integers(2, len(content) - 1))] = data.draw(st.integers(0, 255))
+    if data.draw(st.booleans()):
+        content = content[: data.draw(st.integers(0, len(content)))]
+    with patch.object(service.decode, "_reduced_jpeg", lambda _: None):
+        expected = decoded_or_error(bytes(content))
+    assert decoded_or_error(bytes(content)) == expected
 
 
 @st.composite
@@ -264,9 +337,10 @@ def small_pngs(draw: st.DrawFn) -> bytes:
 
 def decoded_or_error(data: bytes) -> tuple[str, str] | tuple[tuple[int, ...], bytes]:
     try:
-        pixels = decode(data)
+        picture = decode(data)
     except ImageError as error:
         return type(error).__name__, str(error)
+    pixels = picture.whole()
     return pixels.shape, pixels.tobytes()
 
 
@@ -283,7 +357,7 @@ def test_plain_pngs_are_told(mode: str) -> None:
     image = Image.fromarray(GREY[::10, ::10]).convert(mode)
     plain = service.decode._plain_png(encode(image))
     assert plain is not None
-    assert plain.tolist() == GREY[::10, ::10].tolist()
+    assert plain.pixels.tolist() == GREY[::10, ::10].tolist()
     exif = Image.Exif()
     exif[0x0112] = 6
     assert service.decode._plain_png(encode(image, exif=exif)) is None
@@ -293,7 +367,7 @@ def test_messages_never_carry_the_decoders_own_text() -> None:
     data = bytearray(example(7))
     data[len(data) // 2] ^= 0xFF
     with pytest.raises(ImageError) as caught:
-        decode(bytes(data))
+        pixels_of(bytes(data))
     assert str(caught.value) == "expected a whole PNG image; got one that is broken or cut short"
 
 

@@ -5,11 +5,12 @@ import numpy as np
 from scoring.engine import BATCH, Row, score
 from scoring.sources import Source, find_images
 from service.classifier import Classifier
-from service.decode import ImageError, Pixels
+from service.decode import ImageError
+from service.picture import Picture
 from tests.conftest import EXAMPLES, example_pixels
 
 
-def broken() -> Pixels:
+def broken() -> Picture:
     raise ImageError("expected better")
 
 
@@ -21,7 +22,7 @@ def test_examples(classifier: Classifier) -> None:
 
 def test_every_source_has_its_row_in_order_over_several_batches(classifier: Classifier) -> None:
     blank = np.zeros((9, 9), np.uint8)
-    loads = {0: lambda: example_pixels(3), 1: broken, 2: lambda: blank}
+    loads = {0: lambda: Picture(example_pixels(3)), 1: broken, 2: lambda: Picture(blank)}
     sources = (Source(str(number), loads[number % 3]) for number in range(2 * BATCH + 5))
     rows = list(score(sources, classifier))
     assert [row.path for row in rows] == [str(number) for number in range(2 * BATCH + 5)]
@@ -38,7 +39,7 @@ def test_batches_are_read_as_they_are_needed(classifier: Classifier) -> None:
         nonlocal taken
         while True:
             taken += 1
-            yield Source(str(taken), lambda: np.zeros((5, 5), np.uint8))
+            yield Source(str(taken), lambda: Picture(np.zeros((5, 5), np.uint8)))
 
     rows = score(sources(), classifier)  # type: ignore[arg-type]
     next(rows)

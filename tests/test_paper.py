@@ -3,7 +3,7 @@ import pytest
 
 from benchmarks.paper import EFFECTS, KINDS, Page, measure
 from service.classifier import Classifier
-from service.decode import decode
+from tests.conftest import pixels_of
 from training.mnist import load_training
 
 DIGITS = load_training().images[:6]
@@ -13,7 +13,7 @@ DIGITS = load_training().images[:6]
 def test_photos_are_the_same_for_the_same_seed(kind: str) -> None:
     one, other, another = (KINDS[kind](DIGITS[0], np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert one == other != another
-    assert min(decode(one).shape) >= 80
+    assert min(pixels_of(one).shape) >= 80
 
 
 @pytest.mark.parametrize("effect", EFFECTS)

@@ -44,7 +44,7 @@ def test_a_file_that_is_named_is_taken_whatever_it_is_called(tmp_path: Path) -> 
     path.write_bytes(example(4))
     [source] = find_images([path])
     assert source.path == str(path)
-    assert source.load().shape[:2] == (280, 280)
+    assert source.load().pixels.shape == (280, 280)
 
 
 @pytest.mark.parametrize("zipped", [False, True])
@@ -59,7 +59,7 @@ def test_idx_file_gives_each_of_its_images(zipped: bool, tmp_path: Path) -> None
     for where in (path, tmp_path):
         sources = list(find_images([where]))
         assert [source.path for source in sources] == [f"{path}#0", f"{path}#1"]
-        np.testing.assert_array_equal(sources[1].load(), images[1])
+        np.testing.assert_array_equal(sources[1].load().pixels, images[1])
         assert count_images([where]) == 2
 
 
@@ -120,4 +120,4 @@ def test_file_names_need_not_be_utf8(tmp_path: Path) -> None:
     path.write_bytes(example(1))
     [source] = find_images([tmp_path])
     assert source.path == str(path)
-    assert source.load().size
+    assert source.load().pixels.size

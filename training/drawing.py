@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from service.decode import Pixels
+from service.picture import Pixels
 from service.prepare import prepare
 from training.mnist import CLASSES, Dataset
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from service.decode import ImageError, decode, decode_idx
+from service.picture import Picture, Pixels
 from service.prepare import SIZE, prepare
 
 MNIST = Path(__file__).resolve().parent / "data" / "mnist"
@@ -126,14 +127,14 @@ def _labelled_folders(directory: Path) -> Dataset:
     return _without_blanks(map(_decoded, paths), np.array([int(path.parent.name) for path in paths]))
 
 
-def _decoded(path: Path) -> NDArray[np.uint8]:
+def _decoded(path: Path) -> Picture:
     try:
         return decode(path.read_bytes())
     except ImageError as error:
         raise DataError(f"{path}: {error}; remove it or replace it") from error
 
 
-def _without_blanks(images: Iterable[NDArray[np.uint8]], labels: NDArray[np.int64]) -> Dataset:
+def _without_blanks(images: Iterable[Picture | Pixels], labels: NDArray[np.int64]) -> Dataset:
     """Prepared by the service's own code; images in which that finds no digit are left out, and said so."""
     prepared = [
         prepare(image) for image in tqdm(images, "preparing", len(labels), unit="image", leave=False, disable=None)

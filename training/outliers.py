@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 from tqdm import tqdm
 
-from service.decode import Pixels
 from service.ink import BLANK, extent
+from service.picture import Pixels
 from service.prepare import prepare
 from training.drawing import Stroke, draw, random_pen, smooth
 from training.mnist import NO_DIGIT, Dataset

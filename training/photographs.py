@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from tqdm import tqdm
 
-from service.decode import Pixels
+from service.picture import Pixels
 from service.prepare import SIZE, prepare
 from training.drawing import draw, random_digit, random_pen
 from training.mnist import CLASSES, Dataset

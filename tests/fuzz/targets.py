@@ -24,7 +24,7 @@ MODEL = {"name": "digits", "version": "1"}
 def decoder(data: bytes) -> None:
     """An image file: pixels or ImageError."""
     try:
-        pixels = decode(data)
+        pixels = decode(data).whole()
     except ImageError:
         return
     assert pixels.dtype == np.uint8
