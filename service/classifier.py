@@ -115,12 +115,14 @@ class Classifier:
         """Probabilities [N, 10] and `is_digit` [N] of prepared images, uint8 [N, 28, 28]."""
         if not len(images):
             return np.zeros((0, CLASSES), np.float32), np.zeros(0, np.float32)
-        parts = []
+        parts: list[tuple[Probabilities, NDArray[np.float32]]] = []
         for start in range(0, len(images), MAXIMUM_BATCH):
             batch = images[start : start + MAXIMUM_BATCH]
             with record.stage("inference"):
                 parts.append(self.session.run(["probabilities", "is_digit"], {"images": batch}))
             record.batch(len(batch))
+        if len(parts) == 1:
+            return parts[0]
         probabilities, is_digit = zip(*parts, strict=True)
         return np.concatenate(probabilities), np.concatenate(is_digit)
 
@@ -128,7 +130,7 @@ class Classifier:
         """Predictions for prepared images, in their order."""
         if not prepared:
             return []
-        outputs = self.classify(np.stack([one.image for one in prepared]))
+        outputs = self.classify(np.array([one.image for one in prepared]))
         return [self._prediction(one.reason, *output) for one, *output in zip(prepared, *outputs, strict=True)]
 
     def _prediction(self, reason: str | None, row: Probabilities, is_digit: float) -> Prediction:
@@ -136,7 +138,7 @@ class Classifier:
             # Nothing was there to classify, so nothing speaks for any digit.
             row = np.full(CLASSES, 1 / CLASSES, np.float32)
         best = int(row.argmax())
-        probabilities = tuple(round(float(one), 6) for one in row)
+        probabilities = tuple([round(one, 6) for one in row.tolist()])
         if reason is None and is_digit < self.minimum_is_digit:
             reason = NOT_A_DIGIT
         elif reason is None and probabilities[best] < self.minimum_confidence:
