@@ -177,11 +177,11 @@ def prepare_loaded(load: Callable[[], Picture]) -> Prepared:
     try:
         with record.stage("decode"):
             picture = load()
+        with record.stage("prepare"):
+            return prepare(picture)
     except ImageError:
         record.outcome(record.BROKEN)
         raise
-    with record.stage("prepare"):
-        return prepare(picture)
 
 
 def load_session(path: Path, provider: str) -> onnxruntime.InferenceSession:

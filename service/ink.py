@@ -285,10 +285,11 @@ def _readings(image: Pixels) -> Iterator[_Reading]:
         paper = 255 - _slid_maximum(255 - _slid_maximum(image, window), window)
         gain = np.float32(255) / np.maximum(paper, DARKEST_PAPER).astype(np.float32)
         ink = gain * (paper - image)
-        # Noise goes with the root of the light.
-        steady = ink / np.sqrt(gain)
-        if share == PAPER_WINDOWS[0] and not _stands_out(steady, _noise(steady)):
-            return
+        if share == PAPER_WINDOWS[0]:
+            # Noise goes with the root of the light.
+            steady = ink / np.sqrt(gain)
+            if not _stands_out(steady, _noise(steady)):
+                return
         yield _Reading(ink, _noise(ink), gain * edges)
 
 
