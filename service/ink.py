@@ -203,8 +203,10 @@ def _likeliest(image: Pixels) -> _Found | None:
 def _enclosure(mask: Mask) -> tuple[float, bool]:
     """How much to leave out all around to look into what was taken for a digit, cropped to its extent, and whether it
     is the paper that one is written on; or else it is a box drawn around one, or neither, and then that is 0."""
+    if min(mask.shape) < ASPECT * max(mask.shape):
+        return 0, False
     filled = _between(mask, 0) & _between(mask, 1)
-    if min(mask.shape) < ASPECT * max(mask.shape) or filled.mean() < FILLED or _rectangularity(filled) < RECTANGULAR:
+    if filled.mean() < FILLED or _rectangularity(filled) < RECTANGULAR:
         return 0, False
     if mask.sum() > SHEET_SOLID * filled.sum():
         return -SHEET_EDGE * max(mask.shape), True
@@ -226,7 +228,7 @@ def _between(mask: Mask, axis: int) -> Mask:
 
 def _rectangularity(mask: Mask) -> float:
     """The part that is set of the least rectangle around it, upright or turned."""
-    rows, columns = np.nonzero(mask & ~_eroded(mask))
+    rows, columns = np.divmod(np.flatnonzero(mask & ~_eroded(mask)), mask.shape[1])
     angles = np.radians(np.arange(0, 90, TURN))[:, None]
     height = np.ptp(rows * np.cos(angles) - columns * np.sin(angles), axis=1) + 1
     width = np.ptp(rows * np.sin(angles) + columns * np.cos(angles), axis=1) + 1
