@@ -9,6 +9,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from functools import partial
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -252,11 +253,14 @@ def _weights(image: Image.Image) -> Weights:
     if image.mode in ("1", "L"):
         return LUMINANCE
     image.draft("RGB", (COLOUR_SAMPLE, COLOUR_SAMPLE))
-    sample = _sample(image).convert("RGB")
+    sample = _sample(image)
+    sample = sample if sample.mode == "RGB" else sample.convert("RGB")
     return _told_by(sample.convert("L"), *(sample.convert("L", one) for one in COLOUR_DIFFERENCES))
 
 
 def _sample(image: Image.Image) -> Image.Image:
+    if max(image.size) <= COLOUR_SAMPLE:
+        return image
     width, height = (min(side, COLOUR_SAMPLE) for side in image.size)
     return image.resize((width, height), Image.Resampling.NEAREST)
 
@@ -274,7 +278,8 @@ def _contrast(grey: Image.Image) -> float:
 
     0 where all are too much alike to show COLOUR_CONTRAST.
     """
-    if 2 * np.ptp(grey.getextrema()) < COLOUR_CONTRAST:
+    lowest, highest = cast(tuple[float, float], grey.getextrema())
+    if 2 * (highest - lowest) < COLOUR_CONTRAST:
         return 0
     around = grey.filter(ImageFilter.BoxBlur(max(grey.size) // 10))
     deviations = np.asarray(grey, np.int16) - np.asarray(around)

@@ -118,8 +118,8 @@ class _Reading:
 class _Found:
     """Ink and the mask of what is likeliest the digit in it, both cropped to that, and where it lies in the image.
 
-    `place` is top, bottom, left and right, as slices take them. A `faint` digit may be noise; where it is `alone`, there
-    is hardly any other ink.
+    `place` is top, bottom, left and right, as slices take them. A `faint` digit may be noise; where it is `alone`,
+    there is hardly any other ink.
     """
 
     ink: Grey
