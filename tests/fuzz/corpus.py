@@ -49,6 +49,9 @@ def images() -> dict[str, bytes]:
         frames = [picture(), Image.eval(picture(), lambda shade: 255 - shade)]
         files[f"{format}-frames"] = _encoded(format, "L", save_all=True, append_images=frames)
     files["PNG-transparent"] = _encoded("PNG", "P", transparency=0)
+    large = io.BytesIO()  # enough to be decoded at a part of its size
+    picture().convert("RGB").resize((160, 192)).save(large, "JPEG", quality=30)
+    files["JPEG-large"] = large.getvalue()
     files["BMP-runs"] = runs_bmp(20, 24, b"\x14\x05\x00\x00" * 23 + b"\x00\x04\x01\x02\x03\x04\x10\x07\x00\x01")
     return files
 
