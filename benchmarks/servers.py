@@ -197,7 +197,7 @@ def running(server: Server, port: int, image: bytes) -> Iterator[int]:
             env=environment,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
+            process_group=0,
         )
     try:
         deadline = time.monotonic() + READY_SECONDS
