@@ -2,7 +2,10 @@
 
 from flask import Flask, Response, request
 
+from service.metrics import Metrics
+
 app = Flask(__name__)
+app.extensions["metrics"] = Metrics(None)  # for the worker
 
 
 @app.post("/predict")
