@@ -5,6 +5,7 @@ compared with what it holds at the end. Needs Debian's wrk.
 """
 
 import itertools
+import os
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,7 +40,7 @@ def main(requests: int, port: int) -> None:
     begun = conditions("python -m benchmarks.memory")
     files = mixture()
     click.echo("\n".join(f"- {line}" for line in begun))
-    with running(SERVICE, port, files[0]) as process, TemporaryDirectory() as directory:
+    with running(SERVICE, port, files[0], Path(os.devnull)) as process, TemporaryDirectory() as directory:
         written = Path(directory) / "requests"
         write_requests([http(SERVICE.path, *SERVICE.encode(file)) for file in files], written)
         workers = tree(process)[1:]

@@ -179,8 +179,11 @@ def install(server: Server) -> None:
 
 
 @contextmanager
-def running(server: Server, port: int, image: bytes) -> Iterator[int]:
-    """Starts a server and waits until it reads an image; gives its first process."""
+def running(server: Server, port: int, image: bytes, log: Path | None = None) -> Iterator[int]:
+    """Starts a server and waits until it reads an image; gives its first process.
+
+    What it prints goes to `log`, or to a file beside the environments.
+    """
     with socket.socket() as probe:
         if probe.connect_ex((HOST, port)) == 0:
             raise click.ClickException(f"expected port {port} to be free; something answers there")
@@ -188,7 +191,7 @@ def running(server: Server, port: int, image: bytes) -> Iterator[int]:
     environment = os.environ | {"PYTHONPATH": str(server.directory)}
     environment |= {name: value.format(port=port) for name, value in server.variables.items()}
     ENVIRONMENTS.mkdir(exist_ok=True)
-    log = ENVIRONMENTS / f"{port}.log"
+    log = log or ENVIRONMENTS / f"{port}.log"
     arguments = server.arguments.format(port=port, bin=python.parent).split()
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - the commands are this file's own
