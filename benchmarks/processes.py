@@ -27,3 +27,9 @@ def processor_seconds(processes: Iterable[int]) -> float:
 def resident(process: int) -> int:
     """Bytes of memory."""
     return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * PAGE
+
+
+def most_resident(process: int) -> int:
+    """The most bytes of memory that it ever had."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
