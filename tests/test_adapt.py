@@ -88,6 +88,7 @@ def test_model_learns_a_hand_and_is_written_as_the_next_version(tmp_path: Path, 
         (["--from", str(SHIPPED), "--formula", "INPUT 28x28x1 -> FC 10"], "expected --formula or --from"),
         (["--from", str(SHIPPED), "--data", ".", "--epochs", "3"], "expected --from and --data alone; got --epochs"),
         (["--from", str(SHIPPED), "--data", ".", "--seed", "3"], "expected --from and --data alone; got --seed"),
+        (["--from", str(SHIPPED), "--data", ".", "--teacher", str(SHIPPED)], "got --teacher"),
     ],
 )
 def test_options_that_do_not_go_together(arguments: list[str], message: str) -> None:

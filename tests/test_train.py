@@ -1,3 +1,4 @@
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from service.settings import Settings
 from tests.conftest import example_pixels
 from training.__main__ import main
 from training.architecture import FormulaError
-from training.mnist import DataError, load_training, split
+from training.mnist import DataError, Dataset, load_training, split
 from training.network import load_network
-from training.train import Recipe, Run, continued, load_checkpoint, renewed
+from training.train import Recipe, Run, continued, distillation_loss, distilled, load_checkpoint, renewed
 
 CPU = torch.device("cpu")
 SMALL = Recipe("INPUT 28x28x1 -> CONV 4x4x16 stride 4 -> RELU -> FC 10", epochs=3, batch_size=100, weight_average=0.9)
@@ -81,6 +82,23 @@ def test_renewed_run_begins_with_what_its_start_knows_and_batch_norm(tmp_path: P
     assert run.history[0]["validation_accuracy"] > 0.9
 
 
+def test_distance_from_the_teacher_is_that_of_the_softened_answers() -> None:
+    teacher, logits = torch.tensor([[2.0, 0.0], [0.0, 4.0]]), torch.tensor([[0.0, 0.0], [0.0, 4.0]])
+    high, low = torch.sigmoid(torch.tensor([1.0, -1.0]))
+    expected = 4 * (high * torch.log(2 * high) + low * torch.log(2 * low)) / 2
+    torch.testing.assert_close(distillation_loss(logits, teacher, 2), expected)
+
+
+def test_student_learns_what_its_teacher_answers_where_labels_count_for_nothing(tmp_path: Path) -> None:
+    wrong = Dataset(DATA.images, np.roll(DATA.labels, 1))
+    recipe = replace(distilled(SMALL), teacher_share=1.0)
+    run = Run(recipe, 0, wrong, VALIDATION, tmp_path, CPU, teacher=Settings().model_path)
+    run.train()
+    assert run.history[-1]["validation_accuracy"] > 0.6
+    with pytest.raises(DataError, match="its teacher_sha256 differ from what was asked"):
+        Run(recipe, 0, wrong, VALIDATION, tmp_path, CPU)
+
+
 def test_seed_decides_the_weights(tmp_path: Path) -> None:
     one_epoch = Recipe(SMALL.formula, epochs=1, batch_size=100)
     for seed in (0, 1):
@@ -115,18 +133,31 @@ def test_linear_classifier_trains(tmp_path: Path) -> None:
     assert run.history[-1]["validation_accuracy"] > 0.3
 
 
-def test_command_trains_on_a_folder_of_labelled_images(tmp_path: Path) -> None:
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """29 images of each digit, in a sub-folder a digit."""
     for digit in range(10):
         (tmp_path / "data" / str(digit)).mkdir(parents=True)
         image = Image.fromarray(example_pixels(digit))
         for number in range(29):
             image.rotate(number - 14, fillcolor=255).save(tmp_path / "data" / str(digit) / f"{number}.png")
-    arguments = ["train", "--data", str(tmp_path / "data"), "--run", str(tmp_path / "run")]
+    return tmp_path / "data"
+
+
+def test_command_trains_on_a_folder_of_labelled_images(folder: Path, tmp_path: Path) -> None:
+    arguments = ["train", "--data", str(folder), "--run", str(tmp_path / "run")]
     options = ["--formula", "INPUT 28x28x1 -> FC 10", "--epochs", "1", "--seed", "4"]
     result = CliRunner().invoke(main, arguments + options)
     assert result.exit_code == 0, result.output
     assert "seed 4:" in result.output
-    assert (tmp_path / "run" / "seed-4" / "checkpoint.pt").exists()
+    labels_alone = load_checkpoint(tmp_path / "run" / "seed-4" / "checkpoint.pt", CPU)["identity"]
+
+    teacher = Settings().model_path
+    result = CliRunner().invoke(main, [*arguments, *options[:-1], "5", "--teacher", str(teacher)])
+    assert result.exit_code == 0, result.output
+    taught = load_checkpoint(tmp_path / "run" / "seed-5" / "checkpoint.pt", CPU)["identity"]
+    assert taught["teacher_sha256"] == hashlib.sha256(teacher.read_bytes()).hexdigest()
+    assert taught["images"] > labels_alone["images"]  # photographs too
 
 
 def test_command_says_what_is_wrong(tmp_path: Path) -> None:

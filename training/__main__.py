@@ -59,6 +59,11 @@ def describe(formula: str) -> None:
     "written beside it; without, it is trained on, with photographs of digits too, a run a seed.",
 )
 @click.option(
+    "--teacher",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="An ONNX file of `export` whose answers are learned beside the labels, on photographs of digits too.",
+)
+@click.option(
     "--strokes",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="pendigits-orig.tra of the UCI Machine Learning Repository, to train on its pen strokes too.",
@@ -78,6 +83,7 @@ def train(
     seeds: tuple[int, ...],
     data: Path | None,
     start: Path | None,
+    teacher: Path | None,
     strokes: Path | None,
     run: Path,
 ) -> None:
@@ -98,6 +104,7 @@ def train(
         Recipe,
         Run,
         default_device,
+        distilled,
         renewed,
     )
 
@@ -108,20 +115,23 @@ def train(
         recipe = Recipe(formula or Recipe.formula)
         if start:
             recipe = renewed(Recipe(load_network(start)[0].formula))
+        if teacher:
+            recipe = distilled(recipe)
         recipe = replace(recipe, epochs=epochs or recipe.epochs)
         parse(recipe.formula)  # before the images are made, which takes a minute, with photographs several
         digits, validation = split(load_training(data or MNIST))
         images = digits
-        if start:  # random weights would need many more epochs for photographs too
+        photographs = start or teacher  # random weights and labels alone would need many more epochs for those too
+        if photographs:
             images += photographed_digits(digits, round(PHOTOGRAPHED_PART * len(digits)))
         images += drawn_digits(round(DRAWN_PART * len(digits)))
-        if start:
+        if photographs:
             images += photographed_drawings(round(PHOTOGRAPHED_DRAWN_PART * len(digits)))
         images += random_outliers(digits, round(OUTLIER_PART * len(digits)))
         if strokes:
             images += load_strokes(strokes)
         for seed in seeds:
-            one = Run(recipe, seed, images, validation, run / f"seed-{seed}", default_device(), start)
+            one = Run(recipe, seed, images, validation, run / f"seed-{seed}", default_device(), start, teacher)
             one.train()
             accuracy = one.history[-1]["validation_accuracy"]
             click.echo(f"seed {seed}: {accuracy:.2%} of the validation part right; {one.checkpoint}")
@@ -136,7 +146,8 @@ def _adapt(context: click.Context, start: Path, data: Path) -> None:
     from training.export import ExportError
     from training.mnist import DataError, load_test, load_training
 
-    for name, option in {"epochs": "epochs", "seeds": "seed", "strokes": "strokes", "run": "run"}.items():
+    options = {"epochs": "epochs", "seeds": "seed", "teacher": "teacher", "strokes": "strokes", "run": "run"}
+    for name, option in options.items():
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
             raise click.UsageError(f"expected --from and --data alone; got --{option} too")
     try:

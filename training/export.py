@@ -102,6 +102,7 @@ def export(checkpoint: Path, validation: Dataset, test: Dataset, models: Path, v
         "training_data_sha256": identity["data"],
         "training_data_images": str(identity["images"]),
         "start_sha256": identity["start_sha256"] or "",
+        "teacher_sha256": identity["teacher_sha256"] or "",
         "recipe": json.dumps(identity["recipe"] | {"seed": identity["seed"]}),
         "calibration": json.dumps(vars(calibration)),
         "history": json.dumps(state["history"]),

@@ -53,6 +53,8 @@ class Recipe:
     weight_average: float = 0.995
     start_share: float = 0.0
     batch_norm: bool = True
+    teacher_share: float = 0.0
+    teacher_temperature: float = 4.0
 
 
 def continued(recipe: Recipe) -> Recipe:
@@ -84,6 +86,11 @@ def renewed(recipe: Recipe) -> Recipe:
     )
 
 
+def distilled(recipe: Recipe) -> Recipe:
+    """The recipe for learning from a teacher, whose answers say more than labels, softened or not; no dropout."""
+    return replace(recipe, label_smoothing=0.0, dropout=0.0, teacher_share=0.8)
+
+
 def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -110,6 +117,15 @@ def with_no_digit(logits: Tensor) -> Tensor:
     return functional.pad(logits, (0, 1))
 
 
+def distillation_loss(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """How far the answers [N, n] are from the teacher's, both softened (Hinton, Vinyals, Dean 2015).
+
+    Scaled by the temperature's square, so that its gradients stay as large as those of cross-entropy.
+    """
+    ours, theirs = (functional.log_softmax(one / temperature, dim=1) for one in (logits, teacher))
+    return functional.kl_div(ours, theirs, reduction="batchmean", log_target=True) * temperature**2
+
+
 class Run:
     """One training run: the network, its averaged weights and what they reached so far."""
 
@@ -122,10 +138,12 @@ class Run:
         directory: Path,
         device: torch.device,
         start: Path | None = None,
+        teacher: Path | None = None,
     ) -> None:
         """Begins a run in `directory`, or goes on with the one that is there. Raises DataError if that is another.
 
-        The weights are random at first, or those of the ONNX file `start`.
+        The weights are random at first, or those of the ONNX file `start`. With the ONNX file `teacher`, a share of
+        the loss, the recipe's `teacher_share`, is how far the answers are from the teacher's.
         """
         self.recipe, self.seed, self.device = recipe, seed, device
         self.checkpoint = directory / "checkpoint.pt"
@@ -147,6 +165,10 @@ class Run:
                 self.network = unfold_batch_norm(self.network, augment(to_network_input(some)))
             self.network.to(device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.teacher = None
+        if teacher:
+            self.teacher = load_network(teacher)[1].eval().requires_grad_(False).to(device)
+            self.teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.start = [parameter.detach().clone() for parameter in self.network.parameters()]
         self.averaged = AveragedModel(
             self.network, multi_avg_fn=get_ema_multi_avg_fn(recipe.weight_average), use_buffers=True
@@ -167,7 +189,8 @@ class Run:
             "images": len(train),
             "validation": validation.sha256,
             "bfloat16": self.bfloat16,
-            "start_sha256": None if start is None else hashlib.sha256(start.read_bytes()).hexdigest(),
+            "start_sha256": _sha256(start),
+            "teacher_sha256": _sha256(teacher),
         }
         if self.checkpoint.exists():
             self._load()
@@ -201,17 +224,24 @@ class Run:
             images = augment(to_network_input(self.images[batch])).contiguous(memory_format=torch.channels_last)
             for group in self.optimizer.param_groups:
                 group["lr"] = self._learning_rate(epoch + step / self.steps)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-                logits = self.network(images)
-            loss = functional.cross_entropy(
-                with_no_digit(logits.float()), self.labels[batch], label_smoothing=self.recipe.label_smoothing
-            )
+            loss = self._loss(images, self.labels[batch])
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
             self.averaged.update_parameters(self.network)
             total += loss.detach()
         return float(total) / self.steps
+
+    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            logits = self.network(images)
+            taught = self.teacher(images) if self.teacher else None
+        logits = with_no_digit(logits.float())
+        loss = functional.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+        if taught is None:
+            return loss
+        distance = distillation_loss(logits, with_no_digit(taught.float()), self.recipe.teacher_temperature)
+        return loss.lerp(distance, self.recipe.teacher_share)
 
     @torch.no_grad()
     def _add_start(self) -> None:
@@ -257,6 +287,10 @@ class Run:
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+def _sha256(path: Path | None) -> str | None:
+    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
