@@ -26,10 +26,10 @@ from gunicorn.workers import gthread
 from service.observe import Observations
 from service.settings import Settings
 
-# How the C library (glibc) manages memory, by the numbers in its malloc.h. Without these it keeps what was freed for the
-# threads that had it, in up to eight arenas a core, each of which grows as large as the largest images made it; with
-# Python's lock, hardly two threads ask for memory at once. Large blocks go back when they are freed (M_MMAP_THRESHOLD
-# would grow with them), smaller ones stay for the next image (M_TRIM_THRESHOLD), which is faster.
+# How the C library (glibc) manages memory, by the numbers in its malloc.h. By itself it keeps what was freed for
+# those threads that had it, in up to eight arenas a core, each as large as the largest images made it; with Python's
+# lock, hardly two threads ask for memory at once. Now large blocks go back when they are freed (the threshold would
+# grow with them), and smaller ones stay for the next image, which is faster.
 MALLOC_OPTIONS = {"M_ARENA_MAX": (-8, 2), "M_MMAP_THRESHOLD": (-3, 2**20), "M_TRIM_THRESHOLD": (-1, 2**23)}
 
 # How long a worker that stops waits for a client that has connected to say something.
