@@ -31,8 +31,8 @@ ROWS = 10
 FLAT = 1.05
 SERVICE = replace(OURS, variables={"PORT": "{port}"})
 # Of a thousand requests, how many are of each kind; the others are MNIST's own digits.
-SCANS, PHOTOS, LARGE_PHOTOS, BROKEN = 60, 20, 3, 20
-SCAN_SIDE, LARGE_SIDES = 300, (2000, 2800, 3460)
+SCANS, LARGE_SCANS, PHOTOS, LARGE_PHOTOS, BROKEN = 60, 2, 20, 3, 20
+SCAN_SIDE, LARGE_SCAN_SIDE, LARGE_SIDES = 300, 2400, (2000, 2800, 3460)
 
 
 @click.command()
@@ -68,9 +68,10 @@ def main(requests: int, port: int) -> None:
 def mixture() -> list[bytes]:
     """A thousand files, in a random order: digits, scans, photos and files that are broken."""
     random = np.random.default_rng(0)
-    digits = load_test().images[: 1000 - SCANS - PHOTOS - LARGE_PHOTOS - BROKEN]
+    digits = load_test().images[: 1000 - SCANS - LARGE_SCANS - PHOTOS - LARGE_PHOTOS - BROKEN]
     files = [file_of(Image.fromarray(digit)) for digit in digits]
-    scans = [Image.fromarray(255 - digit).resize((SCAN_SIDE, SCAN_SIDE)) for digit in digits[:SCANS]]
+    sides = [SCAN_SIDE] * SCANS + [LARGE_SCAN_SIDE] * LARGE_SCANS
+    scans = [Image.fromarray(255 - digit).resize((side, side)) for side, digit in zip(sides, digits, strict=False)]
     files += [file_of(scan) for scan in scans]
     files += [photo_of_a_digit(number=number) for number in range(PHOTOS)]
     files += [photo_of_a_digit(side, number) for number, side in zip(range(LARGE_PHOTOS), itertools.cycle(LARGE_SIDES))]

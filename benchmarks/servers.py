@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PEERS = ROOT / "benchmarks" / "peers"
 ENVIRONMENTS = ROOT / ".venv-bench"
 HOST = "127.0.0.1"
-READY_SECONDS = 120
+READY_SECONDS = 60
 BOUNDARY = "----digits"
 
 # An image file as a request's content type and body.

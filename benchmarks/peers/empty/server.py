@@ -2,10 +2,12 @@
 
 from flask import Flask, Response, request
 
+from service.load import Gate
 from service.metrics import Metrics
+from service.observe import Observations
 
 app = Flask(__name__)
-app.extensions["metrics"] = Metrics(None)  # for the worker
+app.extensions["observations"] = Observations(Metrics(None), Gate(1, 0))  # for the worker
 
 
 @app.post("/predict")
