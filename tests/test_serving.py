@@ -1,6 +1,9 @@
 """The benchmark of servers beside one another: what it makes of its clients' output, its tables, and a short run."""
 
+import os
 import shutil
+import signal
+import subprocess
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ from click.testing import CliRunner
 
 from benchmarks import memory, serving
 from benchmarks.drivers import logged
+from benchmarks.processes import most_resident, processor_seconds, resident, tree
 from benchmarks.report import Results, Run, first_table, render, summary, table
 from benchmarks.servers import PEERS, SERVERS, form, http, v2_binary_tensors, v2_json
 from benchmarks.serving import README, RESULTS, chosen, main
@@ -15,6 +19,7 @@ from benchmarks.start import packages
 from service.app import create_app
 from service.settings import Settings
 from tests.conftest import example
+from tests.test_gunicorn import wait_for
 
 RUNS = [
     Run("png", "ours", 3000, 400e-6, 0.005, 0.010),
@@ -114,6 +119,17 @@ def test_mixture_has_a_thousand_files_of_all_kinds(monkeypatch: pytest.MonkeyPat
     assert len(files) == 1000
     assert files.count(b"1000") == memory.PHOTOS
     assert {b"%d" % side for side in memory.LARGE_SIDES} < set(files)
+
+
+def test_processes_are_looked_at_with_those_that_they_started() -> None:
+    with subprocess.Popen(["sh", "-c", "sleep 60 & wait"]) as shell:
+        try:
+            wait_for(lambda: len(tree(shell.pid)) == 2)
+            assert processor_seconds(tree(shell.pid)) < 1
+            assert 0 < resident(shell.pid) <= most_resident(shell.pid)
+        finally:
+            for process in tree(shell.pid):
+                os.kill(process, signal.SIGKILL)
 
 
 @pytest.mark.load
