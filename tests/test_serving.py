@@ -1,6 +1,7 @@
 """The benchmark of servers beside one another: what it makes of its clients' output, its tables, and a short run."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -9,13 +10,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import memory, serving
+from benchmarks import memory, serving, start
 from benchmarks.drivers import logged
 from benchmarks.processes import most_resident, processor_seconds, resident, tree
 from benchmarks.report import Results, Run, first_table, render, summary, table
 from benchmarks.servers import PEERS, SERVERS, form, http, v2_binary_tensors, v2_json
 from benchmarks.serving import README, RESULTS, chosen, main
-from benchmarks.start import packages
 from service.app import create_app
 from service.settings import Settings
 from tests.conftest import example
@@ -110,7 +110,7 @@ def test_import_times_are_summed_by_package() -> None:
         "import time:      2000 |       3000 |     numpy.linalg\n"
         "import time:      1000 |       9000 | numpy\n"
     )
-    assert packages(text) == {"Python's own": pytest.approx(0.0001), "numpy": pytest.approx(0.003)}
+    assert start.packages(text) == {"Python's own": pytest.approx(0.0001), "numpy": pytest.approx(0.003)}
 
 
 def test_mixture_has_a_thousand_files_of_all_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,3 +144,20 @@ def test_a_short_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.output.count("\n| an empty") == 1 + 2
     assert result.output.count("\n| the network") == 1 + 2
     assert "failed" not in result.output
+
+
+@pytest.mark.load
+def test_start_is_timed() -> None:
+    result = CliRunner().invoke(start.main, ["--times", "1", "--port", "8411"])
+    assert result.exit_code == 0, result.output
+    assert re.search(r"\n\| `gunicorn` \| [0-9.]+ \|", result.output)
+    assert re.search(r"\n\| numpy \| [0-9]+ \|", result.output)
+
+
+@pytest.mark.load
+def test_memory_is_looked_at_ten_times() -> None:
+    if not shutil.which("wrk"):
+        pytest.skip("no wrk")
+    result = CliRunner().invoke(memory.main, ["--requests", "1000", "--port", "8412"])
+    assert result.exit_code == 0, result.output
+    assert len(re.findall(r"^\| [0-9,]+ \|", result.output, re.MULTILINE)) == 11
