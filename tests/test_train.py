@@ -14,7 +14,7 @@ from training.__main__ import main
 from training.architecture import FormulaError
 from training.mnist import DataError, Dataset, load_training, split
 from training.network import load_network
-from training.train import Recipe, Run, continued, distillation_loss, distilled, load_checkpoint, renewed
+from training.train import Recipe, Run, continued, distillation_loss, distilled, load_checkpoint, quick, renewed
 
 CPU = torch.device("cpu")
 SMALL = Recipe("INPUT 28x28x1 -> CONV 4x4x16 stride 4 -> RELU -> FC 10", epochs=3, batch_size=100, weight_average=0.9)
@@ -160,10 +160,20 @@ def test_command_trains_on_a_folder_of_labelled_images(folder: Path, tmp_path: P
     assert taught["images"] > labels_alone["images"]  # photographs too
 
 
+def test_quick_command_trains_on_the_labelled_images_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.mnist.load_training", lambda _: load_training().part(np.arange(2400)))
+    result = CliRunner().invoke(main, ["train", "--quick", "--epochs", "1", "--seed", "4", "--run", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    identity = load_checkpoint(tmp_path / "seed-4" / "checkpoint.pt", CPU)["identity"]
+    assert identity["images"] == 2200
+    assert identity["recipe"]["formula"] == quick(Recipe()).formula
+
+
 def test_command_says_what_is_wrong(tmp_path: Path) -> None:
     for options, message in [
         (["--formula", "INPUT 28x28x1 -> FC"], "expected FC n, for example FC 10; got the end"),
         (["--data", str(tmp_path)], "expected IDX files"),
+        (["--quick", "--from", str(Settings().model_path)], "got another option for more"),
     ]:
         result = CliRunner().invoke(main, ["train", "--run", str(tmp_path / "run"), *options])
         assert result.exit_code == 2

@@ -2,12 +2,16 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
 from training.architecture import FormulaError, parse
 from training.describe import describe as described
+
+if TYPE_CHECKING:
+    from training.mnist import Dataset
 
 # PyTorch takes seconds to import and `describe` needs none of it, so each command imports what it uses.
 
@@ -37,6 +41,11 @@ def describe(formula: str) -> None:
 @main.command()
 @click.option("--formula", help="The network; the shipped model's unless given.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the data; the shipped model's unless given.")
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="Train a smaller network for fewer epochs on the labelled images alone, which takes about a minute.",
+)
 @click.option(
     "--seed",
     "seeds",
@@ -80,6 +89,7 @@ def train(
     context: click.Context,
     formula: str | None,
     epochs: int | None,
+    quick: bool,
     seeds: tuple[int, ...],
     data: Path | None,
     start: Path | None,
@@ -90,46 +100,27 @@ def train(
     """Train a network, on CUDA if there is a GPU and on the CPU if not."""
     if start and formula:
         raise click.UsageError("expected --formula or --from, whose formula is in its file; got both")
-    from training.drawing import drawn_digits
+    if quick and (start or strokes or teacher):
+        raise click.UsageError("expected --quick, which takes the labelled images alone; got another option for more")
     from training.mnist import MNIST, DataError, load_training, split
     from training.network import load_network
-    from training.outliers import random_outliers
-    from training.photographs import photographed_digits, photographed_drawings
-    from training.strokes import load_strokes
-    from training.train import (
-        DRAWN_PART,
-        OUTLIER_PART,
-        PHOTOGRAPHED_DRAWN_PART,
-        PHOTOGRAPHED_PART,
-        Recipe,
-        Run,
-        default_device,
-        distilled,
-        renewed,
-    )
+    from training.train import Recipe, Run, default_device, distilled, renewed
+    from training.train import quick as quickened
 
     if start and data:
         _adapt(context, start, data)
         return
     try:
-        recipe = Recipe(formula or Recipe.formula)
+        recipe = quickened(Recipe()) if quick else Recipe()
         if start:
             recipe = renewed(Recipe(load_network(start)[0].formula))
         if teacher:
             recipe = distilled(recipe)
-        recipe = replace(recipe, epochs=epochs or recipe.epochs)
+        recipe = replace(recipe, formula=formula or recipe.formula, epochs=epochs or recipe.epochs)
         parse(recipe.formula)  # before the images are made, which takes a minute, with photographs several
-        digits, validation = split(load_training(data or MNIST))
-        images = digits
-        photographs = start or teacher  # random weights and labels alone would need many more epochs for those too
-        if photographs:
-            images += photographed_digits(digits, round(PHOTOGRAPHED_PART * len(digits)))
-        images += drawn_digits(round(DRAWN_PART * len(digits)))
-        if photographs:
-            images += photographed_drawings(round(PHOTOGRAPHED_DRAWN_PART * len(digits)))
-        images += random_outliers(digits, round(OUTLIER_PART * len(digits)))
-        if strokes:
-            images += load_strokes(strokes)
+        images, validation = split(load_training(data or MNIST))
+        if not quick:
+            images = _with_made_images(images, start is not None or teacher is not None, strokes)
         for seed in seeds:
             one = Run(recipe, seed, images, validation, run / f"seed-{seed}", default_device(), start, teacher)
             one.train()
@@ -137,6 +128,25 @@ def train(
             click.echo(f"seed {seed}: {accuracy:.2%} of the validation part right; {one.checkpoint}")
     except (DataError, FormulaError) as error:
         raise _Failure(str(error)) from error
+
+
+def _with_made_images(digits: "Dataset", photographed: bool, strokes: Path | None) -> "Dataset":
+    from training.drawing import drawn_digits
+    from training.outliers import random_outliers
+    from training.photographs import photographed_digits, photographed_drawings
+    from training.strokes import load_strokes
+    from training.train import DRAWN_PART, OUTLIER_PART, PHOTOGRAPHED_DRAWN_PART, PHOTOGRAPHED_PART
+
+    images = digits
+    if photographed:  # random weights and labels alone would need many more epochs for those
+        images += photographed_digits(digits, round(PHOTOGRAPHED_PART * len(digits)))
+    images += drawn_digits(round(DRAWN_PART * len(digits)))
+    if photographed:
+        images += photographed_drawings(round(PHOTOGRAPHED_DRAWN_PART * len(digits)))
+    images += random_outliers(digits, round(OUTLIER_PART * len(digits)))
+    if strokes:
+        images += load_strokes(strokes)
+    return images
 
 
 def _adapt(context: click.Context, start: Path, data: Path) -> None:
