@@ -121,8 +121,9 @@ def run_ours(seed: int) -> tuple[float, int]:
     help="How many epochs of theirs are run; the others count as long as these.",
 )
 def main(seeds: tuple[int, ...], epochs: int) -> None:
-    """Train both, write what each took and reached, and leave theirs for `python -m benchmarks.networks`."""
+    """Train both, write after each seed what they took and reached; theirs is kept for `benchmarks.networks`."""
     torch.set_num_threads(1)
+    RESULTS.parent.mkdir(exist_ok=True)
     theirs = Theirs(PEERS[NAME], load_training(), load_test())
     ours = []
     for seed, part in zip(seeds, np.array_split(np.arange(epochs), len(seeds)), strict=True):
@@ -130,10 +131,9 @@ def main(seeds: tuple[int, ...], epochs: int) -> None:
             theirs.run_epoch()
             click.echo(f"{NAME}: epoch {theirs.epochs}: {theirs.right} right, {theirs.seconds:.0f} s so far")
         ours.append(run_ours(seed))
+        RESULTS.write_text(table(theirs, ours))
     if theirs.epochs == theirs.peer.epochs:
         write(theirs.network.eval(), trained(NAME))
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(table(theirs, ours))
     click.echo(RESULTS.read_text())
 
 

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 from click.testing import CliRunner
 
 from benchmarks import networks
-from benchmarks.networks import FIRST_FORMULA, is_beaten, main, multiply_adds, shipped, timed
+from benchmarks.networks import FIRST_FORMULA, is_beaten, main, multiply_adds, shipped, table, timed
 from benchmarks.recipes import PEERS, Peer, count_right, train, write
 from service.classifier import Classifier, load_session
 from service.settings import Settings
@@ -78,6 +79,16 @@ def test_front_is_of_those_that_none_beats() -> None:
     assert is_beaten((2, 2), (1, 2))
     assert not is_beaten((2, 2), (2, 2))
     assert not is_beaten((2, 2), (1, 3))
+
+
+def test_published_table_and_plot_are_those_of_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = json.loads(networks.RESULTS.read_text())
+    assert networks.TABLE.read_text() == table(results["networks"], results["conditions"])
+    monkeypatch.setattr(networks, "TABLE", tmp_path / "table.md")
+    monkeypatch.setattr(networks, "PLOT", tmp_path / "plot.png")
+    result = CliRunner().invoke(main, ["--draw"])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "plot.png").stat().st_size > 10_000
 
 
 def test_network_that_is_not_there_is_left_out_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
