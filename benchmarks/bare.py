@@ -15,7 +15,7 @@ from training.mnist import load_test
 BATCHES = (1, 4, 16, 32, 64, 128, 256)
 
 
-def run(batch: int, seconds: float, processes: int = 1) -> tuple[Load, float]:
+def run(batch: int, seconds: int, processes: int = 1) -> tuple[Load, float]:
     """What so many processes at once did in all, a request being a run, and the seconds of a core that a run took."""
     command = [sys.executable, "-m", "benchmarks.bare", str(batch), str(seconds)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(processes)]  # noqa: S603 - this module
@@ -25,7 +25,7 @@ def run(batch: int, seconds: float, processes: int = 1) -> tuple[Load, float]:
     return Load(len(wall), 0, float(wall.sum()) / processes, middle, most), float(processor.mean())
 
 
-def best_batch(seconds: float, batches: Sequence[int] = BATCHES) -> int:
+def best_batch(seconds: int, batches: Sequence[int] = BATCHES) -> int:
     """The batch size with which one process reads the most images a second."""
     return max(batches, key=lambda batch: batch * run(batch, seconds)[0].rate)
 

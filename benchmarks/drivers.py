@@ -36,9 +36,9 @@ def write_requests(requests: Sequence[bytes], directory: Path) -> None:
         (directory / str(number)).write_bytes(request)
 
 
-def wrk(url: str, requests: Path, connections: int, seconds: float) -> Load:
+def wrk(url: str, requests: Path, connections: int, seconds: int) -> Load:
     """Each connection sends a request, waits for its answer and sends the next."""
-    command = ["wrk", "--threads=1", f"--connections={connections}", f"--duration={seconds:g}s", "--timeout=30s"]
+    command = ["wrk", "--threads=1", f"--connections={connections}", f"--duration={seconds}s", "--timeout=30s"]
     output = _run([*command, f"--script={SCRIPT}", url, "--", str(requests)], "wrk")
     return Load(**json.loads(output.splitlines()[-1]))
 

@@ -48,13 +48,13 @@ class Started:
     process: int
     requests: Path
 
-    def run(self, scenario: str, seconds: float) -> Run | None:
+    def run(self, scenario: str, seconds: int) -> Run | None:
         """Loads it as the scenario says; None where it has no part in that."""
         if scenario == "open":
             return self._open_loop(seconds) if self.name in OPEN_LOOP else None
         return self._loaded(scenario, seconds) if (self.requests / scenario).exists() else None
 
-    def _loaded(self, scenario: str, seconds: float) -> Run:
+    def _loaded(self, scenario: str, seconds: int) -> Run:
         processes = tree(self.process)
         before = processor_seconds(processes)
         load = wrk(url(self.server, self.port), self.requests / scenario, CONNECTIONS[scenario], seconds)
@@ -62,7 +62,7 @@ class Started:
         processor = (processor_seconds(processes) - before) / images
         return Run(scenario, self.name, images / load.seconds, processor, load.middle, load.most, load.failed)
 
-    def _open_loop(self, seconds: float) -> Run:
+    def _open_loop(self, seconds: int) -> Run:
         """First measures what it can answer."""
         rate = self._loaded("png", seconds).rate / 2
         arguments = [f"--rps={rate / GROUPS}", f"--data={self.requests / 'open'}", url(self.server, self.port)]
@@ -79,7 +79,7 @@ class Started:
 @click.option("--peers", help="Servers, with commas between, in place of all: " + ", ".join([*SERVERS, BARE]) + ".")
 @click.option("--scenarios", help="Scenarios, with commas between, in place of all: " + ", ".join(SCENARIOS) + ".")
 @click.option("--rounds", default=5, show_default=True, help="How often each server has its turn.")
-@click.option("--seconds", default=4.0, show_default=True, help="How long each turn lasts.")
+@click.option("--seconds", default=4, show_default=True, help="How long each turn lasts.")
 @click.option(
     "--other",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -87,7 +87,7 @@ class Started:
 )
 @click.option("--publish", is_flag=True, help=f"Write the tables into {RESULTS.name}, and the first into the README.")
 def main(
-    peers: str | None, scenarios: str | None, rounds: int, seconds: float, other: Path | None, publish: bool
+    peers: str | None, scenarios: str | None, rounds: int, seconds: int, other: Path | None, publish: bool
 ) -> None:
     """Print a table for each scenario."""
     servers = dict(SERVERS)
@@ -108,7 +108,7 @@ def main(
                 click.echo(line(number, run), err=True)
                 runs.append(run)
     begun += [f"{server.title}: {versions(server)}" for server in taken.values()]
-    begun.append(f"two processes each; medians of {rounds} rounds, in which each has its turn of {seconds:g} seconds")
+    begun.append(f"two processes each; medians of {rounds} rounds, in which each has its turn of {seconds} seconds")
     titles = {name: server.title for name, server in taken.items()} | ({BARE: BARE_TITLE} if BARE in names else {})
     text = render(Results(begun, titles, CONNECTIONS, runs))
     click.echo(text)
@@ -159,11 +159,11 @@ def check(server: Server, port: int, images: Sequence[bytes], labels: Sequence[i
             raise click.ClickException(f"{server.title}: expected the digit {label}; got {answer}")
 
 
-def bare_runs() -> Callable[[str, float], Run | None]:
+def bare_runs() -> Callable[[str, int], Run | None]:
     """The network's own turn: two processes that read an image a run, or one at its best batch size."""
     best: list[int] = []
 
-    def turn(scenario: str, seconds: float) -> Run | None:
+    def turn(scenario: str, seconds: int) -> Run | None:
         if scenario == "png":
             batch, processes = 1, 2
         elif scenario == "tensors":
