@@ -20,7 +20,7 @@ from service.settings import VERSION, Settings
 
 CLASSES = 10
 # Images a session run: larger batches are no faster on a CPU and make ONNX Runtime keep more memory.
-MAXIMUM_BATCH = 64
+MAXIMUM_BATCH = 16
 
 UNCERTAIN = "uncertain"
 # Beside the model: the same network, which gives every layer's output too.

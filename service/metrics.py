@@ -23,7 +23,7 @@ from service.record import Record
 # Where the files of the metrics lie; gunicorn's master makes the folder and removes it.
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-_SIZES = (1, 2, 4, 8, 16, 32, 64)
+_SIZES = (1, 2, 4, 8, 16)
 
 
 class Histogram(prometheus_client.Histogram):

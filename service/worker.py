@@ -30,7 +30,7 @@ from service.settings import Settings
 # those threads that had it, in up to eight arenas a core, each as large as the largest images made it; with Python's
 # lock, hardly two threads ask for memory at once. Now large blocks go back when they are freed (the threshold would
 # grow with them), and smaller ones stay for the next image, which is faster.
-MALLOC_OPTIONS = {"M_ARENA_MAX": (-8, 2), "M_MMAP_THRESHOLD": (-3, 2**20), "M_TRIM_THRESHOLD": (-1, 2**23)}
+MALLOC_OPTIONS = {"M_ARENA_MAX": (-8, 2), "M_MMAP_THRESHOLD": (-3, 2**22), "M_TRIM_THRESHOLD": (-1, 2**23)}
 
 # How long a worker that stops waits for a client that has connected to say something.
 LINGER_SECONDS = 2
