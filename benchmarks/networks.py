@@ -5,8 +5,6 @@ and the first network tried here by `training train --quick`.
 """
 
 import json
-import platform
-import re
 import textwrap
 import time
 from datetime import UTC, datetime
@@ -21,6 +19,7 @@ import onnxruntime
 from matplotlib import pyplot
 from onnx import numpy_helper, shape_inference
 
+from benchmarks.conditions import processor
 from benchmarks.recipes import PEERS, count_right, train, write
 from service.classifier import Classifier, load_session
 from training.__main__ import main as training
@@ -144,12 +143,6 @@ def conditions(rounds: int) -> str:
         f"the processor's time, batch 1, 1 thread, medians of {rounds} rounds of {RUNS_A_ROUND} images in turn, "
         f"ONNX Runtime {onnxruntime.__version__}, {processor()}, {datetime.now(UTC):%B %Y}"
     )
-
-
-def processor() -> str:
-    """The processor's name."""
-    found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return found.group(1) if found else platform.processor()
 
 
 def table(rows: Rows, conditions: str) -> str:

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as Images
 
-from benchmarks.networks import processor, trained
+from benchmarks.conditions import processor
+from benchmarks.networks import trained
 from benchmarks.recipes import PEERS, Peer, train_epoch, write
 from service.classifier import Classifier
 from training.evaluate import evaluate
