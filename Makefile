@@ -41,7 +41,7 @@ lock: .venv-tools/done ## Pin in requirements/ what pyproject.toml asks for, and
 		| $(LOCK) - --output-file requirements/build.txt
 	$(LOCK) pyproject.toml --extra cpu --output-file requirements/serve.txt
 	$(LOCK) pyproject.toml --extra cuda --constraint requirements/serve.txt --output-file requirements/cuda.txt
-	echo torch | $(LOCK) pyproject.toml --extra cpu --extra training --extra test --excludes - \
+	echo torch | $(LOCK) pyproject.toml --extra cpu --extra parquet --extra training --extra test --excludes - \
 		--constraint requirements/serve.txt --output-file requirements/test.txt
 	for peer in $(wildcard benchmarks/peers/*/requirements.in); do $(LOCK) $$peer --output-file $${peer%in}txt || exit 1; done
 

@@ -1,55 +1,75 @@
 """`python -m scoring PATH... --output FILE`"""
 
-import os
+import signal
 import sys
-from collections import Counter
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 import click
-from tqdm import tqdm
 
-from scoring.engine import score
-from scoring.sinks import OutputError, open_sink
-from scoring.sources import count_images, find_images
-from service.classifier import Classifier, ModelError
+from scoring.errors import ScoringError
+from scoring.files import check_paths
+from scoring.local import LocalEngine
+from scoring.outputs import check_output, is_finished
+from scoring.rows import ERROR
+from scoring.run import Summary, score_to_descriptor, score_to_file
 from service.settings import Settings, SettingsError
+
+STANDARD_OUTPUT = "-"
+
+
+class Interrupted(BaseException):
+    """A signal asked to end; its number."""
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option(
-    "--output", required=True, metavar="FILE", help="FILE.csv or FILE.jsonl; - writes CSV to standard output."
+    "--output", required=True, metavar="FILE", help="FILE.csv, .jsonl or .parquet; - writes CSV to standard output."
 )
-@click.option("--overwrite", is_flag=True, help="Replace FILE if it exists.")
-def main(paths: tuple[Path, ...], output: str, overwrite: bool) -> None:
-    """Read the digit in every image of files, folders (recursive) and IDX files.
+@click.option("--overwrite", is_flag=True, help="Begin anew, and replace FILE.")
+def main(paths: tuple[str, ...], output: str, overwrite: bool) -> None:
+    """Read the digit in every image of files, folders (of any depth), quoted globs, IDX and Parquet files.
 
-    Writes a row an image: path, digit, confidence, reason, error. Exits with 1 if an image could not be decoded, with 2
-    if the run could not be done. The model and its provider are set as for the service, by DIGITS_MODEL and
+    Writes a row an image: path, digit, confidence, reason, error, and which model it was. Ended at any moment and
+    started again, it goes on where it was. The model and its provider are set as for the service, by DIGITS_MODEL and
     DIGITS_PROVIDER.
+
+    Exits with 0 when every image was decoded, with 1 when one could not be, with 2 when the run could not be done.
     """
+    summary = Summary()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
-        for path in paths:
-            if not os.path.lexists(path):  # a dangling link among many files costs one row, a mistyped name the run
-                raise OutputError(f"{path}: expected a file or a folder; there is none of that name")
-        settings = Settings.from_environment()
-        classifier = Classifier.from_settings(settings)
-        total = count_images(paths)
-        if total == 0:
-            raise OutputError(f"{', '.join(map(str, paths))}: expected images; found none")
-        with open_sink(output, overwrite) as sink:
-            counts: Counter[str] = Counter()
-            for row in tqdm(score(find_images(paths), classifier), total=total, unit="image", disable=None):
-                sink.write(row)
-                counts["error" if row.error else "refused" if row.digit is None else "digit"] += 1
-    except (OutputError, SettingsError, ModelError) as error:
+        _run(paths, output, overwrite, summary)
+    except (ScoringError, SettingsError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
-    click.echo(
-        f"{counts.total()} images: {counts['digit']} read, {counts['refused']} refused, {counts['error']} not decoded",
-        err=True,
-    )
-    sys.exit(1 if counts["error"] else 0)
+    except Interrupted as interruption:
+        go_on = "" if output == STANDARD_OUTPUT else "; the same command goes on from here"
+        click.echo(f"interrupted{go_on}\n{summary}", err=True)
+        sys.exit(128 + interruption.args[0])
+    click.echo(summary, err=True)
+    sys.exit(1 if summary.outcomes[ERROR] else 0)
+
+
+def _run(paths: tuple[str, ...], output: str, overwrite: bool, summary: Summary) -> None:
+    check_paths(paths)
+    engine = LocalEngine(Settings.from_environment())
+    if output == STANDARD_OUTPUT:
+        score_to_descriptor(paths, sys.stdout.fileno(), engine, summary)
+        return
+    file = Path(output)
+    check_output(file)
+    if not overwrite and is_finished(file):
+        click.echo(f"{file}: finished already; nothing to do (--overwrite begins anew)", err=True)
+        sys.exit(0)
+    score_to_file(paths, file, engine, summary, overwrite)
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+    raise Interrupted(number)
 
 
 if __name__ == "__main__":

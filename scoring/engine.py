@@ -1,37 +1,23 @@
-"""Runs images through the service's own decoding, preparation and classifier."""
+"""What scores images: processes here, a running service, or a cluster."""
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import islice
+from types import TracebackType
+from typing import Protocol, Self
 
-from scoring.sources import Source
-from service.classifier import Classifier, prepare_or_error
-from service.cores import usable_cores
-from service.decode import ImageError
-
-BATCH = 256
+from scoring.rows import Model, Scored
+from scoring.sources import Chunk
 
 
-@dataclass(frozen=True)
-class Row:
-    """What is said of one image; `error` where it could not be decoded, and then nothing else."""
+class Engine(Protocol):
+    """Entered, it is ready to score; left, it has let go of everything. Both raise ScoringError."""
 
-    path: str
-    digit: int | None
-    confidence: float | None
-    reason: str | None
-    error: str | None
+    model: Model
 
+    def score(self, chunks: Iterable[Chunk]) -> Iterator[Scored]:
+        """The rows of every chunk, in their order. Raises ScoringError."""
 
-def score(sources: Iterable[Source], classifier: Classifier) -> Iterator[Row]:
-    """A row an image, in the order of the sources; never more than a batch of images in memory."""
-    remaining = iter(sources)
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        while batch := list(islice(remaining, BATCH)):
-            prepared = list(pool.map(lambda source: prepare_or_error(source.load), batch))
-            for source, result in zip(batch, classifier.predict_each(prepared), strict=True):
-                if isinstance(result, ImageError):
-                    yield Row(source.path, None, None, None, str(result))
-                else:
-                    yield Row(source.path, result.digit, result.confidence, result.reason, None)
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

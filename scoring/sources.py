@@ -1,116 +1,193 @@
-"""Where images come from: files, folders and IDX files."""
+"""Where images come from: files, and the many images of IDX and Parquet files, a chunk at a time."""
 
 import gzip
 import os
 import stat
 import struct
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import BinaryIO, Self, cast
 
-from service.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError, decode, decode_idx
-from service.picture import Picture
+import numpy as np
+
+from scoring.extras import parquet
+from scoring.files import find_files
+from service.decode import MAXIMUM_BYTES, MAXIMUM_PIXELS, MAXIMUM_SIDE, ImageError, ImageTooLargeError, decode
+from service.picture import Picture, Pixels
 
 # What is looked at in a folder. HEIC and AVIF cannot be decoded, but whoever has them there is told so, a row each.
-SUFFIXES = frozenset(
+IMAGES = frozenset(
     f".{name}" for name in ("png", "jpg", "jpeg", "jfif", "webp", "bmp", "gif", "tif", "tiff", "heic", "heif", "avif")
 )
+PARQUET = ".parquet"
+# Images that are found at once; of their bytes, where these are read meanwhile, so many at most, or one image's.
+CHUNK, CHUNK_BYTES = 256, 4 * 2**20
+
+# The path of a file, a file's bytes, pixels, or why there is none of these.
+Content = str | bytes | Pixels | ImageError
 
 
 @dataclass(frozen=True)
-class Source:
-    """One image: how it is called in the output, and how to decode it (raises ImageError)."""
+class Chunk:
+    """Some images: how they are called in the output, and what they are decoded from; pixels are uint8 [N, H, W]."""
 
-    path: str
-    load: Callable[[], Picture]
+    names: Sequence[str]
+    contents: Sequence[Content] | Pixels
+
+    def load(self, index: int) -> Picture:
+        """Decodes one image. Raises ImageError."""
+        content = self.contents[index]
+        if isinstance(content, str):
+            return decode(read(content))
+        if isinstance(content, np.ndarray):
+            return Picture(content)
+        if isinstance(content, ImageError):
+            raise content
+        return decode(content)
+
+    def part(self, start: int, stop: int) -> Self:
+        """Images that follow each other."""
+        return replace(self, names=self.names[start:stop], contents=self.contents[start:stop])
+
+    def only(self, kept: Sequence[int]) -> Self:
+        """Some of the images."""
+        contents = self.contents
+        return replace(
+            self,
+            names=[self.names[one] for one in kept],
+            contents=contents[kept] if isinstance(contents, np.ndarray) else [contents[one] for one in kept],
+        )
 
 
-def find_images(paths: Iterable[Path]) -> Iterator[Source]:
-    """Every image of the files, folders (recursive) and IDX files, in a fixed order.
+def find_chunks(paths: Iterable[str]) -> Iterator[Chunk]:
+    """Every image of files, folders, globs, IDX and Parquet files, in a fixed order, as it is needed.
 
-    An IDX file's images are called `file#0`, `file#1`, …. One that cannot be read is one source, whose `load` raises.
+    The images of an IDX or Parquet file are called `file#0`, `file#1`, …. A file that cannot be read is one image that
+    cannot be loaded. Raises ScoringError for a Parquet file without PyArrow.
     """
-    for path in _find_files(paths):
-        yield from _idx_sources(path) if _is_idx(path) else [Source(str(path), partial(_load, path))]
-
-
-def count_images(paths: Iterable[Path]) -> int:
-    """As many as `find_images` gives, by the headers of IDX files, which are not read further."""
-    return sum(_idx_length(path) if _is_idx(path) else 1 for path in _find_files(paths))
-
-
-def _find_files(paths: Iterable[Path]) -> Iterator[Path]:
-    """Files as given; below folders those that look like images, by their names, and folders that cannot be read."""
-    for path in paths:
-        if not path.is_dir():
-            yield path
+    images: list[str] = []
+    for path in find_files(paths, holds_images):
+        if suffix(path) in IMAGES or not (is_parquet(path) or is_idx(path)):
+            images.append(path)
+            if len(images) == CHUNK:
+                yield Chunk(images, images)
+                images = []
             continue
-        unreadable: list[OSError] = []
-        for directory, folders, files in os.walk(path, onerror=unreadable.append):
-            yield from (Path(error.filename) for error in unreadable)
-            unreadable.clear()
-            folders.sort()
-            for name in sorted(files):
-                found = Path(directory, name)
-                if found.suffix.lower() in SUFFIXES or "idx3-ubyte" in name:
-                    yield found
-        yield from (Path(error.filename) for error in unreadable)
+        if images:
+            yield Chunk(images, images)
+            images = []
+        yield from parquet().read_images(path) if is_parquet(path) else read_idx(path)
+    if images:
+        yield Chunk(images, images)
 
 
-def _is_idx(path: Path) -> bool:
-    return path.suffix.lower() not in SUFFIXES and _head(path)[:3] == b"\x00\x00\x08"
+def count_images(paths: Iterable[str]) -> int:
+    """As many as `find_chunks` gives, by the headers of IDX and Parquet files, which are not read further."""
+    return sum(
+        parquet().count_rows(path) if is_parquet(path) else _idx_length(path) if is_idx(path) else 1
+        for path in find_files(paths, holds_images)
+    )
 
 
-def _head(path: Path) -> bytes:
-    """The first 16 bytes, unzipped."""
+def holds_images(path: str) -> bool:
+    """Whether a file is named as one of images."""
+    return suffix(path) in IMAGES or is_parquet(path) or "idx3-ubyte" in os.path.basename(path)
+
+
+def suffix(path: str) -> str:
+    """The end of a file's name from its last dot on, in small letters."""
+    return path[path.rfind(".") :].lower()
+
+
+def is_parquet(path: str) -> bool:
+    """Whether a file is named as Parquet."""
+    return suffix(path) == PARQUET
+
+
+def is_idx(path: str) -> bool:
+    """Whether a file that is not named as an image is IDX, zipped or not, by its first bytes."""
+    return suffix(path) not in IMAGES and _head(path)[:3] == b"\x00\x00\x08"
+
+
+def read(path: str) -> bytes:
+    """An image file's bytes. Raises ImageError."""
     try:
-        if not path.is_file():
-            return b""
-        with path.open("rb") as file:
-            head = file.read(16)
-        if head[:2] == b"\x1f\x8b":
-            with gzip.open(path) as file:
-                head = file.read(16)
-        return head
-    except (OSError, EOFError):
-        return b""
+        # A pipe would be waited for until somebody writes into it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageError("expected a file, or a folder that can be read; got neither")
+            if status.st_size > MAXIMUM_BYTES:
+                raise ImageTooLargeError(f"expected at most {MAXIMUM_BYTES} bytes; got {status.st_size}")
+            return os.read(descriptor, status.st_size)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise unreadable(error) from error
 
 
-def _idx_length(path: Path) -> int:
-    head = _head(path)
-    return int(struct.unpack(">I", head[4:8])[0]) if len(head) == 16 and head[3] == 3 else 1
-
-
-def _idx_sources(path: Path) -> Iterator[Source]:
-    try:
-        images = decode_idx(path.read_bytes())
-        if images.ndim != 3:
-            raise ImageError("expected an IDX file of images; got one of labels")
-    except (OSError, ImageError) as error:
-        failure = error if isinstance(error, ImageError) else _unreadable(error)
-        yield Source(str(path), partial(_fail, failure))
-        return
-    for index, pixels in enumerate(images):
-        yield Source(f"{path}#{index}", partial(Picture, pixels))
-
-
-def _fail(error: ImageError) -> Picture:
-    raise error
-
-
-def _unreadable(error: OSError) -> ImageError:
+def unreadable(error: OSError) -> ImageError:
+    """What the row of a file says that the system does not let us read."""
     return ImageError(f"expected a file that can be read; got: {error.strerror or 'it cannot be'}")
 
 
-def _load(path: Path) -> Picture:
+def read_idx(path: str) -> Iterator[Chunk]:
+    """The images of an IDX file, gzipped or not; where it breaks off, the file itself follows as one that is broken."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            # A folder comes here only if it could not be searched.
-            raise ImageError("expected a file, or a folder that can be read; got neither")
-        if status.st_size > MAXIMUM_BYTES:
-            raise ImageTooLargeError(f"expected at most {MAXIMUM_BYTES} bytes; got {status.st_size}")
-        return decode(path.read_bytes())
+        with open_idx(path) as file:
+            count, height, width = _idx_shape(file.read(16))
+            at_once = max(1, min(CHUNK, CHUNK_BYTES // (height * width)))
+            for start in range(0, count, at_once):
+                data = file.read(min(at_once, count - start) * height * width)
+                pixels = np.frombuffer(data, np.uint8)[: len(data) // (height * width) * height * width]
+                images = pixels.reshape(-1, height, width)
+                yield Chunk([f"{path}#{start + index}" for index in range(len(images))], images)
+                if len(images) < min(at_once, count - start):
+                    raise ImageError(f"expected {count} IDX images of {height}×{width}; got {start + len(images)}")
+            if file.read(1):
+                raise ImageError(f"expected {count} IDX images of {height}×{width}; got more bytes")
     except OSError as error:
-        raise _unreadable(error) from error
+        failure = ImageError("expected a whole gzip file") if isinstance(error, gzip.BadGzipFile) else unreadable(error)
+        yield Chunk([path], [failure])
+    except (EOFError, zlib.error):
+        yield Chunk([path], [ImageError("expected a whole gzip file; got one that is broken or cut short")])
+    except ImageError as error:
+        yield Chunk([path], [error])
+
+
+def open_idx(path: str) -> BinaryIO:
+    """Opens a file, unzipped if it is gzipped. Raises OSError."""
+    with open(path, "rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    return cast(BinaryIO, gzip.open(path)) if zipped else open(path, "rb")
+
+
+def _idx_shape(header: bytes) -> tuple[int, int, int]:
+    if header[:4] != b"\x00\x00\x08\x03" or len(header) < 16:
+        got = "one of labels" if header[:4] == b"\x00\x00\x08\x01" else f"one that begins with {header.hex(' ')}"
+        raise ImageError(f"expected an IDX file of images; got {got}")
+    count, height, width = struct.unpack(">III", header[4:])
+    if not 0 < height * width <= MAXIMUM_PIXELS or max(height, width) > MAXIMUM_SIDE:
+        raise ImageError(
+            f"expected IDX images of 1 to {MAXIMUM_PIXELS} pixels, {MAXIMUM_SIDE} a side; got {width}×{height}"
+        )
+    return count, height, width
+
+
+def _head(path: str) -> bytes:
+    try:
+        if not os.path.isfile(path):
+            return b""
+        with open_idx(path) as file:
+            return file.read(16)
+    except (OSError, EOFError, zlib.error):
+        return b""
+
+
+def _idx_length(path: str) -> int:
+    try:
+        return _idx_shape(_head(path))[0]
+    except ImageError:
+        return 1

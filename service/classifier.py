@@ -1,10 +1,11 @@
 """28×28 images → predictions: the ONNX Runtime session and what its answers mean."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, NamedTuple, TypedDict
 
 import numpy as np
 import onnxruntime
@@ -56,6 +57,14 @@ class Prediction:
     reason: Reason
 
 
+class Answer(NamedTuple):
+    """What a Prediction says, without its probabilities."""
+
+    digit: int | None
+    confidence: float
+    reason: str | None
+
+
 class ModelVersion(TypedDict):
     """Which model answered."""
 
@@ -82,6 +91,7 @@ class Classifier:
         """
         self.path = path
         self.session = load_session(path, provider)
+        self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         _check_shape(path, self.session)
         self.minimum_is_digit, self.minimum_confidence = minimum_is_digit, minimum_confidence
 
@@ -139,12 +149,33 @@ class Classifier:
             row = np.full(CLASSES, 1 / CLASSES, np.float32)
         best = int(row.argmax())
         probabilities = tuple([round(one, 6) for one in row.tolist()])
-        if reason is None and is_digit < self.minimum_is_digit:
-            reason = NOT_A_DIGIT
-        elif reason is None and probabilities[best] < self.minimum_confidence:
-            reason = UNCERTAIN
+        reason = self._reason(reason, probabilities[best], is_digit)
         record.outcome(reason or record.DIGIT)
         return Prediction(best if reason is None else None, probabilities[best], probabilities, reason)
+
+    def _reason(self, reason: str | None, confidence: float, is_digit: float) -> str | None:
+        """Why a digit is refused, if not already for the reason that preparation had."""
+        if reason is not None:
+            return reason
+        if is_digit < self.minimum_is_digit:
+            return NOT_A_DIGIT
+        return UNCERTAIN if confidence < self.minimum_confidence else None
+
+    def answer(self, prepared: Sequence[Prepared]) -> list[Answer]:
+        """What `predict` says, without the probabilities, which take longer to write down than all the rest."""
+        if not prepared:
+            return []
+        probabilities, is_digit = self.classify(np.array([one.image for one in prepared]))
+        columns = probabilities.argmax(axis=1), probabilities.max(axis=1), is_digit
+        return [
+            self._answer(one.reason, *row)
+            for one, *row in zip(prepared, *(column.tolist() for column in columns), strict=True)
+        ]
+
+    def _answer(self, reason: str | None, best: int, confidence: float, is_digit: float) -> Answer:
+        confidence = 1 / CLASSES if reason == BLANK else round(confidence, 6)
+        reason = self._reason(reason, confidence, is_digit)
+        return Answer(best if reason is None else None, confidence, reason)
 
     def predict_each(self, prepared: Sequence[Prepared | ImageError]) -> list[Prediction | ImageError]:
         """Predictions for prepared images, in their order; an error in place of an image stays in its place."""

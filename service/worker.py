@@ -5,7 +5,6 @@ cost more than reading a small image. With a request that takes longer, and with
 the lead to another thread, so that what comes meanwhile is answered, or turned away.
 """
 
-import ctypes
 import errno
 import json
 import mmap
@@ -23,14 +22,9 @@ from gunicorn.http import wsgi
 from gunicorn.http.body import LengthReader
 from gunicorn.workers import gthread
 
+from service.memory import set_memory_options
 from service.observe import Observations
 from service.settings import Settings
-
-# How the C library (glibc) manages memory, by the numbers in its malloc.h. By itself it keeps what was freed for
-# those threads that had it, in up to eight arenas a core, each as large as the largest images made it; with Python's
-# lock, hardly two threads ask for memory at once. Now large blocks go back when they are freed (the threshold would
-# grow with them), and smaller ones stay for the next image, which is faster.
-MALLOC_OPTIONS = {"M_ARENA_MAX": (-8, 2), "M_MMAP_THRESHOLD": (-3, 2**22), "M_TRIM_THRESHOLD": (-1, 2**23)}
 
 # How long a worker that stops waits for a client that has connected to say something.
 LINGER_SECONDS = 2
@@ -93,10 +87,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
 
     def init_process(self) -> None:
         """Called in the worker's process before it makes threads."""
-        with suppress(AttributeError):  # another C library
-            mallopt = ctypes.CDLL(None).mallopt
-            for option in MALLOC_OPTIONS.values():
-                mallopt(*option)
+        set_memory_options()
         # Gunicorn looks at a dozen of its settings for each request, each time through `Config.__getattr__`.
         self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
         super().init_process()

@@ -26,6 +26,7 @@ SLOW = {
     "browser": "Chromium",
     "clients": "packages that they install",
     "container": "a Docker engine",
+    "kills": "minutes",
     "fuzz": "minutes, and Linux on x86-64",
     "load": "Debian's wrk and nghttp2-client",
     "prometheus": "Debian's prometheus",

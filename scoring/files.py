@@ -1,0 +1,85 @@
+"""Which files are meant by paths, folders and globs; found one by one, however many there are."""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from itertools import islice, takewhile
+from pathlib import PurePath
+
+from scoring.errors import ScoringError
+
+# Of a folder, so many entries are in memory, and sorted, at a time.
+WINDOW = 10_000
+_GLOB = re.compile(r"[*?[]")
+
+
+def find_files(paths: Iterable[str], wanted: Callable[[str], bool]) -> Iterator[str]:
+    """Files as given or as they match a glob, and below folders those whose path is wanted.
+
+    Also what cannot be read: a link to nothing, a folder that may not be searched. Folders that are only linked to are
+    not followed. The files of a folder come before those of its sub-folders, in order by name, or where there are more
+    than WINDOW entries in several such runs.
+    """
+    for path in paths:
+        if os.path.isdir(path):
+            yield from _walk(path, wanted)
+        elif _GLOB.search(path) and not os.path.lexists(path):
+            yield from _matching(path)
+        else:
+            yield path
+
+
+def check_paths(paths: Iterable[str]) -> None:
+    """Raises ScoringError for a path or a glob of which there is nothing: later, that would be a row among many."""
+    for path in paths:
+        if not os.path.lexists(path) and not (_GLOB.search(path) and next(_matching(path), None)):
+            raise ScoringError(f"{path}: expected a file, a folder or a pattern of files; there is none of that name")
+
+
+def _matching(glob: str) -> Iterator[str]:
+    parts = PurePath(glob).parts
+    plain = list(takewhile(lambda part: not _GLOB.search(part), parts))
+    root, patterns = os.path.join("", *plain), parts[len(plain) :]
+    start = len(os.path.join(root, ""))
+    return _walk(
+        root or os.curdir,
+        lambda path: _matches((path if root else path[2:])[start:].split(os.sep), patterns),
+        None if "**" in patterns else len(patterns),
+    )
+
+
+def _matches(names: Sequence[str], patterns: Sequence[str]) -> bool:
+    """As a shell matches: `**` stands for any folders or none, and nothing hidden is meant unless its dot is given."""
+    if not names or not patterns:
+        return not names and all(one == "**" for one in patterns)
+    shown = not names[0].startswith(".") or patterns[0].startswith(".")
+    if patterns[0] == "**":
+        return _matches(names, patterns[1:]) or (shown and _matches(names[1:], patterns))
+    return shown and fnmatchcase(names[0], patterns[0]) and _matches(names[1:], patterns[1:])
+
+
+def _walk(top: str, wanted: Callable[[str], object], depth: int | None = None) -> Iterator[str]:
+    pending = [_entries(top, wanted)]
+    while pending:
+        entry = next(pending[-1], None)
+        if entry is None:
+            pending.pop()
+        elif isinstance(entry, list):
+            yield from entry
+        elif depth is None or len(pending) < depth:
+            pending.append(_entries(entry, wanted))
+
+
+def _entries(folder: str, wanted: Callable[[str], object]) -> Iterator[list[str] | str]:
+    """A folder's wanted files, lists of them, and its sub-folders; itself, as a file, if it cannot be read."""
+    start = os.path.join(folder, "")
+    try:
+        with os.scandir(folder) as listing:
+            while window := list(islice(listing, WINDOW)):
+                folders = {one.name for one in window if one.is_dir(follow_symlinks=False)}
+                files = sorted(one.name for one in window if one.name not in folders)
+                yield [path for path in map(start.__add__, files) if wanted(path)]
+                yield from map(start.__add__, sorted(folders))
+    except OSError:
+        yield [folder]

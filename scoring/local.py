@@ -1,0 +1,188 @@
+"""Scores in processes of its own, one a core, each of which decodes, prepares and runs the network."""
+
+import multiprocessing
+import signal
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from ctypes import c_int64
+from dataclasses import dataclass, field
+from itertools import count
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerContext
+from types import TracebackType
+from typing import Self, cast
+
+from scoring.errors import ScoringError
+from scoring.rows import Model, Scored
+from scoring.sources import CHUNK, Chunk
+from scoring.worker import NO_IMAGE, OVERTIME, work
+from service.cores import usable_cores
+from service.decode import ImageError
+from service.settings import Settings
+
+# An image may take this long to decode and prepare; the largest that are accepted take a second or two.
+IMAGE_SECONDS = 30.0
+# Images are handed to a process so many at a time that they take about this long: few enough that little is lost when
+# it dies, many enough that handing them over costs little.
+LEAST_SECONDS, MOST_SECONDS = 0.05, 0.2
+# How many such tasks may be done while an earlier one is not, as an image hangs, say.
+AHEAD = 64
+# How often a process may die over one image before that is what the image's row says, and over a chunk, but none of its
+# images, before the run ends.
+IMAGE_DEATHS, CHUNK_DEATHS = 2, 3
+
+
+@dataclass
+class _Task:
+    """Images for a process: which task it is, since when it has it, how often one died over which image or NO_IMAGE."""
+
+    number: int
+    chunk: Chunk
+    since: float = 0.0
+    deaths: Counter[int] = field(default_factory=Counter)
+    errors: dict[int, ImageError] = field(default_factory=dict)
+
+
+class _Worker:
+    """A process, with what it is working on."""
+
+    def __init__(self, context: ForkServerContext, settings: Settings, image_seconds: float) -> None:
+        self.connection, theirs = context.Pipe()
+        self.place = context.RawValue(c_int64, NO_IMAGE)
+        self.process = context.Process(target=work, args=(theirs, self.place, settings, image_seconds), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.task: _Task | None = None
+
+    def give(self, task: _Task) -> None:
+        self.task, task.since = task, time.monotonic()
+        with suppress(BrokenPipeError):  # it has died, which asking for its answer will show
+            self.connection.send((task.chunk, task.errors))
+
+    def answer(self) -> object:
+        """What it has sent; None if it has died."""
+        try:
+            return self.connection.recv()
+        except (EOFError, ConnectionResetError):
+            return None
+
+    def death(self) -> int:
+        """The signal that it died of, negative, or its exit status."""
+        self.process.join()
+        return self.process.exitcode or 0
+
+    def stop(self) -> None:
+        self.connection.close()
+        self.process.kill()
+        self.process.join()
+        self.process.close()
+
+
+class LocalEngine:
+    """Processes that score; one that dies, by whatever it was given, is replaced, and costs a row at most."""
+
+    model: Model
+
+    def __init__(self, settings: Settings, processes: int | None = None, image_seconds: float = IMAGE_SECONDS) -> None:
+        self._settings, self._image_seconds = settings, image_seconds
+        self._count = processes or usable_cores()
+        # Forked from a process that has nothing but the code: what this one has, connections above all, is not theirs.
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([work.__module__])
+        self._workers: list[_Worker] = []
+        self._images = 32  # a task
+
+    def __enter__(self) -> Self:
+        try:
+            self._workers = [self._start() for _ in range(self._count)]
+            for worker in self._workers:
+                self.model = self._loaded(worker)
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def _start(self) -> _Worker:
+        return _Worker(self._context, self._settings, self._image_seconds)
+
+    def _stop(self) -> None:
+        while self._workers:
+            self._workers.pop().stop()
+
+    def _loaded(self, worker: _Worker) -> Model:
+        answer = worker.answer()
+        if answer is None:
+            raise ScoringError(f"expected processes that score; one ended with {worker.death()} while it started")
+        if isinstance(answer, Exception):
+            raise ScoringError(str(answer)) from answer
+        return cast(Model, answer)
+
+    def score(self, chunks: Iterable[Chunk]) -> Iterator[Scored]:
+        """The rows of every chunk, in their order. Raises ScoringError if processes die over no image of theirs."""
+        tasks = map(_Task, count(), self._parts(chunks))
+        upcoming = next(tasks, None)
+        again: deque[_Task] = deque()
+        finished: dict[int, Scored] = {}
+        first = 0  # of those that are not finished
+        while True:
+            for worker in self._workers:
+                if worker.task is None and again:
+                    worker.give(again.popleft())
+                elif worker.task is None and upcoming and upcoming.number < first + AHEAD:
+                    worker.give(upcoming)
+                    upcoming = next(tasks, None)
+            busy = {worker.connection.fileno(): (worker, worker.task) for worker in self._workers if worker.task}
+            if not busy:
+                return
+            for descriptor in wait(busy):
+                worker, task = busy[cast(int, descriptor)]
+                answer, worker.task = worker.answer(), None
+                if answer is not None:
+                    self._adapt(len(task.chunk.names), time.monotonic() - task.since)
+                    finished[task.number] = cast(Scored, answer)
+                else:
+                    self._mourn(worker, task)
+                    again.append(task)
+            while first in finished:
+                yield finished.pop(first)
+                first += 1
+
+    def _parts(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+        for chunk in chunks:
+            start = 0
+            while start < len(chunk.names):
+                stop = start + self._images
+                yield chunk.part(start, stop)
+                start = stop
+
+    def _adapt(self, images: int, seconds: float) -> None:
+        if seconds < LEAST_SECONDS and images == self._images:
+            self._images = min(2 * images, CHUNK)
+        elif seconds > MOST_SECONDS:
+            self._images = max(1, images // 2)
+
+    def _mourn(self, worker: _Worker, task: _Task) -> None:
+        """Replaces a process that died over a task; over one image again and again, that image is done for."""
+        place, death = worker.place.value, worker.death()
+        task.deaths[place] += 1
+        if place != NO_IMAGE and task.deaths[place] == IMAGE_DEATHS:
+            task.errors[place] = ImageError(f"expected an image that can be decoded; {self._how(death)}")
+        elif task.deaths[place] == CHUNK_DEATHS:
+            raise ScoringError(
+                f"expected to score {task.chunk.names[0]} and the images after it; {self._how(death)} each time"
+            )
+        worker.stop()
+        self._workers[self._workers.index(worker)] = replacement = self._start()
+        self._loaded(replacement)
+
+    def _how(self, death: int) -> str:
+        if death == -OVERTIME:
+            return f"it took longer than {self._image_seconds:g} s"
+        return f"it ended the process by {signal.Signals(-death).name if death < 0 else f'exit status {death}'}"

@@ -1,0 +1,203 @@
+"""Parquet, a row group at a time: images to be scored, and rows that were. Needs PyArrow."""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from scoring.rows import COLUMNS, Row
+from scoring.sources import CHUNK, CHUNK_BYTES, Chunk, Content, unreadable
+from service.decode import ImageError
+from service.picture import Pixels
+
+_NAME = pa.dictionary(pa.int8(), pa.string())
+SCHEMA = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("digit", pa.int8()),
+        pa.field("confidence", pa.float64()),
+        pa.field("reason", _NAME),
+        pa.field("error", pa.string()),
+        *(pa.field(name, _NAME, nullable=False) for name in COLUMNS[5:]),
+    ]
+)
+ROW_GROUP = 2**15
+# What image files' bytes, or pixels in a list, are looked for under, where several columns might hold them.
+_IMAGE_NAMES = ("image", "images", "img", "bytes", "content", "pixels")
+# As in tables made of MNIST: pixel0 to pixel783, pixel1 to pixel784, 1x1 to 28x28.
+_PIXEL_NAME = re.compile(r"(?:pixel|px|p)_?([0-9]+)|([0-9]+)x([0-9]+)")
+
+Contents = Callable[[pa.RecordBatch], list[Content | None]]
+
+
+def read_images(path: str) -> Iterator[Chunk]:
+    """The images of a Parquet file, from a column of image files, one of lists of pixels, or a column a pixel.
+
+    A row of which no image can be made is one that cannot be loaded. A file of which none can be, or that breaks off,
+    is one itself; one of rows that were scored gives none.
+    """
+    try:
+        # Not read ahead: that would hold a whole row group.
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**16) as file:
+            schema = file.schema_arrow
+            if tuple(schema.names) == COLUMNS:
+                return
+            columns, contents = _layout(schema)
+            index = 0
+            for batch in file.iter_batches(_rows_at_once(file), columns=columns, use_threads=False):
+                images = [_present(one) for one in contents(batch)]
+                for start, stop in _pieces(images):
+                    yield Chunk([f"{path}#{index + row}" for row in range(start, stop)], images[start:stop])
+                index += len(images)
+    except ImageError as error:
+        yield Chunk([path], [error])
+    except (OSError, pa.ArrowException) as error:
+        broken = ImageError("expected a whole Parquet file; got one that is broken or cut short")
+        yield Chunk([path], [unreadable(error) if isinstance(error, OSError) and error.errno else broken])
+
+
+def count_rows(path: str) -> int:
+    """As many as `read_images` gives images, by the end of the file."""
+    try:
+        with pq.ParquetFile(path) as file:
+            if tuple(file.schema_arrow.names) == COLUMNS:
+                return 0
+            _layout(file.schema_arrow)
+            return int(file.metadata.num_rows)
+    except (ImageError, OSError, pa.ArrowException):
+        return 1
+
+
+def _rows_at_once(file: pq.ParquetFile) -> int:
+    groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+    row_bytes = max((one.total_byte_size / max(1, one.num_rows) for one in groups), default=1)
+    return max(1, min(CHUNK, int(CHUNK_BYTES / max(1, row_bytes))))
+
+
+def _pieces(images: list[Content]) -> Iterator[tuple[int, int]]:
+    """Where to cut images into chunks of at most CHUNK, and of CHUNK_BYTES unless one alone has more."""
+    start = size = 0
+    for index, image in enumerate(images):
+        length = image.nbytes if isinstance(image, np.ndarray) else len(image) if isinstance(image, bytes) else 0
+        if index > start and (index - start == CHUNK or size + length > CHUNK_BYTES):
+            yield start, index
+            start, size = index, 0
+        size += length
+    if start < len(images):
+        yield start, len(images)
+
+
+def _layout(schema: pa.Schema) -> tuple[list[str], Contents]:
+    """Which columns hold images, and how they are got from them. Raises ImageError."""
+    kinds: list[tuple[Callable[[pa.DataType], bool], Contents]] = [
+        (_is_bytes, lambda batch: batch.column(0).to_pylist()),
+        (_is_file, lambda batch: [one and one["bytes"] for one in batch.column(0).to_pylist()]),
+        (_is_pixels, lambda batch: [_listed(one) for one in batch.column(0)]),
+    ]
+    for matches, contents in kinds:
+        names = [field.name for field in schema if matches(field.type)]
+        name = names[0] if len(names) == 1 else next((one for one in _IMAGE_NAMES if one in names), None)
+        if name is not None:
+            return [name], contents
+    found = {name: _PIXEL_NAME.fullmatch(name) for name in schema.names}
+    numbered = {name: [int(one) for one in match.groups() if one] for name, match in found.items() if match}
+    names = sorted(numbered, key=numbered.__getitem__)
+    side = math.isqrt(len(names))
+    if names and side * side == len(names):
+        return names, lambda batch: _columns(batch, side)
+    raise ImageError(
+        "expected a Parquet column of image files, one of lists of pixels, or a square number of columns pixel0, …; "
+        f"got {', '.join(schema.names[:10])}{', …' if len(schema.names) > 10 else ''}"
+    )
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+
+
+def _is_file(kind: pa.DataType) -> bool:
+    """As in data sets for the library `datasets`."""
+    return pa.types.is_struct(kind) and any(field.name == "bytes" and _is_bytes(field.type) for field in kind)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
+
+
+def _is_pixels(kind: pa.DataType) -> bool:
+    """A list of numbers, which are the pixels of a square, or a list of such lists, which are its rows."""
+    return _is_list(kind) and (
+        _is_number(kind.value_type) or (_is_list(kind.value_type) and _is_number(kind.value_type.value_type))
+    )
+
+
+def _present(content: Content | None) -> Content:
+    return ImageError("expected an image; got null") if content is None else content
+
+
+def _listed(pixels: pa.ListScalar) -> Content | None:
+    values = pixels.values
+    if values is None:
+        return None
+    if _is_list(values.type):
+        widths = pc.unique(pc.list_value_length(values)).to_pylist()
+        if len(widths) != 1 or not widths[0]:
+            return ImageError(f"expected rows of pixels, all of one length; got lengths {widths[:10]}")
+        return _bytes(values.flatten().to_numpy(zero_copy_only=False).reshape(len(values), -1))
+    side = math.isqrt(len(values))
+    if not side or side * side != len(values):
+        return ImageError(f"expected the pixels of a square; got {len(values)} pixels")
+    return _bytes(values.to_numpy(zero_copy_only=False).reshape(side, side))
+
+
+def _columns(batch: pa.RecordBatch, side: int) -> list[Content | None]:
+    table = np.column_stack([column.to_numpy(zero_copy_only=False) for column in batch.columns])
+    return [_bytes(row.reshape(side, side)) for row in table]
+
+
+def _bytes(pixels: NDArray[np.generic]) -> Content:
+    """Pixels as uint8; those that are none, null among them, are an error."""
+    if pixels.dtype == np.uint8:
+        return cast(Pixels, pixels)
+    if pixels.dtype.kind not in "iuf":
+        return ImageError("expected pixels that are numbers; got others")
+    with np.errstate(invalid="ignore"):
+        whole = pixels.astype(np.uint8)
+    if (whole != pixels).any():
+        return ImageError("expected pixels that are whole numbers, 0 to 255; got others")
+    return whole
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Writes rows as Parquet. Raises OSError."""
+    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
+        while group := list(islice(rows, ROW_GROUP)):
+            columns = [_text(column) for column in zip(*group, strict=True)]
+            writer.write_table(pa.table(columns, SCHEMA))
+
+
+def _text(values: tuple[object, ...]) -> list[object]:
+    """What is text as UTF-8, which a file name need not be: its other bytes are written as \\xff."""
+    return [
+        one.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") if isinstance(one, str) else one
+        for one in values
+    ]
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """The rows of such a file."""
+    with pq.ParquetFile(path, pre_buffer=False) as file:
+        for batch in file.iter_batches(ROW_GROUP, use_threads=False):
+            yield from map(Row._make, zip(*(column.to_pylist() for column in batch.columns), strict=True))

@@ -1,0 +1,103 @@
+"""What is said of each image, and its CSV, in which it travels between processes and is kept until the run is done."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, Literal, NamedTuple
+
+
+class Model(NamedTuple):
+    """Which model answered: its name, its version, and its ONNX file's SHA-256 in hexadecimal."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+class Row(NamedTuple):
+    """One image. `digit` is None where none was read; then `reason` says why, or `error` why it was not decoded."""
+
+    path: str
+    digit: int | None
+    confidence: float | None
+    reason: str | None
+    error: str | None
+    model: str
+    model_version: str
+    model_sha256: str
+
+    @property
+    def outcome(self) -> str:
+        """`error`, the reason of a refusal, or the digit."""
+        return ERROR if self.error is not None else self.reason or str(self.digit)
+
+
+COLUMNS = Row._fields
+ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The rows of some images as CSV without a header, in UTF-8, and how many of them had which outcome."""
+
+    text: bytes
+    outcomes: Counter[str]
+
+
+Answer = tuple[int | None, float | None, str | None, str | None]
+
+
+def scored(names: Sequence[str], answers: Iterable[Answer], model: Model) -> Scored:
+    """The rows of images, by each one's digit, confidence, reason and error."""
+    rows = [Row(name, *answer, *model) for name, answer in zip(names, answers, strict=True)]
+    return Scored(write_csv(rows), Counter([row.outcome for row in rows]))
+
+
+def write_csv(rows: Iterable[Iterable[object]]) -> bytes:
+    """Lines of CSV; null is empty. A file name that is not UTF-8 leaves as the bytes it came in as."""
+    rows = list(rows)
+    text = _csv(rows, csv.QUOTE_MINIMAL)
+    # Which, until Python 3.13, is not quoted, and so could not be read.
+    text = _csv(rows, csv.QUOTE_ALL) if "\r" in text else text
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _csv(rows: list[Iterable[object]], quoting: Literal[0, 1]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n", quoting=quoting).writerows(rows)
+    return text.getvalue()
+
+
+HEADER = write_csv([COLUMNS])
+
+
+def read_csv(file: BinaryIO) -> Iterator[tuple[int, Row]]:
+    """Every row behind the header, and where in the file it ends, as far as rows are whole: a last one may be torn."""
+    end, line = file.tell(), b""
+
+    def lines() -> Iterator[str]:
+        nonlocal end, line
+        for line in file:
+            end += len(line)
+            yield line.decode("utf-8", "surrogateescape")
+
+    try:
+        for values in csv.reader(lines(), strict=True):
+            if not line.endswith(b"\n"):
+                return
+            yield end, _parsed(*values)
+    except (csv.Error, TypeError, ValueError):
+        return
+
+
+def _parsed(path: str, digit: str, confidence: str, reason: str, error: str, *model: str) -> Row:
+    return Row(
+        path,
+        int(digit) if digit else None,
+        float(confidence) if confidence else None,
+        reason or None,
+        error or None,
+        *model,
+    )

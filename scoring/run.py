@@ -1,0 +1,95 @@
+"""A run: every image that is found through an engine, and its row to where it belongs."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from threading import Thread
+
+from tqdm import tqdm
+
+from scoring.engine import Engine
+from scoring.errors import ScoringError
+from scoring.journal import Journal, write_all
+from scoring.outputs import finish, journal_path
+from scoring.rows import ERROR, HEADER, Scored
+from scoring.sources import count_images, find_chunks
+
+
+class Summary:
+    """Images by outcome, how many of them an earlier run had scored, and since when this one scores."""
+
+    def __init__(self) -> None:
+        self.begin(Counter())
+
+    def begin(self, outcomes: Counter[str]) -> None:
+        """Scoring begins, with what there is already, which the run goes on to count in."""
+        self.outcomes = outcomes
+        self.before = outcomes.total()
+        self._start = time.monotonic()
+
+    def __str__(self) -> str:
+        digits = {name: images for name, images in sorted(self.outcomes.items()) if name.isdecimal()}
+        refused = {one: images for one, images in self.outcomes.most_common() if one not in digits and one != ERROR}
+        seconds = time.monotonic() - self._start
+        scored = self.outcomes.total() - self.before
+        lines = [
+            f"{self.outcomes.total():,} images: {sum(digits.values()):,} read, {sum(refused.values()):,} refused, "
+            f"{self.outcomes[ERROR]:,} not decoded",
+            *(
+                f"  {title}: " + ", ".join(f"{name} {images:,}" for name, images in counts.items())
+                for title, counts in [("digits", digits), ("refused", refused)]
+                if counts
+            ),
+            f"  {scored:,} in {seconds:,.1f} s, {scored / seconds:,.0f} images/s"
+            + (f"; {self.before:,} had been scored before" if self.before else ""),
+        ]
+        return "\n".join(lines)
+
+
+def score_to_file(paths: Sequence[str], output: Path, engine: Engine, summary: Summary, anew: bool = False) -> None:
+    """Scores what has no row yet, and makes the output when all has. Raises ScoringError.
+
+    However it ends, started again it goes on from the rows that it has written, unless it is to begin anew.
+    """
+    try:
+        with engine, Journal(journal_path(output), engine.model, anew) as journal:
+            summary.begin(journal.outcomes)
+            for scored in _shown(engine.score(journal.remaining(find_chunks(paths))), paths, summary.before):
+                journal.append(scored)
+            if not journal.outcomes:
+                raise ScoringError(f"{', '.join(paths)}: expected images; found none")
+            finish(output)
+    except OSError as error:
+        raise ScoringError(f"{output}: expected to be able to write it; got: {error.strerror or error}") from error
+
+
+def score_to_descriptor(paths: Sequence[str], descriptor: int, engine: Engine, summary: Summary) -> None:
+    """Scores everything, and writes CSV. Raises ScoringError, and BrokenPipeError if nobody reads on."""
+    try:
+        with engine:
+            summary.begin(Counter())
+            write_all(descriptor, HEADER)
+            for scored in _shown(engine.score(find_chunks(paths)), paths, 0):
+                write_all(descriptor, scored.text)
+                summary.outcomes += scored.outcomes
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise ScoringError(f"standard output: expected to be able to write it; got: {error.strerror}") from error
+    if not summary.outcomes:
+        raise ScoringError(f"{', '.join(paths)}: expected images; found none")
+
+
+def _shown(scores: Iterator[Scored], paths: Sequence[str], before: int) -> Iterator[Scored]:
+    """Shows a bar on a terminal; how many images there are is counted meanwhile."""
+    with tqdm(unit=" images", unit_scale=True, initial=before, disable=None) as bar:
+        if not bar.disable:
+            Thread(target=_count, args=(bar, paths), daemon=True).start()
+        for scored in scores:
+            bar.update(scored.outcomes.total())
+            yield scored
+
+
+def _count(bar: tqdm, paths: Sequence[str]) -> None:
+    bar.total = count_images(paths)

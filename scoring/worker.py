@@ -1,0 +1,81 @@
+"""A process that scores chunks until there are no more."""
+
+import gc
+import signal
+from collections.abc import Mapping
+from ctypes import c_int64
+from multiprocessing.connection import Connection
+
+from scoring.rows import Model, Scored, scored
+from scoring.sources import Chunk
+from service.classifier import Classifier, ModelError
+from service.decode import ImageError
+from service.memory import set_memory_options
+from service.prepare import Prepared, prepare
+from service.settings import Settings, SettingsError
+
+# The place of a worker in its chunk while it is at none of the images.
+NO_IMAGE = -1
+# Of freed memory a worker keeps so much: with less, some, as it happens to lie, give back and take again all the time.
+KEPT_BYTES = 2**26
+# What ends a worker that is at one image for too long.
+OVERTIME = signal.SIGALRM
+
+
+def work(connection: Connection, place: c_int64, settings: Settings, image_seconds: float) -> None:
+    """Tells the Model that it has loaded, or a ModelError, and then Scored for each (Chunk, errors) that it is given.
+
+    `errors` has the images that are not to be touched, by their places, and what is to be said of them. `place` always
+    has the place of the image that is being decoded and prepared; one that takes longer than `image_seconds` ends the
+    process by OVERTIME, also where no Python runs.
+    """
+    # Ctrl-C reaches every process of a terminal; the first of them says when it is over.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    set_memory_options(KEPT_BYTES)
+    try:
+        classifier = Classifier.from_settings(settings)
+    except (ModelError, SettingsError) as error:
+        connection.send(error)
+        return
+    model = Model(**classifier.model, sha256=classifier.sha256)
+    connection.send(model)
+    # What is there now stays: looking through it for garbage, time and again, would find none.
+    gc.freeze()
+    while True:
+        try:
+            chunk, errors = connection.recv()
+        except EOFError:
+            return
+        connection.send(_score(chunk, errors, classifier, model, place, image_seconds))
+
+
+def _score(
+    chunk: Chunk,
+    errors: Mapping[int, ImageError],
+    classifier: Classifier,
+    model: Model,
+    place: c_int64,
+    image_seconds: float,
+) -> Scored:
+    prepared: list[Prepared] = []
+    failed = dict(errors)
+    for index in range(len(chunk.names)):
+        if index in errors:
+            continue
+        place.value = index
+        signal.setitimer(signal.ITIMER_REAL, image_seconds)
+        try:
+            prepared.append(prepare(chunk.load(index)))
+        except ImageError as error:
+            failed[index] = error
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    place.value = NO_IMAGE
+    answers = iter(classifier.answer(prepared))
+    return scored(
+        chunk.names,
+        [
+            (None, None, None, str(failed[index])) if index in failed else (*next(answers), None)
+            for index in range(len(chunk.names))
+        ],
+        model,
+    )

@@ -1,0 +1,51 @@
+import io
+import os
+from collections import Counter
+from itertools import accumulate
+
+from scoring.rows import COLUMNS, HEADER, Model, Row, read_csv, scored, write_csv
+
+MODEL = Model("digits", "3", "ab" * 32)
+ROWS = [
+    Row("a, b.png", 7, 0.998, None, None, *MODEL),
+    Row('"c".png', None, 0.1, "blank", None, *MODEL),
+    Row("d\n.png", None, None, None, "expected better; got “worse”", *MODEL),
+    Row(os.fsdecode(b"\xff\r.png"), 1, 1.0, None, None, *MODEL),
+]
+
+
+def test_columns() -> None:
+    assert COLUMNS[:5] == ("path", "digit", "confidence", "reason", "error")
+    assert COLUMNS[5:] == ("model", "model_version", "model_sha256")
+
+
+def test_rows_of_answers_and_what_came_of_them() -> None:
+    answers = [(row.digit, row.confidence, row.reason, row.error) for row in ROWS]
+    result = scored([row.path for row in ROWS], answers, MODEL)
+    assert result.text == write_csv(ROWS)
+    assert result.outcomes == Counter(["7", "blank", "error", "1"])
+
+
+def test_csv_says_the_same_when_it_is_read() -> None:
+    text = HEADER + write_csv(ROWS)
+    assert b"\xff" in text
+    file = io.BytesIO(text)
+    file.seek(len(HEADER))
+    read = list(read_csv(file))
+    assert [row for _, row in read] == ROWS
+    assert read[-1][0] == len(text)
+
+
+def test_rows_are_read_up_to_where_they_are_torn() -> None:
+    lines = [write_csv([row]) for row in ROWS]
+    text, ends = b"".join(lines), [0, *accumulate(map(len, lines))]
+    for length in range(len(text)):
+        read = list(read_csv(io.BytesIO(text[:length])))
+        whole = max(count for count, end in enumerate(ends) if end <= length)
+        assert [row for _, row in read] == ROWS[:whole]
+        assert [end for end, _ in read] == ends[1 : whole + 1]
+
+
+def test_rows_are_read_up_to_what_a_failed_disk_left() -> None:
+    for rest in (b"\0" * 4096, b"x,y\n", b'1,"2,3\n', b"a,seven,,,,digits,3,ab\n"):
+        assert [row for _, row in read_csv(io.BytesIO(write_csv(ROWS) + rest + write_csv(ROWS)))] == ROWS
