@@ -33,3 +33,9 @@ def most_resident(process: int) -> int:
     """The most bytes of memory that it ever had."""
     status = Path(f"/proc/{process}/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+def proportional(process: int) -> int:
+    """Bytes of memory, of what it shares with others its part."""
+    rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
+    return int(rollup.partition("\nPss:")[2].split()[0]) * 1024

@@ -27,7 +27,10 @@ IMAGE_SECONDS = 30.0
 # Images are handed to a process so many at a time that they take about this long: few enough that little is lost when
 # it dies, many enough that handing them over costs little.
 LEAST_SECONDS, MOST_SECONDS = 0.05, 0.2
-# How many such tasks may be done while an earlier one is not, as an image hangs, say.
+# A process has the next task while it works on one, if that is as small as this: with a larger one in the pipe this
+# process might wait until it is taken, and the other until its rows are, for ever.
+WAITING_BYTES = 2**14
+# So many tasks may be done while an earlier one is not, as an image hangs, say.
 AHEAD = 64
 # How often a process may die over one image before that is what the image's row says, and over a chunk, but none of its
 # images, before the run ends.
@@ -36,17 +39,16 @@ IMAGE_DEATHS, CHUNK_DEATHS = 2, 3
 
 @dataclass
 class _Task:
-    """Images for a process: which task it is, since when it has it, how often one died over which image or NO_IMAGE."""
+    """Images for a process: which task it is, how often one died over which of them or NO_IMAGE, what is said then."""
 
     number: int
     chunk: Chunk
-    since: float = 0.0
     deaths: Counter[int] = field(default_factory=Counter)
     errors: dict[int, ImageError] = field(default_factory=dict)
 
 
 class _Worker:
-    """A process, with what it is working on."""
+    """A process, with what it is working on and what it does next."""
 
     def __init__(self, context: ForkServerContext, settings: Settings, image_seconds: float) -> None:
         self.connection, theirs = context.Pipe()
@@ -54,10 +56,16 @@ class _Worker:
         self.process = context.Process(target=work, args=(theirs, self.place, settings, image_seconds), daemon=True)
         self.process.start()
         theirs.close()
-        self.task: _Task | None = None
+        self.tasks: deque[_Task] = deque()
+        self.since = 0.0  # it works on the first of them
+
+    def takes(self, task: _Task) -> bool:
+        return not self.tasks or (len(self.tasks) == 1 and task.chunk.size <= WAITING_BYTES)
 
     def give(self, task: _Task) -> None:
-        self.task, task.since = task, time.monotonic()
+        if not self.tasks:
+            self.since = time.monotonic()
+        self.tasks.append(task)
         with suppress(BrokenPipeError):  # it has died, which asking for its answer will show
             self.connection.send((task.chunk, task.errors))
 
@@ -74,9 +82,9 @@ class _Worker:
         return self.process.exitcode or 0
 
     def stop(self) -> None:
-        self.connection.close()
         self.process.kill()
         self.process.join()
+        self.connection.close()
         self.process.close()
 
 
@@ -132,27 +140,30 @@ class LocalEngine:
         finished: dict[int, Scored] = {}
         first = 0  # of those that are not finished
         while True:
-            for worker in self._workers:
-                if worker.task is None and again:
+            for worker in self._workers * 2:
+                if again and not worker.tasks:
                     worker.give(again.popleft())
-                elif worker.task is None and upcoming and upcoming.number < first + AHEAD:
+                elif upcoming and upcoming.number < first + AHEAD and worker.takes(upcoming):
                     worker.give(upcoming)
                     upcoming = next(tasks, None)
-            busy = {worker.connection.fileno(): (worker, worker.task) for worker in self._workers if worker.task}
-            if not busy:
-                return
-            for descriptor in wait(busy):
-                worker, task = busy[cast(int, descriptor)]
-                answer, worker.task = worker.answer(), None
-                if answer is not None:
-                    self._adapt(len(task.chunk.names), time.monotonic() - task.since)
-                    finished[task.number] = cast(Scored, answer)
-                else:
-                    self._mourn(worker, task)
-                    again.append(task)
+            # Only now, so that no process waits for what becomes of the rows.
             while first in finished:
                 yield finished.pop(first)
                 first += 1
+            busy = {worker.connection.fileno(): worker for worker in self._workers if worker.tasks}
+            if not busy and not upcoming:
+                return
+            for descriptor in wait(busy):
+                worker = busy[cast(int, descriptor)]
+                answer = worker.answer()
+                if answer is None:
+                    again.extend(worker.tasks)
+                    self._mourn(worker)
+                    continue
+                task = worker.tasks.popleft()
+                finished[task.number] = cast(Scored, answer)
+                self._adapt(len(task.chunk.names), time.monotonic() - worker.since)
+                worker.since = time.monotonic()
 
     def _parts(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
         for chunk in chunks:
@@ -168,9 +179,9 @@ class LocalEngine:
         elif seconds > MOST_SECONDS:
             self._images = max(1, images // 2)
 
-    def _mourn(self, worker: _Worker, task: _Task) -> None:
+    def _mourn(self, worker: _Worker) -> None:
         """Replaces a process that died over a task; over one image again and again, that image is done for."""
-        place, death = worker.place.value, worker.death()
+        task, place, death = worker.tasks[0], worker.place.value, worker.death()
         task.deaths[place] += 1
         if place != NO_IMAGE and task.deaths[place] == IMAGE_DEATHS:
             task.errors[place] = ImageError(f"expected an image that can be decoded; {self._how(death)}")

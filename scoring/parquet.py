@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from scoring.rows import COLUMNS, Row
-from scoring.sources import CHUNK, CHUNK_BYTES, Chunk, Content, unreadable
+from scoring.sources import CHUNK, CHUNK_BYTES, Chunk, Content, size_of, unreadable
 from service.decode import ImageError
 from service.picture import Pixels
 
@@ -86,11 +86,10 @@ def _pieces(images: list[Content]) -> Iterator[tuple[int, int]]:
     """Where to cut images into chunks of at most CHUNK, and of CHUNK_BYTES unless one alone has more."""
     start = size = 0
     for index, image in enumerate(images):
-        length = image.nbytes if isinstance(image, np.ndarray) else len(image) if isinstance(image, bytes) else 0
-        if index > start and (index - start == CHUNK or size + length > CHUNK_BYTES):
+        if index > start and (index - start == CHUNK or size + size_of(image) > CHUNK_BYTES):
             yield start, index
             start, size = index, 0
-        size += length
+        size += size_of(image)
     if start < len(images):
         yield start, len(images)
 

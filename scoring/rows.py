@@ -31,7 +31,7 @@ class Row(NamedTuple):
     @property
     def outcome(self) -> str:
         """`error`, the reason of a refusal, or the digit."""
-        return ERROR if self.error is not None else self.reason or str(self.digit)
+        return _outcome(*self[1:5])
 
 
 COLUMNS = Row._fields
@@ -51,8 +51,13 @@ Answer = tuple[int | None, float | None, str | None, str | None]
 
 def scored(names: Sequence[str], answers: Iterable[Answer], model: Model) -> Scored:
     """The rows of images, by each one's digit, confidence, reason and error."""
-    rows = [Row(name, *answer, *model) for name, answer in zip(names, answers, strict=True)]
-    return Scored(write_csv(rows), Counter([row.outcome for row in rows]))
+    answers = list(answers)
+    rows = [(name, *answer, *model) for name, answer in zip(names, answers, strict=True)]
+    return Scored(write_csv(rows), Counter([_outcome(*answer) for answer in answers]))
+
+
+def _outcome(digit: int | None, _confidence: float | None, reason: str | None, error: str | None) -> str:
+    return ERROR if error is not None else reason or str(digit)
 
 
 def write_csv(rows: Iterable[Iterable[object]]) -> bytes:

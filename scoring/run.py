@@ -28,11 +28,15 @@ class Summary:
         self.before = outcomes.total()
         self._start = time.monotonic()
 
+    @property
+    def seconds(self) -> float:
+        """How long this run has scored."""
+        return time.monotonic() - self._start
+
     def __str__(self) -> str:
         digits = {name: images for name, images in sorted(self.outcomes.items()) if name.isdecimal()}
         refused = {one: images for one, images in self.outcomes.most_common() if one not in digits and one != ERROR}
-        seconds = time.monotonic() - self._start
-        scored = self.outcomes.total() - self.before
+        seconds, scored = self.seconds, self.outcomes.total() - self.before
         lines = [
             f"{self.outcomes.total():,} images: {sum(digits.values()):,} read, {sum(refused.values()):,} refused, "
             f"{self.outcomes[ERROR]:,} not decoded",

@@ -46,6 +46,12 @@ class Chunk:
             raise content
         return decode(content)
 
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes to hand it over."""
+        contents = self.contents
+        return contents.nbytes if isinstance(contents, np.ndarray) else sum(map(size_of, contents))
+
     def part(self, start: int, stop: int) -> Self:
         """Images that follow each other."""
         return replace(self, names=self.names[start:stop], contents=self.contents[start:stop])
@@ -58,6 +64,13 @@ class Chunk:
             names=[self.names[one] for one in kept],
             contents=contents[kept] if isinstance(contents, np.ndarray) else [contents[one] for one in kept],
         )
+
+
+def size_of(content: Content) -> int:
+    """About how many bytes it takes to hand it over."""
+    return (
+        content.nbytes if isinstance(content, np.ndarray) else len(content) if isinstance(content, str | bytes) else 0
+    )
 
 
 def find_chunks(paths: Iterable[str]) -> Iterator[Chunk]:

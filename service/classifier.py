@@ -166,10 +166,10 @@ class Classifier:
         if not prepared:
             return []
         probabilities, is_digit = self.classify(np.array([one.image for one in prepared]))
-        columns = probabilities.argmax(axis=1), probabilities.max(axis=1), is_digit
+        columns = (probabilities.argmax(axis=1), probabilities.max(axis=1), is_digit)
         return [
             self._answer(one.reason, *row)
-            for one, *row in zip(prepared, *(column.tolist() for column in columns), strict=True)
+            for one, row in zip(prepared, zip(*(column.tolist() for column in columns), strict=True), strict=True)
         ]
 
     def _answer(self, reason: str | None, best: int, confidence: float, is_digit: float) -> Answer:

@@ -127,7 +127,7 @@ def test_processes_that_die_over_no_image_again_and_again_end_the_run(monkeypatc
     with LocalEngine(SETTINGS, processes=1) as engine:
 
         def doomed(worker: _Worker, task: _Task) -> None:
-            worker.task = task
+            worker.tasks.append(task)
             worker.process.kill()
 
         monkeypatch.setattr(_Worker, "give", doomed)

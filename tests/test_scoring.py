@@ -111,14 +111,16 @@ def test_finished_output_is_left_as_it_is(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [output]
 
 
-def run_until_killed(seconds: float, *arguments: str | Path, number: int = signal.SIGKILL) -> int:
+def run_until_killed(seconds: float, *arguments: str | Path) -> int:
     """Its exit status, whether it was killed or had ended before."""
-    process = subprocess.Popen(command(*arguments), cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(command(*arguments), cwd=ROOT, stderr=subprocess.PIPE, text=True)
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
-        process.send_signal(number)
-    return process.wait(20)
+        process.kill()
+    _, said = process.communicate(timeout=20)  # until the last of its processes has ended too
+    assert "Traceback" not in said
+    return process.returncode
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
