@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluate import wilson_interval
+from service.grades import wilson_interval
 
 RESAMPLES = 1000
 

@@ -22,8 +22,9 @@ from onnx import numpy_helper, shape_inference
 from benchmarks.conditions import processor
 from benchmarks.recipes import PEERS, count_right, train, write
 from service.classifier import Classifier, load_session
+from service.grades import wilson_interval
 from training.__main__ import main as training
-from training.evaluate import evaluate, wilson_interval
+from training.evaluate import evaluate
 from training.mnist import load_test, load_training
 
 MODELS, RUNS = Path("models/digits"), Path("runs/networks")

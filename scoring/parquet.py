@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from scoring.errors import ScoringError
+from scoring.labels import LABELS
 from scoring.rows import COLUMNS, Row
 from scoring.sources import CHUNK, CHUNK_BYTES, Chunk, Content, size_of, unreadable
 from service.decode import ImageError
@@ -200,3 +202,16 @@ def read_rows(path: Path) -> Iterator[Row]:
     with pq.ParquetFile(path, pre_buffer=False) as file:
         for batch in file.iter_batches(ROW_GROUP, use_threads=False):
             yield from map(Row._make, zip(*(column.to_pylist() for column in batch.columns), strict=True))
+
+
+def read_labels(path: Path) -> list[object]:
+    """What a column of labels holds. Raises ScoringError and OSError."""
+    try:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            names = file.schema_arrow.names
+            name = next((one for one in LABELS if one in names), None)
+            if name is None:
+                raise ScoringError(f"{path}: expected a column {' or '.join(LABELS)}; got {', '.join(names)[:100]}")
+            return [one for batch in file.iter_batches(columns=[name]) for one in batch.column(0).to_pylist()]
+    except pa.ArrowException as error:
+        raise ScoringError(f"{path}: expected a whole Parquet file; got one that is broken or cut short") from error

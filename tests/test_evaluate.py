@@ -8,7 +8,7 @@ from service.classifier import Classifier
 from service.settings import Settings
 from tests.test_mnist import write_idx
 from training.__main__ import main
-from training.evaluate import Results, evaluate, wilson_interval
+from training.evaluate import Results, evaluate
 from training.mnist import load_test
 
 
@@ -22,12 +22,6 @@ def test_figures(results: Results) -> None:
     assert results.confusion[1].tolist() == [0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0]
     assert results.confusion[9, 10] == 1
     assert "50.00% right (2 of 4" in results.summary()
-
-
-def test_interval_is_wilsons() -> None:
-    # Newcombe 1998, table I: 81 of 263
-    low, high = wilson_interval(81, 263)
-    assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
 
 
 def test_shipped_model_scores_what_its_metadata_say(classifier: Classifier) -> None:

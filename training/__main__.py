@@ -151,8 +151,9 @@ def _with_made_images(digits: "Dataset", photographed: bool, strokes: Path | Non
 
 def _adapt(context: click.Context, start: Path, data: Path) -> None:
     from service.classifier import Classifier
+    from service.grades import share_right
     from training.adapt import adapt, hold_back
-    from training.evaluate import evaluate, share_right
+    from training.evaluate import evaluate
     from training.export import ExportError
     from training.mnist import DataError, load_test, load_training
 

@@ -1,12 +1,12 @@
 """Grades an ONNX file through the service's own preparation and classifier: its figures are the deployed ones."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.classifier import CLASSES, Classifier
+from service.grades import confusion_text, share_right
 from service.prepare import prepare
 from training.mnist import Dataset
 
@@ -45,23 +45,7 @@ class Results:
         for digit, row in enumerate(confusion):
             if row.sum():
                 lines.append(f"{digit:>5}  {row.sum():>6}  {row[digit] / row.sum():>6.2%}")
-        lines += ["", "true \\ read" + "".join(f"{column:>6}" for column in [*range(CLASSES), "none"])]
-        lines += [f"{digit:>11}" + "".join(f"{count:>6}" for count in row) for digit, row in enumerate(confusion)]
-        return "\n".join(lines)
-
-
-def share_right(correct: int, count: int) -> str:
-    """The part that is right, with what it rests on, in words."""
-    low, high = wilson_interval(correct, count)
-    return f"{correct / count:.2%} right ({correct} of {count}; 95 % interval {low:.2%} to {high:.2%})"
-
-
-def wilson_interval(correct: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of a proportion, by Wilson 1927, which holds near 100 % too."""
-    share = correct / count
-    middle = share + z * z / (2 * count)
-    spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return (middle - spread) / (1 + z * z / count), min(1.0, (middle + spread) / (1 + z * z / count))
+        return "\n".join([*lines, "", *confusion_text(confusion)])
 
 
 def evaluate(classifier: Classifier, data: Dataset) -> Results:

@@ -1,0 +1,39 @@
+"""The page about a finished output, in a browser."""
+
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser
+
+from tests.test_report import LABELS
+from tests.test_scoring import IDX, score
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    report = tmp_path_factory.mktemp("report") / "report.html"
+    output = report.with_name("out.csv")
+    assert score("examples", IDX, "models", "--output", output, "--report", report, "--labels", LABELS).returncode == 0
+    return report
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 360])
+def test_anyone_can_read_it_and_it_asks_for_nothing(browser: Browser, report: Path, scheme: str, width: int) -> None:
+    """WCAG's rules, by axe; and nothing is wider than the screen."""
+    # Its own policy lets no script run, not even axe's.
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme, bypass_csp=True)  # type: ignore[arg-type]
+    asked: list[str] = []
+    page.on("request", lambda one: asked.append(one.url))
+    page.goto(report.as_uri())
+    results = Axe().run(
+        page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+    )
+    assert results.violations_count == 0, results.generate_report()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate("[...document.images].every(image => image.naturalWidth)")
+    assert asked == [report.as_uri()]
+    page.close()
