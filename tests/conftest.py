@@ -25,7 +25,7 @@ EXAMPLES = ROOT / "examples"
 SLOW = {
     "browser": "Chromium",
     "clients": "packages that they install",
-    "container": "a Docker engine",
+    "container": "a Docker engine, and Debian's docker-compose, haproxy and prometheus",
     "kills": "minutes",
     "fuzz": "minutes, and Linux on x86-64",
     "load": "Debian's wrk and nghttp2-client",

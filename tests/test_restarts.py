@@ -44,7 +44,7 @@ class Load:
                 connection.request("POST", "/predict", image)
                 response = connection.getresponse()
                 answer = json.loads(response.read())
-            except (OSError, http.client.HTTPException) as error:
+            except (OSError, http.client.HTTPException, ValueError) as error:
                 lost.failures.append(repr(error))
                 connection.close()
                 continue
