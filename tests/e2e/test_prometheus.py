@@ -1,4 +1,4 @@
-"""The metrics and the dashboard, with Debian's Prometheus as the one who asks."""
+"""The metrics, the dashboard and the alerts, with Debian's Prometheus as the one who asks."""
 
 import json
 import subprocess
@@ -95,3 +95,15 @@ def test_names_and_types_are_as_prometheus_wants_them(port: int) -> None:
     result = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
     assert result.stdout + result.stderr == b""
     assert result.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check", "config", "--lint=all", "--lint-fatal", "deploy/prometheus/prometheus.yml"],
+        ["test", "rules", "tests/e2e/rules.yml"],
+    ],
+)
+def test_configuration_and_alerts(arguments: list[str]) -> None:
+    result = subprocess.run(["promtool", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, ""), result.stdout + result.stderr
