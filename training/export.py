@@ -269,6 +269,8 @@ name: "digits"
 platform: "onnxruntime_onnx"
 # The batch is the tensors' own first dimension, so that a client sees the same shapes here and at this service.
 max_batch_size: 0
+# By itself Triton would serve the highest version alone.
+version_policy: { all: { } }
 input [ { name: "images" data_type: TYPE_UINT8 dims: [ -1, 28, 28 ] } ]
 output [
   { name: "probabilities" data_type: TYPE_FP32 dims: [ -1, 10 ] },

@@ -16,7 +16,7 @@ from tests.test_gunicorn import serving
 
 pytestmark = [pytest.mark.clients, pytest.mark.xdist_group("clients")]
 
-TRITON, KSERVE, MLSERVER = "tritonclient[http]==2.73.0", "kserve==0.21.0", "mlserver==1.7.1"
+TRITON, KSERVE, MLSERVER = "tritonclient[grpc,http]==2.73.0", "kserve==0.21.0", "mlserver==1.7.1"
 # The last release with a perf_analyzer that runs with the C library of Debian 12; it wants Debian's libb64-0d too.
 PERF_ANALYZER = "tritonclient==2.49.0 nvidia-cuda-runtime-cu12==12.9.79"
 
