@@ -72,6 +72,7 @@ def test_triton_takes_the_place_of_the_service() -> None:
     assert TRITON_SERVICE["metadata"] == SERVICE["metadata"]
     assert TRITON_PREDICTOR["model"]["protocolVersion"] == PREDICTOR["model"]["protocolVersion"] == "v2"
     assert TRITON_PREDICTOR["model"]["storageUri"].endswith(f"/{MODELS.parent.name}")
+    assert TRITON_PREDICTOR["model"]["lifecycle"] == container()["lifecycle"]
     for name in ("minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "deploymentStrategy"):
         assert TRITON_PREDICTOR[name] == PREDICTOR[name]
 
