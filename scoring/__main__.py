@@ -2,21 +2,21 @@
 
 import signal
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
+from scoring.engine import Engine
 from scoring.errors import ScoringError
 from scoring.files import check_paths
-from scoring.labels import read_labels
 from scoring.local import LocalEngine
 from scoring.outputs import check_output, is_finished, read_rows
-from scoring.report import check_report, write_report
 from scoring.rows import ERROR
 from scoring.run import Summary, score_to_descriptor, score_to_file
-from scoring.survey import Survey
 from service.settings import Settings, SettingsError
 
 STANDARD_OUTPUT = "-"
@@ -24,6 +24,17 @@ STANDARD_OUTPUT = "-"
 
 class Interrupted(BaseException):
     """A signal asked to end; its number."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked for on the command line."""
+
+    paths: tuple[str, ...]
+    output: str
+    overwrite: bool
+    report: Path | None
+    labels: Path | None
 
 
 @click.command()
@@ -41,7 +52,7 @@ class Interrupted(BaseException):
     metavar="FILE",
     help="Grade by labels: CSV with path,label; an IDX file of labels; Parquet with a column label.",
 )
-def main(paths: tuple[str, ...], output: str, overwrite: bool, report: Path | None, labels: Path | None) -> None:
+def main(**options: Any) -> None:  # noqa: ANN401 - Options' fields
     """Read the digit in every image of files, folders (of any depth), quoted globs, IDX and Parquet files.
 
     Writes a row an image: path, digit, confidence, reason, error, and which model it was. Ended at any moment and
@@ -50,49 +61,67 @@ def main(paths: tuple[str, ...], output: str, overwrite: bool, report: Path | No
 
     Exits with 0 when every image was decoded, with 1 when one could not be, with 2 when the run could not be done.
     """
-    summary = Summary()
+    asked, summary = Options(**options), Summary()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
-        _run(paths, output, overwrite, summary, report, labels)
+        check_paths(asked.paths)
+        if asked.output == STANDARD_OUTPUT:
+            _to_standard_output(asked, summary)
+        else:
+            _to_file(asked, Path(asked.output), summary)
     except (ScoringError, SettingsError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
     except Interrupted as interruption:
-        go_on = "" if output == STANDARD_OUTPUT else "; the same command goes on from here"
+        go_on = "" if asked.output == STANDARD_OUTPUT else "; the same command goes on from here"
         click.echo(f"interrupted{go_on}\n{summary}", err=True)
         sys.exit(128 + interruption.args[0])
     sys.exit(1 if summary.outcomes[ERROR] else 0)
 
 
-def _run(
-    paths: tuple[str, ...], output: str, overwrite: bool, summary: Summary, report: Path | None, labels: Path | None
-) -> None:
-    check_paths(paths)
-    engine = LocalEngine(Settings.from_environment())
-    if output == STANDARD_OUTPUT:
-        if report or labels:
-            raise ScoringError("--output: expected a file, from which --report and --labels tell; got -")
-        score_to_descriptor(paths, sys.stdout.fileno(), engine, summary)
-        click.echo(summary, err=True)
-        return
-    file = Path(output)
-    check_output(file)
-    if report:
-        check_report(report)
-    known = read_labels(labels, paths) if labels else None
-    if not overwrite and is_finished(file):
-        nothing = "" if report or known else "; nothing to do"
-        click.echo(f"{file}: finished already{nothing} (--overwrite begins anew)", err=True)
+def _engine(asked: Options) -> Engine:
+    return LocalEngine(Settings.from_environment())
+
+
+def _to_standard_output(asked: Options, summary: Summary) -> None:
+    if asked.report or asked.labels:
+        raise ScoringError("--output: expected a file, from which --report and --labels tell; got -")
+    score_to_descriptor(asked.paths, sys.stdout.fileno(), _engine(asked), summary)
+    click.echo(summary, err=True)
+
+
+def _to_file(asked: Options, output: Path, summary: Summary) -> None:
+    check_output(output)
+    examine = _examiner(asked, output) if asked.report or asked.labels else None
+    if not asked.overwrite and is_finished(output):
+        nothing = "" if examine else "; nothing to do"
+        click.echo(f"{output}: finished already{nothing} (--overwrite begins anew)", err=True)
     else:
-        score_to_file(paths, file, engine, summary, overwrite)
+        score_to_file(asked.paths, output, _engine(asked), summary, asked.overwrite)
         click.echo(summary, err=True)
-    if report or known:
-        survey = Survey(read_rows(file), known)
+    if examine:
+        examine()
+
+
+def _examiner(asked: Options, output: Path) -> Callable[[], None]:
+    """Checks what is asked for beyond the output, and gives what does it when that is finished. Raises ScoringError."""
+    from scoring.labels import read_labels
+    from scoring.report import check_report, write_report
+    from scoring.survey import Survey
+
+    if asked.report:
+        check_report(asked.report)
+    labels = read_labels(asked.labels, asked.paths) if asked.labels else None
+
+    def examine() -> None:
+        survey = Survey(read_rows(output), labels)
         if survey.grades:
             click.echo(survey.grades, err=True)
-        if report:
-            write_report(report, survey, paths, file, labels)
+        if asked.report:
+            write_report(asked.report, survey, asked.paths, output, asked.labels)
+
+    return examine
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:

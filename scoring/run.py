@@ -41,7 +41,7 @@ class Summary:
             f"{self.outcomes.total():,} images: {sum(digits.values()):,} read, {sum(refused.values()):,} refused, "
             f"{self.outcomes[ERROR]:,} not decoded",
             *(
-                f"  {title}: " + ", ".join(f"{name} {images:,}" for name, images in counts.items())
+                f"  {title}: " + ", ".join(f"{name} ({images:,})" for name, images in counts.items())
                 for title, counts in [("digits", digits), ("refused", refused)]
                 if counts
             ),

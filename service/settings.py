@@ -12,6 +12,8 @@ MODELS = Path(__file__).resolve().parent.parent / "models" / "digits"
 # A version is a whole number, as Triton wants it.
 VERSION = re.compile(r"[1-9][0-9]{0,17}")
 # Of one page, scheme, host and port, as browsers send it; or any.
+# What Kubernetes and linked containers tell everybody of services called `digits` or `digits-…`: no settings.
+_OF_SERVICES = re.compile(r"DIGITS_(.+_)?(SERVICE_(HOST|PORT(_.+)?)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_.+)?)?)")
 ORIGINS = re.compile(r"\*|https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(,https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?)*")
 LOG_FORMATS = ("text", "json")
 PROVIDERS = ("auto", "cpu", "cuda")
@@ -95,8 +97,13 @@ class Settings:
         """Reads the settings; an empty variable counts as unset. Raises SettingsError."""
         variables = {one.metadata["variable"]: one for one in fields(cls)}
         for name in environment:
-            if name.startswith("DIGITS_") and name not in variables:
-                close = difflib.get_close_matches(name, variables, 1)
+            if (
+                name.startswith("DIGITS_")
+                and name not in variables
+                and not _tells_of_a_service(name, environment[name])
+            ):
+                short = name.removeprefix("DIGITS_")
+                close = [short] if short in variables else difflib.get_close_matches(name, variables, 1)
                 raise SettingsError(
                     f"{name}: no such setting"
                     + (f"; did you mean {close[0]}?" if close else "; see the README's table")
@@ -134,6 +141,10 @@ class Settings:
     def model_path(self) -> Path:
         """The ONNX file of the highest version. Raises SettingsError where there is none."""
         return self.model_paths[0]
+
+
+def _tells_of_a_service(name: str, value: str) -> bool:
+    return _OF_SERVICES.fullmatch(name) is not None and (name != "DIGITS_PORT" or "://" in value)
 
 
 def _require(condition: bool, name: str, expected: str, got: object) -> None:

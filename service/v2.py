@@ -94,6 +94,7 @@ class Served:
     """A model of the protocol: what it takes, what it gives, and how one comes of the other."""
 
     platform: str
+    backend: str  # the platform in Triton's words
     describe: Callable[[Classifier], tuple[TensorDescription, list[TensorDescription]]]
     infer: Callable[[Classifier, Values], dict[str, Values]]
 
@@ -145,8 +146,8 @@ def _infer_digits_image(classifier: Classifier, files: Values) -> dict[str, Valu
 
 
 SERVED: Mapping[str, Served] = {
-    "digits": Served("onnx_onnxv1", _describe_digits, _infer_digits),
-    "digits-image": Served("digits_image", lambda _: (_IMAGE, _ANSWERS), _infer_digits_image),
+    "digits": Served("onnx_onnxv1", "onnxruntime_onnx", _describe_digits, _infer_digits),
+    "digits-image": Served("digits_image", "digits_image", lambda _: (_IMAGE, _ANSWERS), _infer_digits_image),
 }
 
 
@@ -216,7 +217,7 @@ def model_configuration(name: str, version: str | None = None) -> Response:
     inputs, outputs = (
         [ConfiguredTensor(one.name, f"TYPE_{one.datatype}", one.shape) for one in side] for side in ([taken], given)
     )
-    return reply(ModelConfiguration(name, served.platform, 0, inputs, outputs))
+    return reply(ModelConfiguration(name, served.backend, 0, inputs, outputs))
 
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"

@@ -100,7 +100,9 @@ def test_kserves_own_description_knows_every_field() -> None:
 def test_tritons_configuration_is_the_models_and_what_the_service_says(client: FlaskClient) -> None:
     configuration = json.loads(run(TRITON, "triton_config.py", MODELS / "config.pbtxt"))
     assert configuration.pop("version_policy") == {"all": {}}
-    assert configuration.pop("platform") == "onnxruntime_onnx"
+    said = client.get("/v2/models/digits/config").json
+    assert said is not None
+    assert configuration.pop("platform") == said["platform"] == "onnxruntime_onnx"
     tensors = {side: configuration.pop(side) for side in ("input", "output")}
     assert configuration == {"name": MODELS.name}  # so that there is no batch but the tensors' own
     for version in VERSIONS:

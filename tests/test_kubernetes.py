@@ -13,7 +13,7 @@ import yaml
 from flask.testing import FlaskClient
 
 from service import __version__
-from service.settings import Settings, SettingsError
+from service.settings import Settings
 from tests.conftest import ROOT
 from tests.test_gunicorn import environment
 
@@ -133,9 +133,6 @@ def test_ports_and_paths_are_the_services_own(overlay: str, client: FlaskClient)
 def test_variables_are_settings(overlay: str) -> None:
     settings = Settings.from_environment(variables(container(overlay)))
     assert settings.provider == {"cpu": "auto", "cuda": "cuda"}[overlay]
-    # What Kubernetes says of a Service named `digits` would stop the start.
-    with pytest.raises(SettingsError, match="DIGITS_PORT"):
-        Settings.from_environment({"DIGITS_PORT": "tcp://10.0.0.1:80"})
     assert pod(overlay)["spec"]["enableServiceLinks"] is False
 
 

@@ -79,7 +79,7 @@ def test_all_formats_say_the_same(images: Path, expected: list[Row], tmp_path: P
         assert list(read_rows(tmp_path / f"out.{suffix}")) == expected
         assert "1 not decoded" in result.stderr
         assert "1 blank" not in result.stderr
-        assert "blank 1" in result.stderr
+        assert "blank (1)" in result.stderr
     assert len(list(tmp_path.iterdir())) == 2
 
 

@@ -31,9 +31,26 @@ def test_environment_is_read_and_empty_means_unset() -> None:
     assert settings.model_path == Path("/m.onnx")
 
 
+def test_what_kubernetes_says_of_a_service_called_digits_is_no_setting() -> None:
+    environment = {
+        "DIGITS_SERVICE_HOST": "10.0.0.1",
+        "DIGITS_SERVICE_PORT": "80",
+        "DIGITS_SERVICE_PORT_HTTP": "80",
+        "DIGITS_PORT": "tcp://10.0.0.1:80",
+        "DIGITS_PORT_80_TCP": "tcp://10.0.0.1:80",
+        "DIGITS_PORT_80_TCP_PROTO": "tcp",
+        "DIGITS_PORT_80_TCP_PORT": "80",
+        "DIGITS_PORT_80_TCP_ADDR": "10.0.0.1",
+        "DIGITS_PREDICTOR_SERVICE_HOST": "10.0.0.1",
+        "DIGITS_PREDICTOR_PORT": "tcp://10.0.0.1:80",
+    }
+    assert Settings.from_environment(environment) == Settings()
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
+        ("DIGITS_PORT", "9000", "DIGITS_PORT: no such setting; did you mean PORT?"),
         ("DIGITS_PROVIDR", "cpu", "DIGITS_PROVIDR: no such setting; did you mean DIGITS_PROVIDER?"),
         ("DIGITS_X", "1", "DIGITS_X: no such setting"),
         ("DIGITS_PROVIDER", "gpu", "DIGITS_PROVIDER: expected one of auto, cpu, cuda; got 'gpu'"),
