@@ -13,13 +13,14 @@ import click
 from scoring.engine import Engine
 from scoring.errors import ScoringError
 from scoring.files import check_paths
-from scoring.local import LocalEngine
 from scoring.outputs import check_output, is_finished, read_rows
 from scoring.rows import ERROR
 from scoring.run import Summary, score_to_descriptor, score_to_file
 from service.settings import Settings, SettingsError
 
 STANDARD_OUTPUT = "-"
+# Requests at a time that keep a service on two cores busy.
+CONCURRENCY = 8
 
 
 class Interrupted(BaseException):
@@ -35,6 +36,8 @@ class Options:
     overwrite: bool
     report: Path | None
     labels: Path | None
+    url: str | None
+    concurrency: int | None
 
 
 @click.command()
@@ -52,12 +55,19 @@ class Options:
     metavar="FILE",
     help="Grade by labels: CSV with path,label; an IDX file of labels; Parquet with a column label.",
 )
+@click.option("--url", help="Ask the service that runs there, such as http://localhost:8000, and decode nothing here.")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 256),
+    metavar="N",
+    help=f"With --url, requests at a time; {CONCURRENCY} unless given.",
+)
 def main(**options: Any) -> None:  # noqa: ANN401 - Options' fields
     """Read the digit in every image of files, folders (of any depth), quoted globs, IDX and Parquet files.
 
     Writes a row an image: path, digit, confidence, reason, error, and which model it was. Ended at any moment and
     started again, it goes on where it was. The model and its provider are set as for the service, by DIGITS_MODEL and
-    DIGITS_PROVIDER.
+    DIGITS_PROVIDER; with --url they are the service's.
 
     Exits with 0 when every image was decoded, with 1 when one could not be, with 2 when the run could not be done.
     """
@@ -81,7 +91,16 @@ def main(**options: Any) -> None:  # noqa: ANN401 - Options' fields
 
 
 def _engine(asked: Options) -> Engine:
-    return LocalEngine(Settings.from_environment())
+    """Imports only what it takes: ONNX Runtime here, or an HTTP client."""
+    if asked.url is None:
+        if asked.concurrency:
+            raise ScoringError("--concurrency: expected --url beside it; got none")
+        from scoring.local import LocalEngine
+
+        return LocalEngine(Settings.from_environment())
+    from scoring.remote import RemoteEngine
+
+    return RemoteEngine(asked.url, asked.concurrency or CONCURRENCY)
 
 
 def _to_standard_output(asked: Options, summary: Summary) -> None:

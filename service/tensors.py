@@ -118,7 +118,7 @@ def decode_request(body: bytes, header_length: str | None, expected: TensorDescr
         raise TensorError(f"expected binary_data_size to be what lies behind the JSON, {len(rest)} bytes; got {size}")
     if tensor.data is not UNSET:
         raise TensorError(f"input `{tensor.name}`: expected data or binary_data_size; got both")
-    return Inference(request, _from_bytes(tensor, rest))
+    return Inference(request, from_bytes(tensor, rest))
 
 
 def _header_length(text: str | None, total: int) -> int:
@@ -161,10 +161,11 @@ def _raw_request(body: bytes, expected: TensorDescription) -> InferenceRequest:
 def _raw_values(body: bytes, expected: TensorDescription) -> Values:
     """A batch of one; an element of BYTES needs no length before it, because it is all there is."""
     [tensor] = _raw_request(body, expected).inputs
-    return [body] if expected.datatype == "BYTES" else _from_bytes(tensor, body)
+    return [body] if expected.datatype == "BYTES" else from_bytes(tensor, body)
 
 
-def _from_bytes(tensor: InputTensor, data: bytes) -> Values:
+def from_bytes(tensor: InputTensor | OutputTensor, data: bytes) -> Values:
+    """The values of a tensor from the bytes behind the JSON. Raises TensorError."""
     count = math.prod(tensor.shape)
     if tensor.datatype == "BYTES":
         return _elements(tensor, data, count)
@@ -177,7 +178,7 @@ def _from_bytes(tensor: InputTensor, data: bytes) -> Values:
     return np.frombuffer(data, kind).reshape(tensor.shape)
 
 
-def _elements(tensor: InputTensor, data: bytes, count: int) -> list[bytes]:
+def _elements(tensor: InputTensor | OutputTensor, data: bytes, count: int) -> list[bytes]:
     elements: list[bytes] = []
     position = 0
     while position < len(data) and len(elements) < count:
@@ -282,7 +283,7 @@ def encode_response(
         if one.name in [other.name for other in tensors]:
             raise TensorError(f"expected each output once; got {one.name!r} twice")
         if one.parameters.get("binary_data", binary_by_default) is True:
-            parts.append(_to_bytes(values))
+            parts.append(to_bytes(values))
             tensor.parameters = {"binary_data_size": len(parts[-1])}
         else:
             tensor.data = _to_json(values)
@@ -298,7 +299,8 @@ def _datatype(values: Values) -> str:
     return next(name for name, kind in NUMPY_TYPES.items() if np.dtype(kind) == values.dtype)
 
 
-def _to_bytes(values: Values) -> bytes:
+def to_bytes(values: Values) -> bytes:
+    """The bytes of a tensor behind the JSON."""
     if _datatype(values) == "BYTES":
         flat = values if isinstance(values, list) else values.ravel()
         return b"".join(struct.pack("<I", len(element)) + element for element in flat)

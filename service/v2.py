@@ -45,6 +45,14 @@ class Server(Struct):
     extensions: list[str]
 
 
+class Answering(Struct):
+    """Which ONNX file answers: its name and version, and its SHA-256 in hexadecimal."""
+
+    name: str
+    version: str
+    sha256: str
+
+
 class Model(Struct):
     """A model's inputs and outputs and its versions."""
 
@@ -53,6 +61,7 @@ class Model(Struct):
     platform: str
     inputs: list[TensorDescription]
     outputs: list[TensorDescription]
+    parameters: Answering
 
 
 class ModelReady(Struct):
@@ -191,10 +200,11 @@ def ready() -> Response:
 @v2.get("/models/<name>/versions/<version>")
 @described(Operation({200: json(Model)}, _MODEL, errors=(404,)))
 def model(name: str, version: str | None = None) -> Response:
-    """Gives a model's inputs and outputs and its versions."""
+    """Gives a model's inputs and outputs and its versions, and which ONNX file answers."""
     served, classifier = _served(name), models().classifier(version)
     taken, given = served.describe(classifier)
-    return reply(Model(name, models().versions, served.platform, [taken], given))
+    answering = Answering(**classifier.model, sha256=classifier.sha256)
+    return reply(Model(name, models().versions, served.platform, [taken], given, answering))
 
 
 @v2.get("/models/<name>/ready")

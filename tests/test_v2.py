@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import hashlib
 import json
 import struct
 import zlib
@@ -58,6 +59,8 @@ def test_server(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize("route", ROUTES)
 def test_metadata_are_the_onnx_files_own(route: str, client: FlaskClient) -> None:
+    version = route.rpartition("/")[2] or VERSIONS[0]
+    [path] = [one for one in Settings().model_paths if one.parent.name == version]
     assert client.get(f"/v2/models/digits{route}/ready").json == {"name": "digits", "ready": True}
     assert client.get(f"/v2/models/digits{route}").json == {
         "name": "digits",
@@ -68,6 +71,11 @@ def test_metadata_are_the_onnx_files_own(route: str, client: FlaskClient) -> Non
             {"name": "probabilities", "datatype": "FP32", "shape": [-1, 10]},
             {"name": "is_digit", "datatype": "FP32", "shape": [-1]},
         ],
+        "parameters": {
+            "name": "digits",
+            "version": version,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        },
     }
 
 
