@@ -1,5 +1,6 @@
 """The rows of a run that is not done, beside its output: what survives whatever ends the run."""
 
+import errno
 import fcntl
 import os
 import time
@@ -33,23 +34,32 @@ class Journal:
         self.outcomes: Counter[str] = Counter()
         self._file = path.open("ab+", buffering=0)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock()
             if anew:
                 self._file.truncate(0)
             self._done = _Names(self._rows(model))
-        except BlockingIOError:
-            self._file.close()
-            raise ScoringError(f"{path}: expected to write it alone; another run is at it") from None
         except BaseException:
             self._file.close()
             raise
         self._synced = time.monotonic()
 
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ScoringError(f"{self.path}: expected to write it alone; another run is at it") from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP):  # some network file systems know no locks
+                raise
+
     def _rows(self, model: Model) -> Iterator[str]:
         """The paths of the rows that are there; what follows the last whole one is cut off."""
         end = 0
         with self.path.open("rb") as file:
-            if file.read(len(HEADER)) == HEADER:
+            head = file.read(len(HEADER))
+            if not HEADER.startswith(head):
+                raise ScoringError(f"{self.path}: expected the rows of a run, or no such file; got something else")
+            if head == HEADER:
                 end = len(HEADER)
                 for row_end, row in read_csv(file):
                     if row[5:] != model:

@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from ctypes import c_int64
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self, cast
 
 from scoring.errors import ScoringError
+from scoring.pace import Pace
 from scoring.rows import Model, Scored
 from scoring.sources import CHUNK, Chunk
 from scoring.worker import NO_IMAGE, OVERTIME, work
@@ -24,9 +25,9 @@ from service.settings import Settings
 
 # An image may take this long to decode and prepare; the largest that are accepted take a second or two.
 IMAGE_SECONDS = 30.0
-# Images are handed to a process so many at a time that they take about this long: few enough that little is lost when
-# it dies, many enough that handing them over costs little.
-LEAST_SECONDS, MOST_SECONDS = 0.05, 0.2
+# A process is handed as many images as take about this long: few enough that little is lost when it dies, many enough
+# that handing them over costs little.
+FIRST_IMAGES, LEAST_SECONDS, MOST_SECONDS = 32, 0.05, 0.2
 # A process has the next task while it works on one, if that is as small as this: with a larger one in the pipe this
 # process might wait until it is taken, and the other until its rows are, for ever.
 WAITING_BYTES = 2**14
@@ -66,14 +67,14 @@ class _Worker:
         if not self.tasks:
             self.since = time.monotonic()
         self.tasks.append(task)
-        with suppress(BrokenPipeError):  # it has died, which asking for its answer will show
+        with suppress(OSError):  # it has died, which asking for its answer will show
             self.connection.send((task.chunk, task.errors))
 
     def answer(self) -> object:
         """What it has sent; None if it has died."""
         try:
             return self.connection.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):
             return None
 
     def death(self) -> int:
@@ -100,13 +101,14 @@ class LocalEngine:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([work.__module__])
         self._workers: list[_Worker] = []
-        self._images = 32  # a task
+        self._pace = Pace(FIRST_IMAGES, CHUNK, LEAST_SECONDS, MOST_SECONDS)
 
     def __enter__(self) -> Self:
         try:
+            # The version that is the highest now, to the end of the run.
+            self._settings = replace(self._settings, model=self._settings.model_path)
             self._workers = [self._start() for _ in range(self._count)]
-            for worker in self._workers:
-                self.model = self._loaded(worker)
+            [self.model] = {self._loaded(worker) for worker in self._workers}
         except BaseException:
             self._stop()
             raise
@@ -134,7 +136,7 @@ class LocalEngine:
 
     def score(self, chunks: Iterable[Chunk]) -> Iterator[Scored]:
         """The rows of every chunk, in their order. Raises ScoringError if processes die over no image of theirs."""
-        tasks = map(_Task, count(), self._parts(chunks))
+        tasks = map(_Task, count(), self._pace.parts(chunks))
         upcoming = next(tasks, None)
         again: deque[_Task] = deque()
         finished: dict[int, Scored] = {}
@@ -162,22 +164,8 @@ class LocalEngine:
                     continue
                 task = worker.tasks.popleft()
                 finished[task.number] = cast(Scored, answer)
-                self._adapt(len(task.chunk.names), time.monotonic() - worker.since)
+                self._pace.adapt(len(task.chunk.names), time.monotonic() - worker.since)
                 worker.since = time.monotonic()
-
-    def _parts(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-        for chunk in chunks:
-            start = 0
-            while start < len(chunk.names):
-                stop = start + self._images
-                yield chunk.part(start, stop)
-                start = stop
-
-    def _adapt(self, images: int, seconds: float) -> None:
-        if seconds < LEAST_SECONDS and images == self._images:
-            self._images = min(2 * images, CHUNK)
-        elif seconds > MOST_SECONDS:
-            self._images = max(1, images // 2)
 
     def _mourn(self, worker: _Worker) -> None:
         """Replaces a process that died over a task; over one image again and again, that image is done for."""
@@ -191,7 +179,8 @@ class LocalEngine:
             )
         worker.stop()
         self._workers[self._workers.index(worker)] = replacement = self._start()
-        self._loaded(replacement)
+        if (found := self._loaded(replacement)) != self.model:
+            raise ScoringError(f"expected the model {' '.join(self.model)} still; got {' '.join(found)}")
 
     def _how(self, death: int) -> str:
         if death == -OVERTIME:

@@ -1,6 +1,7 @@
 """Parquet, a row group at a time: images to be scored, and rows that were. Needs PyArrow."""
 
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -17,7 +18,7 @@ from scoring.errors import ScoringError
 from scoring.labels import LABELS
 from scoring.rows import COLUMNS, Row
 from scoring.sources import CHUNK, CHUNK_BYTES, Chunk, Content, size_of, unreadable
-from service.decode import ImageError
+from service.decode import MAXIMUM_PIXELS, ImageError, ImageTooLargeError
 from service.picture import Pixels
 
 _NAME = pa.dictionary(pa.int8(), pa.string())
@@ -47,6 +48,8 @@ def read_images(path: str) -> Iterator[Chunk]:
     is one itself; one of rows that were scored gives none.
     """
     try:
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise ImageError("expected a file; got something else of that name")  # a pipe would be waited for
         # Not read ahead: that would hold a whole row group.
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**16) as file:
             schema = file.schema_arrow
@@ -170,6 +173,8 @@ def _columns(batch: pa.RecordBatch, side: int) -> list[Content | None]:
 
 def _bytes(pixels: NDArray[np.generic]) -> Content:
     """Pixels as uint8; those that are none, null among them, are an error."""
+    if pixels.size > MAXIMUM_PIXELS:
+        return ImageTooLargeError(f"expected at most {MAXIMUM_PIXELS} pixels; got {pixels.size}")
     if pixels.dtype == np.uint8:
         return cast(Pixels, pixels)
     if pixels.dtype.kind not in "iuf":

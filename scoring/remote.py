@@ -14,13 +14,14 @@ import numpy as np
 from PIL import Image
 
 from scoring.client import Client, LostError, RefusedError
+from scoring.pace import Pace
 from scoring.rows import Answer, Model, Scored, scored
 from scoring.sources import Chunk, Content, read
 from service.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError
 from service.picture import Pixels
 
 # Requests have so many images at most, fewer where these take longer, and so many bytes, unless one image has more.
-IMAGES, REQUEST_BYTES = 64, 2 * 2**20
+FIRST_IMAGES, IMAGES, REQUEST_BYTES = 8, 64, 2 * 2**20
 LEAST_SECONDS, MOST_SECONDS = 0.25, 1.0
 # How many parts of the images may be under way for each request at a time: what a request waits for is at hand.
 AHEAD = 2
@@ -38,7 +39,8 @@ class RemoteEngine:
         """Raises ScoringError for what is no URL of a service."""
         self._client, self._concurrency = Client(url, concurrency), concurrency
         self._tasks: SimpleQueue[tuple[Chunk, Future[Scored | None]] | None] = SimpleQueue()
-        self._images, self._bytes = 8, REQUEST_BYTES
+        self._pace = Pace(FIRST_IMAGES, IMAGES, LEAST_SECONDS, MOST_SECONDS)
+        self._bytes = REQUEST_BYTES
         self._blank = _png(np.zeros((28, 28), np.uint8))
 
     def __enter__(self) -> Self:
@@ -58,7 +60,7 @@ class RemoteEngine:
 
     def score(self, chunks: Iterable[Chunk]) -> Iterator[Scored]:
         """The rows of every chunk, in their order. Raises ScoringError if the service is gone, or has another model."""
-        parts = self._parts(chunks)
+        parts = self._pace.parts(chunks)
         window: deque[tuple[Chunk, Future[Scored | None]]] = deque()
         while True:
             while len(window) < AHEAD * self._concurrency and (part := next(parts, None)):
@@ -73,14 +75,6 @@ class RemoteEngine:
                 wait([other for _, other in window])
                 rows = scored(part.names, map(self._alone, part.contents), self.model)
             yield rows
-
-    def _parts(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-        for chunk in chunks:
-            start = 0
-            while start < len(chunk.names):
-                stop = start + self._images
-                yield chunk.part(start, stop)
-                start = stop
 
     def _work(self) -> None:
         while task := self._tasks.get():
@@ -114,14 +108,8 @@ class RemoteEngine:
             if error.status == 413 and len(files) > 1:
                 self._bytes = min(self._bytes, sum(map(len, files)) // 2)
             raise
-        self._adapt(len(files), seconds)
+        self._pace.adapt(len(files), seconds)
         return answers
-
-    def _adapt(self, images: int, seconds: float) -> None:
-        if seconds < LEAST_SECONDS and images == self._images:
-            self._images = min(2 * images, IMAGES)
-        elif seconds > MOST_SECONDS:
-            self._images = max(1, images // 2)
 
     def _alone(self, content: Content) -> Answer:
         file = _file(content)

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Thread
 
@@ -56,33 +57,46 @@ def score_to_file(paths: Sequence[str], output: Path, engine: Engine, summary: S
 
     However it ends, started again it goes on from the rows that it has written, unless it is to begin anew.
     """
-    try:
-        with engine, Journal(journal_path(output), engine.model, anew) as journal:
+    writing = _Writing(str(output))
+    with engine:
+        with writing:
+            journal = Journal(journal_path(output), engine.model, anew)
+        with journal:
             summary.begin(journal.outcomes)
             for scored in _shown(engine.score(journal.remaining(find_chunks(paths))), paths, summary.before):
-                journal.append(scored)
+                with writing:
+                    journal.append(scored)
             if not journal.outcomes:
                 raise ScoringError(f"{', '.join(paths)}: expected images; found none")
-            finish(output)
-    except OSError as error:
-        raise ScoringError(f"{output}: expected to be able to write it; got: {error.strerror or error}") from error
+            with writing:
+                finish(output)
 
 
 def score_to_descriptor(paths: Sequence[str], descriptor: int, engine: Engine, summary: Summary) -> None:
     """Scores everything, and writes CSV. Raises ScoringError, and BrokenPipeError if nobody reads on."""
-    try:
-        with engine:
-            summary.begin(Counter())
+    writing = _Writing("standard output")
+    with engine:
+        summary.begin(Counter())
+        with writing:
             write_all(descriptor, HEADER)
-            for scored in _shown(engine.score(find_chunks(paths)), paths, 0):
+        for scored in _shown(engine.score(find_chunks(paths)), paths, 0):
+            with writing:
                 write_all(descriptor, scored.text)
-                summary.outcomes += scored.outcomes
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise ScoringError(f"standard output: expected to be able to write it; got: {error.strerror}") from error
+            summary.outcomes += scored.outcomes
     if not summary.outcomes:
         raise ScoringError(f"{', '.join(paths)}: expected images; found none")
+
+
+class _Writing(AbstractContextManager[None]):
+    """Raises ScoringError in place of an OSError other than BrokenPipeError."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+            got = error.strerror or error
+            raise ScoringError(f"{self._name}: expected to be able to write it; got: {got}") from error
 
 
 def _shown(scores: Iterator[Scored], paths: Sequence[str], before: int) -> Iterator[Scored]:

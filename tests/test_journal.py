@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -86,6 +88,23 @@ def test_two_runs_do_not_write_the_same_output(path: Path) -> None:
         for anew in (False, True):
             with pytest.raises(ScoringError, match="expected to write it alone; another run is at it"):
                 Journal(path, MODEL, anew)
+        journal.append(rows("a"))
+    assert path.read_bytes() == HEADER + rows("a").text
+
+
+def test_what_is_no_journal_is_left_alone(path: Path) -> None:
+    path.write_text("precious")
+    with pytest.raises(ScoringError, match="expected the rows of a run, or no such file; got something else"):
+        Journal(path, MODEL)
+    assert path.read_text() == "precious"
+
+
+def test_file_systems_without_locks_do(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with Journal(path, MODEL) as journal:
         journal.append(rows("a"))
     assert path.read_bytes() == HEADER + rows("a").text
 

@@ -15,7 +15,7 @@ from scoring.rows import Row, read_csv
 from scoring.sources import Chunk, Content, find_chunks
 from service.decode import ImageError
 from service.picture import Picture
-from service.settings import Settings
+from service.settings import MODELS, Settings
 from tests.conftest import EXAMPLES, example_pixels
 
 BLANK = np.zeros((9, 9), np.uint8)
@@ -143,6 +143,22 @@ def test_no_process_is_left_behind() -> None:
         assert process is not None
         with pytest.raises(ProcessLookupError):
             os.kill(process, 0)
+
+
+def test_the_model_stays_the_same_to_the_end(tmp_path: Path) -> None:
+    versions = tmp_path / "digits"
+    (versions / "2").mkdir(parents=True)
+    (versions / "2" / "model.onnx").write_bytes((MODELS / "2" / "model.onnx").read_bytes())
+    with LocalEngine(Settings(model=versions), processes=1) as engine:
+        assert engine.model.version == "2"
+        (versions / "3").mkdir()
+        (versions / "3" / "model.onnx").write_bytes((MODELS / "3" / "model.onnx").read_bytes())
+        engine._workers[0].process.kill()
+        assert b",digits,2," in next(engine.score([Chunk(["a"], [BLANK])])).text
+        (versions / "2" / "model.onnx").write_bytes((MODELS / "3" / "model.onnx").read_bytes())
+        engine._workers[0].process.kill()
+        with pytest.raises(ScoringError, match=r"expected the model digits 2 .* still; got digits 2 "):
+            next(engine.score([Chunk(["a"], [BLANK])]))
 
 
 def test_model_that_cannot_be_loaded(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from typing import cast
 
@@ -78,6 +79,11 @@ def test_files_of_which_no_image_can_be_made_are_one_image_with_an_error(tmp_pat
     assert error(path) == "expected a whole Parquet file; got one that is broken or cut short"
     path.unlink()
     assert "No such file" in error(path)
+
+
+def test_what_is_no_regular_file_is_one_image_with_an_error(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.parquet")
+    assert "something else" in error(tmp_path / "pipe.parquet")
 
 
 def test_several_columns_that_might_hold_images(tmp_path: Path) -> None:
