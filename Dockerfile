@@ -1,32 +1,69 @@
+# `docker build -t digits .` makes the image for CPUs, with `--target cuda` the one for NVIDIA's GPUs.
 FROM python:3.12-slim-bookworm AS build
-RUN python -m venv /venv
-WORKDIR /app
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_REQUIRE_HASHES=1 PIP_ROOT_USER_ACTION=ignore \
+    PYTHONDONTWRITEBYTECODE=1
+RUN python -m venv --without-pip /venv
+WORKDIR /requirements
+
+FROM build AS packages-cuda
+COPY requirements/cuda.txt ./
+RUN pip --python /venv/bin/python install --requirement cuda.txt
+
+FROM build AS packages-cpu
 # Only what decides the dependencies, so that a change of the code leaves this layer as it is.
 COPY requirements/serve.txt ./
-RUN /venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --requirement serve.txt \
-    # It is not needed once everything is installed.
-    && rm -rf /venv/lib/python3*/site-packages/pip /venv/lib/python3*/site-packages/pip-*.dist-info /venv/bin/pip*
+RUN pip --python /venv/bin/python install --requirement serve.txt
+# A third of it is never used. Without -f: what an upgrade has moved elsewhere stops the build.
+RUN cd /venv/lib/python3.*/site-packages \
+    # ONNX Runtime once more, for programs in C; and what asks for ONNX or PyTorch, which are not here.
+    && rm -r onnxruntime/capi/libonnxruntime.so.* /venv/bin/onnxruntime_test onnxruntime/backend onnxruntime/datasets \
+        onnxruntime/quantization onnxruntime/tools onnxruntime/transformers \
+    # A companion of Fortran's compiler, and the decoder of a format that the service refuses.
+    && rm -r numpy/f2py /venv/bin/f2py PIL/_avif.* pillow.libs/libavif-* \
+    && find . -type d -name tests -prune -exec rm -r {} +
 
-FROM python:3.12-slim-bookworm
-LABEL org.opencontainers.image.title="digits" \
-      org.opencontainers.image.description="Reads handwritten digits over HTTP" \
-      org.opencontainers.image.licenses="MIT"
-COPY --from=build /venv /venv
+FROM packages-cpu AS app
 WORKDIR /app
 COPY entrypoint.py gunicorn.conf.py ./
 COPY service service
 COPY scoring scoring
 COPY models models
 COPY examples examples
+RUN python -m compileall -q .
+# The image's Python comes without its own library compiled: what is used of it, each start would compile again.
+RUN export PATH=/venv/bin:$PATH PYTHONDONTWRITEBYTECODE= \
+    && python -m gunicorn --check-config && python -c "import gunicorn.glogging, service.worker" \
+    && python -m scoring examples --output - > /dev/null \
+    && mkdir /compiled && cd /usr/local/lib \
+    && find . -path "./python3.*/site-packages" -prune -o -name "*.pyc" -exec cp --parents -t /compiled {} +
+
+FROM python:3.12-slim-bookworm AS runtime
 # HOST: from outside, a container's own loopback address cannot be reached.
 # PYTHONDONTWRITEBYTECODE: the root file system may be read-only, and belongs to another user in any case.
 ENV PATH=/venv/bin:$PATH HOST=0.0.0.0 PORT=8000 DIGITS_LOG=json PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-# What Python compiles once here, each start would compile again: the image's Python comes without its own library compiled.
-RUN python -m compileall -q service scoring \
-    && PYTHONDONTWRITEBYTECODE= python -c "import entrypoint, gunicorn.app.wsgiapp, scoring.__main__, service.app, service.worker"
+WORKDIR /app
 # By number, so that an orchestrator can see that it is not root.
 USER 65532:65532
 EXPOSE 8000
 HEALTHCHECK --interval=5s --timeout=4s --start-period=20s CMD ["python", "/app/entrypoint.py", "health"]
 ENTRYPOINT ["python", "/app/entrypoint.py"]
 CMD ["serve"]
+ARG SOURCE REVISION CREATED
+LABEL org.opencontainers.image.title="digits" \
+      org.opencontainers.image.description="Reads handwritten digits over HTTP, or a folder at a time" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.source="$SOURCE" \
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.created="$CREATED"
+
+FROM runtime AS cuda
+ENV DIGITS_PROVIDER=cuda NVIDIA_DRIVER_CAPABILITIES=compute,utility
+COPY --from=packages-cuda /venv /venv
+COPY --from=app /compiled /usr/local/lib
+COPY --from=app /app /app
+
+FROM runtime
+COPY --from=packages-cpu /venv /venv
+COPY --from=app /compiled /usr/local/lib
+COPY --from=app /app /app

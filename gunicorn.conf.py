@@ -86,7 +86,10 @@ def _can_serve() -> bool:
             print(f"error: {error}", file=sys.stderr, flush=True)
             os._exit(1)
         os._exit(0)
-    return os.waitpid(child, 0)[1] == 0
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status):
+        print("error: expected to load the model; was killed: is there enough memory?", file=sys.stderr, flush=True)
+    return status == 0
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -241,6 +241,16 @@ def test_unusable_settings_stop_the_start_with_one_sentence(settings: dict[str, 
     assert "Traceback" not in output
 
 
+def test_a_start_that_is_killed_for_its_memory_says_so(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.onnx")  # where whoever tries to load the model waits, until it is killed
+    process = start(free_port(), {"DIGITS_MODEL": str(tmp_path / "model.onnx")})
+    wait_for(lambda: len(worker_processes(process)) == 1)
+    os.kill(worker_processes(process)[0], signal.SIGKILL)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "error: expected to load the model; was killed: is there enough memory?\n" in output
+
+
 def test_start_prints_a_command_that_works_and_stop_is_clean() -> None:
     port = free_port()
     process = start(port, {"DIGITS_WORKERS": "1"})
