@@ -32,7 +32,7 @@ COPY examples examples
 RUN python -m compileall -q .
 # The image's Python comes without its own library compiled: what is used of it, each start would compile again.
 RUN export PATH=/venv/bin:$PATH PYTHONDONTWRITEBYTECODE= \
-    && python -m gunicorn --check-config && python -c "import gunicorn.glogging, service.worker" \
+    && python -m gunicorn --check-config && python -c "import concurrent.futures.thread, gunicorn.glogging, service.worker" \
     && python -m scoring examples --output - > /dev/null \
     && mkdir /compiled && cd /usr/local/lib \
     && find . -path "./python3.*/site-packages" -prune -o -name "*.pyc" -exec cp --parents -t /compiled {} +
@@ -40,7 +40,9 @@ RUN export PATH=/venv/bin:$PATH PYTHONDONTWRITEBYTECODE= \
 FROM python:3.12-slim-bookworm AS runtime
 # HOST: from outside, a container's own loopback address cannot be reached.
 # PYTHONDONTWRITEBYTECODE: the root file system may be read-only, and belongs to another user in any case.
-ENV PATH=/venv/bin:$PATH HOST=0.0.0.0 PORT=8000 DIGITS_LOG=json PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# TMPDIR: what can be written to all the same.
+ENV PATH=/venv/bin:$PATH HOST=0.0.0.0 PORT=8000 DIGITS_LOG=json PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+    TMPDIR=/dev/shm
 WORKDIR /app
 # By number, so that an orchestrator can see that it is not root.
 USER 65532:65532

@@ -13,6 +13,8 @@ from tests.conftest import example
 from tests.test_gunicorn import request, serving, wait_for, worker_processes
 
 CLIENTS = 8
+# Longer than a virtual machine may stand still.
+PATIENCE_SECONDS = 120
 
 
 @dataclass
@@ -33,7 +35,7 @@ class Load:
 
     def _ask(self) -> Lost:
         lost, image = Lost(0, []), example(7)
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE_SECONDS)
         while not self._stopped.is_set():
             try:
                 if connection.sock is None:
@@ -58,7 +60,7 @@ class Load:
     def end(self) -> Lost:
         """What all clients together have lost."""
         self._stopped.set()
-        clients = [client.result(timeout=60) for client in self._clients]
+        clients = [client.result(timeout=2 * PATIENCE_SECONDS) for client in self._clients]
         self._pool.shutdown()
         return Lost(sum(one.answered for one in clients), [failure for one in clients for failure in one.failures])
 
