@@ -5,9 +5,11 @@ Every failure is an ImageError whose message may be shown to the sender.
 
 import gzip
 import struct
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import cast
 
@@ -22,6 +24,8 @@ MAXIMUM_BYTES = 16 * 2**20
 MAXIMUM_PIXELS = 25_000_000
 # A row of pixels has a cost of its own, whatever its width. What is coded in runs is decoded pixel by pixel in Python.
 MAXIMUM_SIDE, MAXIMUM_RUN_LENGTH_PIXELS = 65_535, 2**22
+# Images with more pixels than this are decoded one at a time, since each takes up to 16 bytes a pixel meanwhile.
+LARGE_PIXELS, LARGE_IMAGE = 4_000_000, threading.Lock()
 # Deeper samples are scaled so many at a time.
 PIXELS_AT_ONCE = 2**20
 # Pillow reads a PNG's pixels in pieces of this size; what is no larger may be decoded without its reader.
@@ -67,7 +71,8 @@ def _whole(data: bytes, weights: Weights | None = None) -> Pixels:
     image = _open(data)
     _check_size(image)
     try:
-        pixels = _pixels(image, data, weights)
+        with _turn(*image.size):
+            pixels = _pixels(image, data, weights)
         if image.format == "PNG":
             _check_png(data)
         return pixels
@@ -125,7 +130,8 @@ def _plain_png(data: bytes) -> Picture | None:
     if zlib.crc32(data[12:29]) != header_sum or zlib.crc32(data[37:-16]).to_bytes(4, "big") != data[-16:-12]:
         return None
     try:
-        return Picture(_grey(Image.frombytes(mode, (width, height), data[41:-16], "zip", mode, 0)))
+        with _turn(width, height):
+            return Picture(_grey(Image.frombytes(mode, (width, height), data[41:-16], "zip", mode, 0)))
     except Exception:
         return None
 
@@ -168,6 +174,11 @@ def _check_size(image: ImageFile.ImageFile) -> None:
         raise ImageTooLargeError(
             f"expected at most {MAXIMUM_RUN_LENGTH_PIXELS} pixels of a run-length encoded BMP; got {width}×{height}"
         )
+
+
+def _turn(width: int, height: int) -> AbstractContextManager[object]:
+    """What to hold while an image of this size is decoded."""
+    return LARGE_IMAGE if width * height > LARGE_PIXELS else nullcontext()
 
 
 # What is sent by mistake or from a phone, told by its first bytes: (offset, bytes, name).

@@ -211,6 +211,19 @@ def test_every_route_answers_as_it_does_here(container: tuple[str, int]) -> None
     assert metric(container[1], "digits_images_total", outcome="digit") > len(FORMATS)
 
 
+def test_large_images_fit_into_its_memory_many_at_once(container: tuple[str, int]) -> None:
+    identifier, port = container
+    files = [
+        encode(Image.new("RGBA", (4000, 4000))),
+        encode(Image.new("CMYK", (4000, 4000)), "TIFF", compression="tiff_lzw"),
+        encode(Image.new("RGBA", (3000, 3000)), "WEBP"),
+    ]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda data: request(port, "POST", "/predict", data), files * 4))
+    assert {(status, body["reason"]) for status, _, body in answers} == {(200, "blank")}
+    assert "SIGKILL" not in docker("logs", identifier).stdout
+
+
 def test_becomes_healthy_with_a_worker_a_core(container: tuple[str, int]) -> None:
     wait_for_health(container[0], "healthy")
     assert docker("logs", container[0]).stdout.count("Booting worker") == 1

@@ -1,6 +1,7 @@
 import gzip
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 from unittest.mock import patch
 
@@ -409,3 +410,13 @@ def test_broken_idx(data: bytes) -> None:
 def test_huge_idx_claim_is_only_a_wrong_length() -> None:
     with pytest.raises(ImageError, match="expected 79228162458924105385300197375 bytes"):
         decode_idx(b"\x00\x00\x08\x03" + b"\xff" * 12)
+
+
+def test_large_images_are_decoded_one_at_a_time_and_small_ones_meanwhile() -> None:
+    large = Image.new("RGB", (2100, 2100))
+    with ThreadPoolExecutor(3) as pool:
+        with service.decode.LARGE_IMAGE:
+            waiting = [pool.submit(decode, encode(large, kind)) for kind in ("PNG", "BMP", "TIFF")]
+            assert decode(example(7)).whole().shape == GREY.shape
+            assert not wait(waiting, 0.3).done
+        assert [one.result(timeout=30).whole().shape for one in waiting] == [(2100, 2100)] * 3
