@@ -5,7 +5,6 @@ import shutil
 import sys
 import tempfile
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from gunicorn import util
@@ -35,7 +34,7 @@ preload_app = False
 # Load balancers keep connections for 60 s; closing them first here would give random 502s there.
 keepalive = 65
 # Files in memory: a heartbeat on a slow disk gets workers killed.
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 # A worker with no heartbeat for this long is replaced.
 timeout = 60
 # Shorter than the 10 s that `docker stop` waits before it kills.
@@ -58,7 +57,10 @@ def on_starting(server: Any) -> None:
     import_module("service.app")
     if not _can_serve():
         sys.exit(1)
-    os.environ[METRICS_DIRECTORY] = tempfile.mkdtemp(prefix="digits-metrics-", dir=worker_tmp_dir)
+    try:
+        os.environ[METRICS_DIRECTORY] = tempfile.mkdtemp(prefix="digits-metrics-", dir=worker_tmp_dir)
+    except OSError as error:
+        sys.exit(f"error: expected to write temporary files to /dev/shm or /tmp; got: {error.strerror}")
 
 
 def on_exit(server: Any) -> None:

@@ -344,6 +344,13 @@ def test_wrong_model_and_wrong_command_stop_the_start_with_a_sentence(image: str
     assert "error: expected serve or score; got 'dance'" in result.stderr
 
 
+def test_nowhere_to_write_stops_the_start_with_a_sentence(image: str) -> None:
+    result = docker("run", "--rm", "--network", "none", "--read-only", "--ipc", "none", image, check=False)
+    assert result.returncode == 1
+    assert "error: expected to write temporary files to /dev/shm or /tmp; got: No usable" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_another_model_is_mounted(image: str, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     (tmp_path / "12").mkdir()
