@@ -3,6 +3,7 @@ import tomllib
 
 import pytest
 
+from service import __version__
 from tests.conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -43,3 +44,7 @@ def test_what_is_tested_is_what_is_served() -> None:
     assert pins(lines_of("serve")) <= pins(lines_of("test"))
     others = pins(lines_of("serve")) - {one for one in pins(lines_of("serve")) if one[0] == "onnxruntime"}
     assert others <= pins(lines_of("cuda"))
+
+
+def test_the_container_is_labelled_with_this_version() -> None:
+    assert f'image.version="{__version__}"' in (ROOT / "Dockerfile").read_text(encoding="utf-8")
