@@ -48,10 +48,7 @@ def read_images(path: str) -> Iterator[Chunk]:
     is one itself; one of rows that were scored gives none.
     """
     try:
-        if os.path.exists(path) and not os.path.isfile(path):
-            raise ImageError("expected a file; got something else of that name")  # a pipe would be waited for
-        # Not read ahead: that would hold a whole row group.
-        with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**16) as file:
+        with _open(path) as file:
             schema = file.schema_arrow
             if tuple(schema.names) == COLUMNS:
                 return
@@ -72,13 +69,20 @@ def read_images(path: str) -> Iterator[Chunk]:
 def count_rows(path: str) -> int:
     """As many as `read_images` gives images, by the end of the file."""
     try:
-        with pq.ParquetFile(path) as file:
+        with _open(path) as file:
             if tuple(file.schema_arrow.names) == COLUMNS:
                 return 0
             _layout(file.schema_arrow)
             return int(file.metadata.num_rows)
     except (ImageError, OSError, pa.ArrowException):
         return 1
+
+
+def _open(path: str) -> pq.ParquetFile:
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ImageError("expected a file; got something else of that name")  # a pipe would be waited for
+    # Not read ahead: that would hold a whole row group.
+    return pq.ParquetFile(path, pre_buffer=False, buffer_size=2**16)
 
 
 def _rows_at_once(file: pq.ParquetFile) -> int:
