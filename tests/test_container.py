@@ -359,6 +359,7 @@ def test_another_model_is_mounted(image: str, tmp_path: Path) -> None:
         assert request(port, "POST", "/predict", example(7))[2]["model"] == {"name": "digits", "version": "12"}
 
 
+@pytest.mark.usefixtures("image")  # which skips where there is no engine
 def test_cuda_image_fits_together() -> None:
     """All that it asks for and does not bring is the driver's library, which the machine with the GPU gives."""
     image = build(f"{IMAGE}-cuda", "--target", "cuda")
