@@ -17,7 +17,7 @@ serve: .venv/serve ## Serve on http://localhost:8000 (set PORT for another); set
 test: lint ## Check types and style, run the fast tests
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup $(PYTEST)
 
-test-all: lint ## The same and the slow tests: container (Docker), page (Chromium), metrics (Prometheus), V2's real clients, load (wrk), fuzzer
+test-all: lint .venv/ray ## The same and the slow tests: container (Docker), page (Chromium), metrics (Prometheus), V2's real clients, load (wrk), Ray, fuzzer
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup --slow $(PYTEST)
 
 lint: .venv/test ## Check types and style
@@ -43,10 +43,11 @@ lock: .venv-tools/done ## Pin in requirements/ what pyproject.toml asks for, and
 	$(LOCK) pyproject.toml --extra cuda --constraint requirements/serve.txt --output-file requirements/cuda.txt
 	echo torch | $(LOCK) pyproject.toml --extra cpu --extra parquet --extra training --extra test --excludes - \
 		--constraint requirements/serve.txt --output-file requirements/test.txt
+	$(LOCK) pyproject.toml --extra cpu --extra ray --constraint requirements/test.txt --output-file requirements/ray.txt
 	for peer in $(wildcard benchmarks/peers/*/requirements.in); do $(LOCK) $$peer --output-file $${peer%in}txt || exit 1; done
 
 audit: .venv-tools/done ## Look for known vulnerabilities in what is installed; asks PyPI
-	for file in build serve cuda test; do \
+	for file in build serve cuda test ray; do \
 		.venv-tools/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements/$$file.txt || exit 1; \
 	done
 
@@ -69,6 +70,10 @@ clean: ## Remove what make has made
 	$(BIN)/python $(PIP) --requirement requirements/torch.txt
 	$(ITSELF)
 	@touch $@ .venv/serve
+
+.venv/ray: .venv/test requirements/ray.txt
+	$(LOCKED) requirements/ray.txt
+	@touch $@
 
 .venv-tools/done: Makefile
 	$(PYTHON) -m venv .venv-tools

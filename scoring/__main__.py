@@ -12,6 +12,7 @@ import click
 
 from scoring.engine import Engine
 from scoring.errors import ScoringError
+from scoring.extras import cluster
 from scoring.files import check_paths
 from scoring.outputs import check_output, is_finished, read_rows
 from scoring.rows import ERROR
@@ -38,12 +39,17 @@ class Options:
     labels: Path | None
     url: str | None
     concurrency: int | None
+    engine: str
+    address: str | None
 
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option(
-    "--output", required=True, metavar="FILE", help="FILE.csv, .jsonl or .parquet; - writes CSV to standard output."
+    "--output",
+    required=True,
+    metavar="FILE",
+    help="FILE.csv, .jsonl or .parquet; - writes CSV to standard output. With --engine ray a folder.",
 )
 @click.option("--overwrite", is_flag=True, help="Begin anew, and replace FILE.")
 @click.option(
@@ -62,6 +68,10 @@ class Options:
     metavar="N",
     help=f"With --url, requests at a time; {CONCURRENCY} unless given.",
 )
+@click.option(
+    "--engine", type=click.Choice(("local", "ray")), default="local", help="Processes here, or a Ray cluster."
+)
+@click.option("--address", help="Of the Ray cluster: auto, or HOST:PORT; without it, Ray on this machine.")
 def main(**options: Any) -> None:  # noqa: ANN401 - Options' fields
     """Read the digit in every image of files, folders (of any depth), quoted globs, IDX and Parquet files.
 
@@ -76,7 +86,11 @@ def main(**options: Any) -> None:  # noqa: ANN401 - Options' fields
         signal.signal(number, _interrupt)
     try:
         check_paths(asked.paths)
-        if asked.output == STANDARD_OUTPUT:
+        if asked.engine == "ray":
+            _to_folder(asked, summary)
+        elif asked.address is not None:
+            raise ScoringError("--address: expected it with --engine ray only")
+        elif asked.output == STANDARD_OUTPUT:
             _to_standard_output(asked, summary)
         else:
             _to_file(asked, Path(asked.output), summary)
@@ -141,6 +155,17 @@ def _examiner(asked: Options, output: Path) -> Callable[[], None]:
             write_report(asked.report, survey, asked.paths, output, asked.labels)
 
     return examine
+
+
+def _to_folder(asked: Options, summary: Summary) -> None:
+    if asked.report or asked.labels or asked.url or asked.concurrency:
+        raise ScoringError("--engine ray: expected it without --report, --labels, --url and --concurrency")
+    ray = cluster()
+    engine = ray.RayEngine(Settings.from_environment(), asked.paths, asked.address)
+    if ray.score_to_folder(asked.paths, asked.output, engine, summary, asked.overwrite):
+        click.echo(summary, err=True)
+    else:
+        click.echo(f"{asked.output}: finished already; nothing to do (--overwrite begins anew)", err=True)
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:

@@ -8,10 +8,12 @@ from itertools import islice, takewhile
 from pathlib import PurePath
 
 from scoring.errors import ScoringError
+from scoring.extras import storage
 
 # Of a folder, so many entries are in memory, and sorted, at a time.
 WINDOW = 10_000
 _GLOB = re.compile(r"[*?[]")
+_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def find_files(paths: Iterable[str], wanted: Callable[[str], bool]) -> Iterator[str]:
@@ -22,9 +24,9 @@ def find_files(paths: Iterable[str], wanted: Callable[[str], bool]) -> Iterator[
     than WINDOW entries in several such runs.
     """
     for path in paths:
-        if os.path.isdir(path):
+        if is_folder(path):
             yield from _walk(path, wanted)
-        elif _GLOB.search(path) and not os.path.lexists(path):
+        elif _GLOB.search(path) and not _exists(path):
             yield from _matching(path)
         else:
             yield path
@@ -33,14 +35,30 @@ def find_files(paths: Iterable[str], wanted: Callable[[str], bool]) -> Iterator[
 def check_paths(paths: Iterable[str]) -> None:
     """Raises ScoringError for a path or a glob of which there is nothing: later, that would be a row among many."""
     for path in paths:
-        if not os.path.lexists(path) and not (_GLOB.search(path) and next(_matching(path), None)):
+        if not _exists(path) and not (_GLOB.search(path) and next(_matching(path), None)):
             raise ScoringError(f"{path}: expected a file, a folder or a pattern of files; there is none of that name")
 
 
+def is_remote(path: str) -> bool:
+    """Whether a path is that of an object store or the like, `s3://…`."""
+    return _REMOTE.match(path) is not None
+
+
+def is_folder(path: str) -> bool:
+    """Whether there is a folder of that name, linked to or not. Raises ScoringError where a store cannot say."""
+    return bool(storage().is_folder(path)) if is_remote(path) else os.path.isdir(path)
+
+
+def _exists(path: str) -> bool:
+    return bool(storage().exists(path)) if is_remote(path) else os.path.lexists(path)
+
+
 def _matching(glob: str) -> Iterator[str]:
-    parts = PurePath(glob).parts
+    scheme = _REMOTE.match(glob)
+    store = scheme.group() if scheme else ""
+    parts = PurePath(glob[len(store) :]).parts
     plain = list(takewhile(lambda part: not _GLOB.search(part), parts))
-    root, patterns = os.path.join("", *plain), parts[len(plain) :]
+    root, patterns = store + os.path.join("", *plain), parts[len(plain) :]
     start = len(os.path.join(root, ""))
     return _walk(
         root or os.curdir,
@@ -73,6 +91,9 @@ def _walk(top: str, wanted: Callable[[str], object], depth: int | None = None) -
 
 def _entries(folder: str, wanted: Callable[[str], object]) -> Iterator[list[str] | str]:
     """A folder's wanted files, lists of them, and its sub-folders; itself, as a file, if it cannot be read."""
+    if is_remote(folder):
+        yield from storage().entries(folder, wanted)
+        return
     start = os.path.join(folder, "")
     try:
         with os.scandir(folder) as listing:

@@ -5,15 +5,13 @@ import fcntl
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from hashlib import blake2b
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-
 from scoring.errors import ScoringError
+from scoring.names import Names
 from scoring.rows import HEADER, Model, Scored, read_csv
 from scoring.sources import Chunk
 
@@ -34,23 +32,14 @@ class Journal:
         self.outcomes: Counter[str] = Counter()
         self._file = path.open("ab+", buffering=0)
         try:
-            self._lock()
+            lock(self._file.fileno(), str(path))
             if anew:
                 self._file.truncate(0)
-            self._done = _Names(self._rows(model))
+            self._done = Names(self._rows(model))
         except BaseException:
             self._file.close()
             raise
         self._synced = time.monotonic()
-
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ScoringError(f"{self.path}: expected to write it alone; another run is at it") from None
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOTSUP):  # some network file systems know no locks
-                raise
 
     def _rows(self, model: Model) -> Iterator[str]:
         """The paths of the rows that are there; what follows the last whole one is cut off."""
@@ -102,40 +91,19 @@ class Journal:
         self._file.close()
 
 
+def lock(descriptor: int, path: str) -> None:
+    """Keeps other runs from what is open, until it is closed. Raises ScoringError if one is at it, and OSError."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ScoringError(f"{path}: expected to write it alone; another run is at it") from None
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP):  # some network file systems know no locks
+            raise
+
+
 def write_all(descriptor: int, data: bytes) -> None:
     """Writes bytes past any buffer. Raises OSError."""
     written = 0
     while written < len(data):
         written += os.write(descriptor, memoryview(data)[written:])
-
-
-class _Names:
-    """How often each name was given, in 24 bytes a name: a hash of 16 bytes, and a count."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        digests = bytearray()
-        for name in names:
-            digests += _digest(name)
-        # As text of a fixed length, which NumPy can sort; that it drops zeros at the end makes no difference then.
-        self._digests, self._counts = np.unique(np.frombuffer(digests, f"S{_DIGEST}"), return_counts=True)
-
-    def others(self, names: Sequence[str]) -> list[int]:
-        """Which of these names, by their places, were not given; each that was counts once, and then no more."""
-        if not len(self._digests):
-            return list(range(len(names)))
-        asked = np.array([_digest(name) for name in names], self._digests.dtype)
-        places = np.minimum(np.searchsorted(self._digests, asked), len(self._digests) - 1)
-        others = []
-        for index, place in enumerate(places):
-            if self._digests[place] == asked[index] and self._counts[place]:
-                self._counts[place] -= 1
-            else:
-                others.append(index)
-        return others
-
-
-_DIGEST = 16
-
-
-def _digest(name: str) -> bytes:
-    return blake2b(name.encode("utf-8", "surrogateescape"), digest_size=_DIGEST).digest()

@@ -4,7 +4,7 @@ import multiprocessing
 import signal
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from ctypes import c_int64
 from dataclasses import dataclass, field, replace
@@ -51,10 +51,12 @@ class _Task:
 class _Worker:
     """A process, with what it is working on and what it does next."""
 
-    def __init__(self, context: ForkServerContext, settings: Settings, image_seconds: float) -> None:
+    def __init__(
+        self, context: ForkServerContext, target: Callable[..., None], settings: Settings, image_seconds: float
+    ) -> None:
         self.connection, theirs = context.Pipe()
         self.place = context.RawValue(c_int64, NO_IMAGE)
-        self.process = context.Process(target=work, args=(theirs, self.place, settings, image_seconds), daemon=True)
+        self.process = context.Process(target=target, args=(theirs, self.place, settings, image_seconds), daemon=True)
         self.process.start()
         theirs.close()
         self.tasks: deque[_Task] = deque()
@@ -94,8 +96,14 @@ class LocalEngine:
 
     model: Model
 
-    def __init__(self, settings: Settings, processes: int | None = None, image_seconds: float = IMAGE_SECONDS) -> None:
-        self._settings, self._image_seconds = settings, image_seconds
+    def __init__(
+        self,
+        settings: Settings,
+        processes: int | None = None,
+        image_seconds: float = IMAGE_SECONDS,
+        target: Callable[..., None] = work,
+    ) -> None:
+        self._settings, self._image_seconds, self._target = settings, image_seconds, target
         self._count = processes or usable_cores()
         # Forked from a process that has nothing but the code: what this one has, connections above all, is not theirs.
         self._context = multiprocessing.get_context("forkserver")
@@ -120,7 +128,7 @@ class LocalEngine:
         self._stop()
 
     def _start(self) -> _Worker:
-        return _Worker(self._context, self._settings, self._image_seconds)
+        return _Worker(self._context, self._target, self._settings, self._image_seconds)
 
     def _stop(self) -> None:
         while self._workers:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +15,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from scoring.errors import ScoringError
+from scoring.files import is_remote
 from scoring.labels import LABELS
 from scoring.rows import COLUMNS, Row
 from scoring.sources import CHUNK, CHUNK_BYTES, Chunk, Content, size_of, unreadable
+from scoring.storage import open_file
 from service.decode import MAXIMUM_PIXELS, ImageError, ImageTooLargeError
 from service.picture import Pixels
 
@@ -41,29 +43,45 @@ _PIXEL_NAME = re.compile(r"(?:pixel|px|p)_?([0-9]+)|([0-9]+)x([0-9]+)")
 Contents = Callable[[pa.RecordBatch], list[Content | None]]
 
 
-def read_images(path: str) -> Iterator[Chunk]:
+def read_images(path: str, first: int = 0) -> Iterator[Chunk]:
     """The images of a Parquet file, from a column of image files, one of lists of pixels, or a column a pixel.
 
     A row of which no image can be made is one that cannot be loaded. A file of which none can be, or that breaks off,
-    is one itself; one of rows that were scored gives none.
+    is one itself; one of rows that were scored gives none. From the row group of the row `first` on; a break before
+    that row is not said.
     """
+    end = 0
+    failure: ImageError | None = None
     try:
         with _open(path) as file:
             schema = file.schema_arrow
             if tuple(schema.names) == COLUMNS:
                 return
             columns, contents = _layout(schema)
-            index = 0
-            for batch in file.iter_batches(_rows_at_once(file), columns=columns, use_threads=False):
-                images = [_present(one) for one in contents(batch)]
-                for start, stop in _pieces(images):
-                    yield Chunk([f"{path}#{index + row}" for row in range(start, stop)], images[start:stop])
-                index += len(images)
+            size = _rows_at_once(file)
+            for group, end in _groups(file, first):
+                for batch in file.iter_batches(size, row_groups=[group], columns=columns, use_threads=False):
+                    images = [_present(one) for one in contents(batch)]
+                    for start, stop in _pieces(images):
+                        yield Chunk([f"{path}#{end + row}" for row in range(start, stop)], images[start:stop])
+                    end += len(images)
     except ImageError as error:
-        yield Chunk([path], [error])
+        failure = error
     except (OSError, pa.ArrowException) as error:
         broken = ImageError("expected a whole Parquet file; got one that is broken or cut short")
-        yield Chunk([path], [unreadable(error) if isinstance(error, OSError) and error.errno else broken])
+        failure = unreadable(error) if isinstance(error, OSError) and error.errno else broken
+    if failure and end >= first:
+        yield Chunk([path], [failure])
+
+
+def _groups(file: pq.ParquetFile, first: int) -> Iterator[tuple[int, int]]:
+    """The row groups from that of a row on, each with the number of its first row."""
+    start = 0
+    for group in range(file.num_row_groups):
+        rows = file.metadata.row_group(group).num_rows
+        if start + rows > first:
+            yield group, start
+        start += rows
 
 
 def count_rows(path: str) -> int:
@@ -81,8 +99,9 @@ def count_rows(path: str) -> int:
 def _open(path: str) -> pq.ParquetFile:
     if os.path.exists(path) and not os.path.isfile(path):
         raise ImageError("expected a file; got something else of that name")  # a pipe would be waited for
+    source = open_file(path) if is_remote(path) else path
     # Not read ahead: that would hold a whole row group.
-    return pq.ParquetFile(path, pre_buffer=False, buffer_size=2**16)
+    return pq.ParquetFile(source, pre_buffer=False, buffer_size=2**16)
 
 
 def _rows_at_once(file: pq.ParquetFile) -> int:
@@ -190,7 +209,7 @@ def _bytes(pixels: NDArray[np.generic]) -> Content:
     return whole
 
 
-def write_rows(path: Path, rows: Iterable[Row]) -> None:
+def write_rows(path: Path | BinaryIO, rows: Iterable[Row]) -> None:
     """Writes rows as Parquet. Raises OSError."""
     with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
         while group := list(islice(rows, ROW_GROUP)):
@@ -206,7 +225,7 @@ def _text(values: tuple[object, ...]) -> list[object]:
     ]
 
 
-def read_rows(path: Path) -> Iterator[Row]:
+def read_rows(path: Path | BinaryIO) -> Iterator[Row]:
     """The rows of such a file."""
     with pq.ParquetFile(path, pre_buffer=False) as file:
         for batch in file.iter_batches(ROW_GROUP, use_threads=False):

@@ -40,7 +40,10 @@ ERROR = "error"
 
 @dataclass(frozen=True)
 class Scored:
-    """The rows of some images as CSV without a header, in UTF-8, and how many of them had which outcome."""
+    """The rows of some images as CSV without a header, in UTF-8, and how many of them had which outcome.
+
+    From a cluster, they are a Parquet file.
+    """
 
     text: bytes
     outcomes: Counter[str]

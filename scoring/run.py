@@ -63,7 +63,7 @@ def score_to_file(paths: Sequence[str], output: Path, engine: Engine, summary: S
             journal = Journal(journal_path(output), engine.model, anew)
         with journal:
             summary.begin(journal.outcomes)
-            for scored in _shown(engine.score(journal.remaining(find_chunks(paths))), paths, summary.before):
+            for scored in shown(engine.score(journal.remaining(find_chunks(paths))), paths, summary.before):
                 with writing:
                     journal.append(scored)
             if not journal.outcomes:
@@ -79,7 +79,7 @@ def score_to_descriptor(paths: Sequence[str], descriptor: int, engine: Engine, s
         summary.begin(Counter())
         with writing:
             write_all(descriptor, HEADER)
-        for scored in _shown(engine.score(find_chunks(paths)), paths, 0):
+        for scored in shown(engine.score(find_chunks(paths)), paths, 0):
             with writing:
                 write_all(descriptor, scored.text)
             summary.outcomes += scored.outcomes
@@ -99,7 +99,7 @@ class _Writing(AbstractContextManager[None]):
             raise ScoringError(f"{self._name}: expected to be able to write it; got: {got}") from error
 
 
-def _shown(scores: Iterator[Scored], paths: Sequence[str], before: int) -> Iterator[Scored]:
+def shown(scores: Iterator[Scored], paths: Sequence[str], before: int) -> Iterator[Scored]:
     """Shows a bar on a terminal; how many images there are is counted meanwhile."""
     with tqdm(unit=" images", unit_scale=True, initial=before, disable=None) as bar:
         if not bar.disable:

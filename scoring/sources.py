@@ -11,8 +11,8 @@ from typing import BinaryIO, Self, cast
 
 import numpy as np
 
-from scoring.extras import parquet
-from scoring.files import find_files
+from scoring.extras import parquet, storage
+from scoring.files import find_files, is_folder, is_remote
 from service.decode import MAXIMUM_BYTES, MAXIMUM_PIXELS, MAXIMUM_SIDE, ImageError, ImageTooLargeError, decode
 from service.picture import Picture, Pixels
 
@@ -79,6 +79,12 @@ def find_chunks(paths: Iterable[str]) -> Iterator[Chunk]:
     The images of an IDX or Parquet file are called `file#0`, `file#1`, …. A file that cannot be read is one image that
     cannot be loaded. Raises ScoringError for a Parquet file without PyArrow.
     """
+    for found in find(paths):
+        yield from [found] if isinstance(found, Chunk) else read_many(found)
+
+
+def find(paths: Iterable[str]) -> Iterator[Chunk | str]:
+    """Image files, a chunk at a time, and the paths of IDX and Parquet files, in a fixed order."""
     images: list[str] = []
     for path in find_files(paths, holds_images):
         if suffix(path) in IMAGES or not (is_parquet(path) or is_idx(path)):
@@ -90,17 +96,24 @@ def find_chunks(paths: Iterable[str]) -> Iterator[Chunk]:
         if images:
             yield Chunk(images, images)
             images = []
-        yield from parquet().read_images(path) if is_parquet(path) else read_idx(path)
+        yield path
     if images:
         yield Chunk(images, images)
 
 
 def count_images(paths: Iterable[str]) -> int:
     """As many as `find_chunks` gives, by the headers of IDX and Parquet files, which are not read further."""
-    return sum(
-        parquet().count_rows(path) if is_parquet(path) else _idx_length(path) if is_idx(path) else 1
-        for path in find_files(paths, holds_images)
-    )
+    return sum(len(found.names) if isinstance(found, Chunk) else count_many(found) for found in find(paths))
+
+
+def read_many(path: str, first: int = 0) -> Iterator[Chunk]:
+    """The images of an IDX or Parquet file: those from one on, and perhaps some before it."""
+    return parquet().read_images(path, first) if is_parquet(path) else read_idx(path, first)
+
+
+def count_many(path: str) -> int:
+    """As many as `read_many` gives, by the file's header."""
+    return int(parquet().count_rows(path)) if is_parquet(path) else _idx_length(path)
 
 
 def holds_images(path: str) -> bool:
@@ -125,6 +138,8 @@ def is_idx(path: str) -> bool:
 
 def read(path: str) -> bytes:
     """An image file's bytes. Raises ImageError."""
+    if is_remote(path):
+        return _read_remote(path)
     try:
         # A pipe would be waited for until somebody writes into it.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -132,8 +147,7 @@ def read(path: str) -> bytes:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise ImageError("expected a file, or a folder that can be read; got neither")
-            if status.st_size > MAXIMUM_BYTES:
-                raise ImageTooLargeError(f"expected at most {MAXIMUM_BYTES} bytes; got {status.st_size}")
+            _check_size(status.st_size)
             return os.read(descriptor, status.st_size)
         finally:
             os.close(descriptor)
@@ -141,13 +155,34 @@ def read(path: str) -> bytes:
         raise unreadable(error) from error
 
 
+def _read_remote(path: str) -> bytes:
+    try:
+        with storage().open_file(path) as file:
+            _check_size(file.size())
+            return cast(bytes, file.read())
+    except OSError as error:
+        if is_folder(path):
+            raise ImageError("expected a file, or a folder that can be read; got neither") from error
+        raise unreadable(error) from error
+
+
+def _check_size(size: int) -> None:
+    if size > MAXIMUM_BYTES:
+        raise ImageTooLargeError(f"expected at most {MAXIMUM_BYTES} bytes; got {size}")
+
+
 def unreadable(error: OSError) -> ImageError:
     """What the row of a file says that the system does not let us read."""
     return ImageError(f"expected a file that can be read; got: {error.strerror or 'it cannot be'}")
 
 
-def read_idx(path: str) -> Iterator[Chunk]:
-    """The images of an IDX file, gzipped or not; where it breaks off, the file itself follows as one that is broken."""
+def read_idx(path: str, first: int = 0) -> Iterator[Chunk]:
+    """The images of an IDX file, gzipped or not; where it breaks off, the file itself follows as one that is broken.
+
+    From the chunk of the image `first` on; what is before is read too, but not given, nor said if it breaks off there.
+    """
+    end = 0
+    failure: ImageError | None = None
     try:
         with open_idx(path) as file:
             count, height, width = _idx_shape(file.read(16))
@@ -156,25 +191,34 @@ def read_idx(path: str) -> Iterator[Chunk]:
                 data = file.read(min(at_once, count - start) * height * width)
                 pixels = np.frombuffer(data, np.uint8)[: len(data) // (height * width) * height * width]
                 images = pixels.reshape(-1, height, width)
-                yield Chunk([f"{path}#{start + index}" for index in range(len(images))], images)
+                end = start + len(images)
+                if end > first:
+                    yield Chunk([f"{path}#{number}" for number in range(start, end)], images)
                 if len(images) < min(at_once, count - start):
-                    raise ImageError(f"expected {count} IDX images of {height}×{width}; got {start + len(images)}")
+                    raise ImageError(f"expected {count} IDX images of {height}×{width}; got {end}")
             if file.read(1):
                 raise ImageError(f"expected {count} IDX images of {height}×{width}; got more bytes")
     except OSError as error:
         failure = ImageError("expected a whole gzip file") if isinstance(error, gzip.BadGzipFile) else unreadable(error)
-        yield Chunk([path], [failure])
     except (EOFError, zlib.error):
-        yield Chunk([path], [ImageError("expected a whole gzip file; got one that is broken or cut short")])
+        failure = ImageError("expected a whole gzip file; got one that is broken or cut short")
     except ImageError as error:
-        yield Chunk([path], [error])
+        failure = error
+    if failure and end >= first:
+        yield Chunk([path], [failure])
 
 
 def open_idx(path: str) -> BinaryIO:
     """Opens a file, unzipped if it is gzipped. Raises OSError."""
-    with open(path, "rb") as file:
+    with _open(path) as file:
         zipped = file.read(2) == b"\x1f\x8b"
-    return cast(BinaryIO, gzip.open(path)) if zipped else open(path, "rb")
+    if not zipped:
+        return _open(path)
+    return cast(BinaryIO, gzip.open(_open(path) if is_remote(path) else path))
+
+
+def _open(path: str) -> BinaryIO:
+    return cast(BinaryIO, storage().open_file(path) if is_remote(path) else open(path, "rb"))
 
 
 def _idx_shape(header: bytes) -> tuple[int, int, int]:
@@ -191,7 +235,7 @@ def _idx_shape(header: bytes) -> tuple[int, int, int]:
 
 def _head(path: str) -> bytes:
     try:
-        if not os.path.isfile(path):
+        if not is_remote(path) and not os.path.isfile(path):
             return b""
         with open_idx(path) as file:
             return file.read(16)

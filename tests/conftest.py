@@ -30,6 +30,7 @@ SLOW = {
     "fuzz": "minutes, and Linux on x86-64",
     "load": "Debian's wrk and nghttp2-client",
     "prometheus": "Debian's prometheus",
+    "ray": "the extra ray, and a package that they install",
 }
 
 

@@ -27,6 +27,7 @@ def lines_of(name: str) -> list[str]:
         ("build", PROJECT["build-system"]["requires"]),
         ("serve", PROJECT["project"]["dependencies"] + EXTRAS["cpu"]),
         ("cuda", PROJECT["project"]["dependencies"] + EXTRAS["cuda"]),
+        ("ray", sum((EXTRAS[one] for one in ("cpu", "ray")), PROJECT["project"]["dependencies"])),
         ("test", sum((EXTRAS[one] for one in ("cpu", "training", "test")), PROJECT["project"]["dependencies"])),
     ],
 )
@@ -42,6 +43,8 @@ def test_what_is_asked_for_is_locked_in_that_version_and_all_with_hashes(name: s
 
 def test_what_is_tested_is_what_is_served() -> None:
     assert pins(lines_of("serve")) <= pins(lines_of("test"))
+    tested = dict(pins(lines_of("test")))
+    assert all(tested.get(name, version) == version for name, version in pins(lines_of("ray")))
     others = pins(lines_of("serve")) - {one for one in pins(lines_of("serve")) if one[0] == "onnxruntime"}
     assert others <= pins(lines_of("cuda"))
 

@@ -1,0 +1,30 @@
+"""What is asked for and not installed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments", "message"),
+    [
+        (
+            "ray",
+            ["examples", "--engine", "ray"],
+            "--engine ray: expected the package ray; install the extra: pip install '.[ray]'",
+        ),
+        ("pyarrow", ["s3://bucket/folder"], "s3:// and the like: expected the package pyarrow; install the extra"),
+    ],
+)
+def test_is_named_with_its_extra(package: str, arguments: list[str], message: str, tmp_path: Path) -> None:
+    (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError(name={package!r})")
+    command = [sys.executable, "-m", "scoring", *arguments, "--output", str(tmp_path / "rows.csv")]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"error: {message}")
