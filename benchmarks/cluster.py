@@ -118,7 +118,7 @@ def main(rounds: int, publish: bool) -> None:
         "# Batch scoring with Ray on one machine",
         "",
         *(f"- {line}" for line in begun),
-        f"- {rounds} rounds, in turn; medians; other programs ran beside them on the same cores",
+        f"- {rounds} rounds, in turn; medians",
         "",
         f"| {usable_cores()} cores | {count:,} PNG files, s | {TIMES * count:,}, s | to start and end, s "
         "| images/s then | most memory, MB |",
