@@ -244,9 +244,11 @@ def test_scores_a_mounted_folder(image: str, tmp_path: Path) -> None:
     assert [(row["path"], row["digit"]) for row in rows] == [
         (f"/images/{digit}.png", str(digit)) for digit in range(10)
     ]
-    docker(*run, f"--volume={tmp_path}:/results", image, "score", "/images", "--output", "/results/rows.jsonl")
+    output = ["--output", "/results/rows.jsonl", "--report", "/results/report.html"]
+    docker(*run, f"--volume={tmp_path}:/results", image, "score", "/images", *output)
     written = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [row["digit"] for row in written] == list(range(10))
+    assert (tmp_path / "report.html").read_text(encoding="utf-8").count("data:image/png") >= 20
 
 
 def test_needs_no_shell_and_no_network(image: str) -> None:
