@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,12 @@ from scoring.engine import Engine
 from scoring.errors import ScoringError
 from scoring.extras import cluster
 from scoring.files import check_paths
-from scoring.outputs import check_output, is_finished, read_rows
+from scoring.outputs import check_output, count_finished, read_rows
 from scoring.rows import ERROR
 from scoring.run import Summary, score_to_descriptor, score_to_file
 from service.settings import Settings, SettingsError
 
-STANDARD_OUTPUT = "-"
+STANDARD_OUTPUT, STANDARD_OUTPUT_DESCRIPTOR = "-", 1
 # Requests at a time that keep a service on two cores busy.
 CONCURRENCY = 8
 
@@ -51,7 +52,7 @@ class Options:
     metavar="FILE",
     help="FILE.csv, .jsonl or .parquet; - writes CSV to standard output. With --engine ray a folder.",
 )
-@click.option("--overwrite", is_flag=True, help="Begin anew, and replace FILE.")
+@click.option("--overwrite", is_flag=True, help="Begin anew; what is there of FILE is replaced in the end.")
 @click.option(
     "--report", type=click.Path(path_type=Path), metavar="FILE.html", help="Make a page with counts and pictures too."
 )
@@ -79,7 +80,8 @@ def main(**options: Any) -> None:  # noqa: ANN401 - Options' fields
     started again, it goes on where it was. The model and its provider are set as for the service, by DIGITS_MODEL and
     DIGITS_PROVIDER; with --url they are the service's.
 
-    Exits with 0 when every image was decoded, with 1 when one could not be, with 2 when the run could not be done.
+    Exits with 0 when every image was decoded or the output was finished already, with 1 when an image could not be
+    decoded, with 2 when the run could not be done, with 130 or 143 when it was interrupted.
     """
     asked, summary = Options(**options), Summary()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -98,10 +100,20 @@ def main(**options: Any) -> None:  # noqa: ANN401 - Options' fields
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
     except Interrupted as interruption:
-        go_on = "" if asked.output == STANDARD_OUTPUT else "; the same command goes on from here"
-        click.echo(f"interrupted{go_on}\n{summary}", err=True)
+        click.echo(f"interrupted{_how_to_go_on(asked)}\n{summary}", err=True)
         sys.exit(128 + interruption.args[0])
+    except BrokenPipeError:  # whoever read it has enough
+        sys.exit(2)
+    except Exception:  # a fault of ours must not look like that of an image
+        traceback.print_exc()
+        sys.exit(2)
     sys.exit(1 if summary.outcomes[ERROR] else 0)
+
+
+def _how_to_go_on(asked: Options) -> str:
+    if asked.output == STANDARD_OUTPUT:
+        return ""
+    return f"; the same command{' without --overwrite' * asked.overwrite} goes on from here"
 
 
 def _engine(asked: Options) -> Engine:
@@ -120,16 +132,16 @@ def _engine(asked: Options) -> Engine:
 def _to_standard_output(asked: Options, summary: Summary) -> None:
     if asked.report or asked.labels:
         raise ScoringError("--output: expected a file, from which --report and --labels tell; got -")
-    score_to_descriptor(asked.paths, sys.stdout.fileno(), _engine(asked), summary)
+    score_to_descriptor(asked.paths, STANDARD_OUTPUT_DESCRIPTOR, _engine(asked), summary)
     click.echo(summary, err=True)
 
 
 def _to_file(asked: Options, output: Path, summary: Summary) -> None:
     check_output(output)
     examine = _examiner(asked, output) if asked.report or asked.labels else None
-    if not asked.overwrite and is_finished(output):
-        nothing = "" if examine else "; nothing to do"
-        click.echo(f"{output}: finished already{nothing} (--overwrite begins anew)", err=True)
+    if not asked.overwrite and (rows := count_finished(output)):
+        models = ", ".join(f"{count:,} rows of the model {' '.join(model)}" for model, count in rows.items())
+        click.echo(f"{output}: finished already, with {models}; --overwrite begins anew", err=True)
     else:
         score_to_file(asked.paths, output, _engine(asked), summary, asked.overwrite)
         click.echo(summary, err=True)
@@ -169,6 +181,8 @@ def _to_folder(asked: Options, summary: Summary) -> None:
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+    for again in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(again, signal.SIG_IGN)  # it is ending
     raise Interrupted(number)
 
 

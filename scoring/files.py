@@ -99,7 +99,8 @@ def _entries(folder: str, wanted: Callable[[str], object]) -> Iterator[list[str]
         with os.scandir(folder) as listing:
             while window := list(islice(listing, WINDOW)):
                 folders = {one.name for one in window if one.is_dir(follow_symlinks=False)}
-                files = sorted(one.name for one in window if one.name not in folders)
+                linked = {one.name for one in window if one.is_symlink() and one.is_dir()}
+                files = sorted(one.name for one in window if one.name not in folders and one.name not in linked)
                 yield [path for path in map(start.__add__, files) if wanted(path)]
                 yield from map(start.__add__, sorted(folders))
     except OSError:

@@ -47,7 +47,9 @@ class Journal:
         with self.path.open("rb") as file:
             head = file.read(len(HEADER))
             if not HEADER.startswith(head):
-                raise ScoringError(f"{self.path}: expected the rows of a run, or no such file; got something else")
+                raise ScoringError(
+                    f"{self.path}: expected the rows of a run, or no such file; got something else; remove it"
+                )
             if head == HEADER:
                 end = len(HEADER)
                 for row_end, row in read_csv(file):

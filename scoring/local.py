@@ -5,10 +5,11 @@ import signal
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from ctypes import c_int64
 from dataclasses import dataclass, field, replace
 from itertools import count
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
 from types import TracebackType
@@ -91,6 +92,17 @@ class _Worker:
         self.process.close()
 
 
+@contextmanager
+def _left_alone_by_the_terminal() -> Iterator[None]:
+    """Processes that are started here, and theirs, never get Ctrl-C, which a terminal sends to all at once."""
+    resource_tracker.ensure_running()  # which would let the signal through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class LocalEngine:
     """Processes that score; one that dies, by whatever it was given, is replaced, and costs a row at most."""
 
@@ -115,8 +127,14 @@ class LocalEngine:
         try:
             # The version that is the highest now, to the end of the run.
             self._settings = replace(self._settings, model=self._settings.model_path)
-            self._workers = [self._start() for _ in range(self._count)]
-            [self.model] = {self._loaded(worker) for worker in self._workers}
+            with _left_alone_by_the_terminal():
+                self._workers = [self._start() for _ in range(self._count)]
+            self.model = self._loaded(0)
+            for number in range(1, self._count):
+                self._check_model(self._loaded(number))
+        except OSError as error:
+            self._stop()
+            raise ScoringError(f"expected to start processes that score; got: {error.strerror or error}") from error
         except BaseException:
             self._stop()
             raise
@@ -134,13 +152,25 @@ class LocalEngine:
         while self._workers:
             self._workers.pop().stop()
 
-    def _loaded(self, worker: _Worker) -> Model:
-        answer = worker.answer()
-        if answer is None:
-            raise ScoringError(f"expected processes that score; one ended with {worker.death()} while it started")
-        if isinstance(answer, Exception):
-            raise ScoringError(str(answer)) from answer
-        return cast(Model, answer)
+    def _loaded(self, number: int) -> Model:
+        """What a process that has been started has loaded; it may take several for that."""
+        for _ in range(CHUNK_DEATHS):
+            answer = self._workers[number].answer()
+            if isinstance(answer, Exception):
+                raise ScoringError(str(answer)) from answer
+            if answer is not None:
+                return cast(Model, answer)
+            death = self._workers[number].death()
+            self._replace(number)
+        raise ScoringError(f"expected processes that score; each was ended by {_name(death)} as it started")
+
+    def _check_model(self, found: Model) -> None:
+        if found != self.model:
+            raise ScoringError(f"expected the model {' '.join(self.model)} still; got {' '.join(found)}")
+
+    def _replace(self, number: int) -> None:
+        self._workers[number].stop()
+        self._workers[number] = self._start()
 
     def score(self, chunks: Iterable[Chunk]) -> Iterator[Scored]:
         """The rows of every chunk, in their order. Raises ScoringError if processes die over no image of theirs."""
@@ -185,12 +215,15 @@ class LocalEngine:
             raise ScoringError(
                 f"expected to score {task.chunk.names[0]} and the images after it; {self._how(death)} each time"
             )
-        worker.stop()
-        self._workers[self._workers.index(worker)] = replacement = self._start()
-        if (found := self._loaded(replacement)) != self.model:
-            raise ScoringError(f"expected the model {' '.join(self.model)} still; got {' '.join(found)}")
+        number = self._workers.index(worker)
+        self._replace(number)
+        self._check_model(self._loaded(number))
 
     def _how(self, death: int) -> str:
         if death == -OVERTIME:
             return f"it took longer than {self._image_seconds:g} s"
-        return f"it ended the process by {signal.Signals(-death).name if death < 0 else f'exit status {death}'}"
+        return f"it ended the process by {_name(death)}"
+
+
+def _name(death: int) -> str:
+    return signal.Signals(-death).name if death < 0 else f"exit status {death}"

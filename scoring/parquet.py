@@ -4,9 +4,10 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,6 @@ from scoring.rows import COLUMNS, Row
 from scoring.sources import CHUNK, CHUNK_BYTES, Chunk, Content, size_of, unreadable
 from scoring.storage import open_file
 from service.decode import MAXIMUM_PIXELS, ImageError, ImageTooLargeError
-from service.picture import Pixels
 
 _NAME = pa.dictionary(pa.int8(), pa.string())
 SCHEMA = pa.schema(
@@ -67,7 +67,7 @@ def read_images(path: str, first: int = 0) -> Iterator[Chunk]:
                     end += len(images)
     except ImageError as error:
         failure = error
-    except (OSError, pa.ArrowException) as error:
+    except Exception as error:  # a broken file makes PyArrow raise whatever it stumbles over
         broken = ImageError("expected a whole Parquet file; got one that is broken or cut short")
         failure = unreadable(error) if isinstance(error, OSError) and error.errno else broken
     if failure and end >= first:
@@ -92,7 +92,7 @@ def count_rows(path: str) -> int:
                 return 0
             _layout(file.schema_arrow)
             return int(file.metadata.num_rows)
-    except (ImageError, OSError, pa.ArrowException):
+    except Exception:  # as above
         return 1
 
 
@@ -124,26 +124,40 @@ def _pieces(images: list[Content]) -> Iterator[tuple[int, int]]:
 
 def _layout(schema: pa.Schema) -> tuple[list[str], Contents]:
     """Which columns hold images, and how they are got from them. Raises ImageError."""
-    kinds: list[tuple[Callable[[pa.DataType], bool], Contents]] = [
-        (_is_bytes, lambda batch: batch.column(0).to_pylist()),
-        (_is_file, lambda batch: [one and one["bytes"] for one in batch.column(0).to_pylist()]),
-        (_is_pixels, lambda batch: [_listed(one) for one in batch.column(0)]),
+    kinds: list[tuple[Callable[[pa.DataType], bool], Callable[[pa.Array], list[Content | None]]]] = [
+        (_is_bytes, lambda column: column.to_pylist()),
+        (_is_file, lambda column: [one and one["bytes"] for one in column.to_pylist()]),
+        (_is_pixels, lambda column: [_listed(one) for one in column]),
     ]
+    if len(set(schema.names)) < len(schema.names):
+        raise ImageError("expected Parquet columns of different names; got some of the same")
     for matches, contents in kinds:
         names = [field.name for field in schema if matches(field.type)]
         name = names[0] if len(names) == 1 else next((one for one in _IMAGE_NAMES if one in names), None)
         if name is not None:
-            return [name], contents
-    found = {name: _PIXEL_NAME.fullmatch(name) for name in schema.names}
+            return [name], partial(_column, name, contents)
+    found = {field.name: _PIXEL_NAME.fullmatch(field.name) for field in schema if _is_number(field.type)}
     numbered = {name: [int(one) for one in match.groups() if one] for name, match in found.items() if match}
     names = sorted(numbered, key=numbered.__getitem__)
     side = math.isqrt(len(names))
-    if names and side * side == len(names):
-        return names, lambda batch: _columns(batch, side)
+    if names and side * side == len(names) and _follow(list(map(numbered.__getitem__, names)), side):
+        return names, lambda batch: _columns(batch.select(names), side)
     raise ImageError(
         "expected a Parquet column of image files, one of lists of pixels, or a square number of columns pixel0, …; "
         f"got {', '.join(schema.names[:10])}{', …' if len(schema.names) > 10 else ''}"
     )
+
+
+def _column(
+    name: str, contents: Callable[[pa.Array], list[Content | None]], batch: pa.RecordBatch
+) -> list[Content | None]:
+    return contents(batch.column(name))
+
+
+def _follow(numbers: list[list[int]], side: int) -> bool:
+    """Whether the numbers of pixels are those of a square without gaps, in one row or in rows and columns."""
+    places = [(one[0] - numbers[0][0]) * side + one[1] - numbers[0][1] if len(one) == 2 else one[0] for one in numbers]
+    return places == list(range(places[0], places[0] + len(places)))
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
@@ -198,14 +212,14 @@ def _bytes(pixels: NDArray[np.generic]) -> Content:
     """Pixels as uint8; those that are none, null among them, are an error."""
     if pixels.size > MAXIMUM_PIXELS:
         return ImageTooLargeError(f"expected at most {MAXIMUM_PIXELS} pixels; got {pixels.size}")
-    if pixels.dtype == np.uint8:
-        return cast(Pixels, pixels)
     if pixels.dtype.kind not in "iuf":
         return ImageError("expected pixels that are numbers; got others")
+    if pixels.max() <= 1:  # of 255 that would be as good as nothing
+        pixels = (pixels.astype(np.float64) * 255).round()
     with np.errstate(invalid="ignore"):
         whole = pixels.astype(np.uint8)
     if (whole != pixels).any():
-        return ImageError("expected pixels that are whole numbers, 0 to 255; got others")
+        return ImageError("expected pixels that are whole numbers, 0 to 255, or parts of 1; got others")
     return whole
 
 

@@ -5,7 +5,7 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Literal, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 
 class Model(NamedTuple):
@@ -36,6 +36,8 @@ class Row(NamedTuple):
 
 COLUMNS = Row._fields
 ERROR = "error"
+# What an error quotes of a file may be as long as the file makes it.
+ERROR_LENGTH = 1000
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ Answer = tuple[int | None, float | None, str | None, str | None]
 
 def scored(names: Sequence[str], answers: Iterable[Answer], model: Model) -> Scored:
     """The rows of images, by each one's digit, confidence, reason and error."""
-    answers = list(answers)
+    answers = [(*answer[:3], answer[3] and answer[3][:ERROR_LENGTH]) for answer in answers]
     rows = [(name, *answer, *model) for name, answer in zip(names, answers, strict=True)]
     return Scored(write_csv(rows), Counter([_outcome(*answer) for answer in answers]))
 
@@ -66,15 +68,16 @@ def _outcome(digit: int | None, _confidence: float | None, reason: str | None, e
 def write_csv(rows: Iterable[Iterable[object]]) -> bytes:
     """Lines of CSV; null is empty. A file name that is not UTF-8 leaves as the bytes it came in as."""
     rows = list(rows)
-    text = _csv(rows, csv.QUOTE_MINIMAL)
-    # Which, until Python 3.13, is not quoted, and so could not be read.
-    text = _csv(rows, csv.QUOTE_ALL) if "\r" in text else text
+    text = _csv(rows, "\n")
+    if "\r" in text:
+        # Until Python 3.13 that is quoted, and so can be read, only where it ends lines.
+        text = "".join(_csv([row], "\r\n").removesuffix("\r\n") + "\n" for row in rows)
     return text.encode("utf-8", "surrogateescape")
 
 
-def _csv(rows: list[Iterable[object]], quoting: Literal[0, 1]) -> str:
+def _csv(rows: list[Iterable[object]], end: str) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n", quoting=quoting).writerows(rows)
+    csv.writer(text, lineterminator=end).writerows(rows)
     return text.getvalue()
 
 

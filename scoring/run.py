@@ -1,5 +1,6 @@
 """A run: every image that is found through an engine, and its row to where it belongs."""
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -101,7 +102,7 @@ class _Writing(AbstractContextManager[None]):
 
 def shown(scores: Iterator[Scored], paths: Sequence[str], before: int) -> Iterator[Scored]:
     """Shows a bar on a terminal; how many images there are is counted meanwhile."""
-    with tqdm(unit=" images", unit_scale=True, initial=before, disable=None) as bar:
+    with tqdm(unit=" images", unit_scale=True, initial=before, disable=None if sys.stderr else True) as bar:
         if not bar.disable:
             Thread(target=_count, args=(bar, paths), daemon=True).start()
         for scored in scores:

@@ -24,6 +24,8 @@ PARQUET = ".parquet"
 # Images that are found at once; of their bytes, where these are read meanwhile, so many at most, or one image's.
 CHUNK, CHUNK_BYTES = 256, 4 * 2**20
 
+BROKEN_GZIP = ImageError("expected a whole gzip file; got one that is broken or cut short")
+
 # The path of a file, a file's bytes, pixels, or why there is none of these.
 Content = str | bytes | Pixels | ImageError
 
@@ -199,9 +201,9 @@ def read_idx(path: str, first: int = 0) -> Iterator[Chunk]:
             if file.read(1):
                 raise ImageError(f"expected {count} IDX images of {height}×{width}; got more bytes")
     except OSError as error:
-        failure = ImageError("expected a whole gzip file") if isinstance(error, gzip.BadGzipFile) else unreadable(error)
+        failure = BROKEN_GZIP if isinstance(error, gzip.BadGzipFile) else unreadable(error)
     except (EOFError, zlib.error):
-        failure = ImageError("expected a whole gzip file; got one that is broken or cut short")
+        failure = BROKEN_GZIP
     except ImageError as error:
         failure = error
     if failure and end >= first:

@@ -28,6 +28,7 @@ def test_folders_are_searched_to_the_bottom_in_a_fixed_order(tmp_path: Path) -> 
     expected = [".png", "B.PNG.png", "b.png", "z.png", "a/1.png", "a/2.png", "a/deep/er/x.png"]
     assert below(tmp_path, "") == expected
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    (tmp_path / "a" / "linked.png").symlink_to(tmp_path / "a" / "deep")
     assert below(tmp_path, "") == expected
 
 
@@ -90,6 +91,9 @@ def test_large_folders_are_never_listed_whole(tmp_path: Path, monkeypatch: pytes
             self.name = f"{number:09d}.png"
 
         def is_dir(self, follow_symlinks: bool) -> bool:
+            return False
+
+        def is_symlink(self) -> bool:
             return False
 
     class Listing:

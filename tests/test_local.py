@@ -5,10 +5,12 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from scoring import local
 from scoring.errors import ScoringError
 from scoring.local import IMAGE_SECONDS, LocalEngine, _Task, _Worker
 from scoring.rows import Row, read_csv
@@ -159,6 +161,23 @@ def test_the_model_stays_the_same_to_the_end(tmp_path: Path) -> None:
         engine._workers[0].process.kill()
         with pytest.raises(ScoringError, match=r"expected the model digits 2 .* still; got digits 2 "):
             next(engine.score([Chunk(["a"], [BLANK])]))
+
+
+def test_a_process_that_somebody_ends_as_it_starts_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    deaths = iter([True, True, False, False])
+
+    class Unlucky(_Worker):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            if next(deaths):
+                self.process.kill()
+
+    monkeypatch.setattr(local, "_Worker", Unlucky)
+    with LocalEngine(SETTINGS, processes=2) as engine:
+        assert b"blank" in next(engine.score([Chunk(["a"], [BLANK])])).text
+    deaths = iter([True] * 9)
+    with pytest.raises(ScoringError, match="each was ended by SIGKILL as it started"):
+        LocalEngine(SETTINGS, processes=1).__enter__()
 
 
 def test_model_that_cannot_be_loaded(tmp_path: Path) -> None:

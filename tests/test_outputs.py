@@ -9,7 +9,7 @@ import pytest
 
 from scoring import parquet
 from scoring.errors import ScoringError
-from scoring.outputs import check_output, finish, is_finished, journal_path, read_rows
+from scoring.outputs import check_output, count_finished, finish, journal_path, read_rows
 from scoring.rows import COLUMNS, HEADER, Row, write_csv
 from tests.test_rows import MODEL, ROWS
 
@@ -27,7 +27,7 @@ def test_an_output_takes_the_place_of_its_journal(suffix: str, tmp_path: Path) -
     output.write_text("an earlier one")
     write(output)
     assert list(tmp_path.iterdir()) == [output]
-    assert is_finished(output)
+    assert count_finished(output) == {MODEL: len(ROWS)}
     rows = list(read_rows(output))
     assert rows[:3] == ROWS[:3]
     assert rows[3][1:] == ROWS[3][1:]
@@ -70,7 +70,7 @@ def test_what_is_not_of_this_kind_is_left_alone(suffix: str, tmp_path: Path) -> 
     for text in ("precious", "", '{"a": 1}\n', "path,digit\n1,2\n"):
         output.write_text(text)
         with pytest.raises(ScoringError, match=r"expected a file of scored rows, or none; .* with --overwrite"):
-            is_finished(output)
+            count_finished(output)
         assert output.read_text() == text
 
 
@@ -78,7 +78,41 @@ def test_an_output_with_a_journal_beside_it_is_not_finished(tmp_path: Path) -> N
     output = tmp_path / "out.csv"
     write(output)
     journal_path(output).write_bytes(HEADER)
-    assert not is_finished(output)
+    assert not count_finished(output)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_output_that_is_no_longer_whole_is_not_taken_for_one(suffix: str, tmp_path: Path) -> None:
+    output = tmp_path / f"out.{suffix}"
+    write(output)
+    whole = output.read_bytes()
+    said = {
+        "csv": "something else after row [34]; remove it",
+        "jsonl": "after row 3",
+        "parquet": "something else; remove",
+    }
+    for data in (whole[:-20], whole[:-20] + b"garbage\n" + whole[-20:]):
+        output.write_bytes(data)
+        with pytest.raises(ScoringError, match=said[suffix]):
+            count_finished(output)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_journal_that_is_not_whole_is_kept(suffix: str, tmp_path: Path) -> None:
+    output = tmp_path / f"out.{suffix}"
+    journal_path(output).write_bytes(HEADER + write_csv(ROWS) + b"torn")
+    if suffix != "csv":  # of which it is the output
+        with pytest.raises(ScoringError, match="something else after row 4"):
+            finish(output)
+        assert list(tmp_path.iterdir()) == [journal_path(output)]
+
+
+def test_what_is_no_file_is_no_output(tmp_path: Path) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    os.mkfifo(tmp_path / "pipe.csv")
+    for name in ("folder.csv", "pipe.csv"):
+        with pytest.raises(ScoringError, match="expected a file, or none; got something else of that name"):
+            check_output(tmp_path / name)
 
 
 def test_outputs_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

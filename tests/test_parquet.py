@@ -62,13 +62,44 @@ def test_a_column_a_pixel(names: list[str], tmp_path: Path) -> None:
 
 
 def test_what_are_no_pixels(tmp_path: Path) -> None:
-    lists = [[1, 2, 3], [], [1, 2, 3, 256], [0.5, 0, 0, 0], [-1, 0, 0, 0], [0, 0, 0, float("nan")], [0, 1, 2, 255]]
+    lists = [[1, 2, 3], [], [1, 2, 3, 256], [0.5, 0, 0, 2], [-1, 0, 0, 0], [0, 0, 0, float("nan")], [0, 1, 2, 255]]
     *errors, image = pixels_of(table(tmp_path / "x.parquet", {"image": pa.array(lists, pa.list_(pa.float64()))}))
     assert errors[:2] == [f"expected the pixels of a square; got {count} pixels" for count in (3, 0)]
-    assert set(errors[2:]) == {"expected pixels that are whole numbers, 0 to 255; got others"}
+    assert set(errors[2:]) == {"expected pixels that are whole numbers, 0 to 255, or parts of 1; got others"}
     np.testing.assert_array_equal(image, [[0, 1], [2, 255]])
     ragged = pa.array([[[1, 2], [3]], [], [[]]])
     assert all("all of one length" in str(one) for one in pixels_of(table(tmp_path / "y.parquet", {"image": ragged})))
+
+
+@pytest.mark.parametrize("scale", [1, 255])
+def test_pixels_may_be_parts_of_one(scale: int, tmp_path: Path) -> None:
+    lists: list[list[float]] = [[0, 1, 1, 0], [0, 0.2, 0.4, 1]]
+    scaled = pa.array([[value * scale for value in one] for one in lists], pa.list_(pa.float64()))
+    images = pixels_of(table(tmp_path / "x.parquet", {"image": scaled}))
+    np.testing.assert_array_equal(images, [[[0, 255], [255, 0]], [[0, 51], [102, 255]]])
+
+
+def test_columns_that_are_not_all_pixels_of_a_square(tmp_path: Path) -> None:
+    when = pa.array([1], pa.timestamp("s"))
+    kinds: list[dict[str, object]] = [
+        {"pixel0": [1], "pixel1": [2], "pixel2": [3], "pixel900": [4]},
+        {"1x1": [1], "1x2": [1], "2x1": [1], "3x2": [1]},
+        {"pixel0": [1], "pixel1": [2], "pixel2": [3], "pixel3": when},
+    ]
+    for columns in kinds:
+        assert "square number of columns" in error(table(tmp_path / "x.parquet", columns))
+
+
+def test_columns_of_the_same_name_are_an_error(tmp_path: Path) -> None:
+    same = pa.Table.from_arrays([pa.array(["/etc/hostname"]), pa.array([example(3)])], names=["image", "image"])
+    pq.write_table(same, tmp_path / "x.parquet")
+    assert "different names" in error(tmp_path / "x.parquet")
+
+
+def test_whatever_a_broken_file_makes_the_reader_raise_it_costs_a_row(tmp_path: Path) -> None:
+    path = table(tmp_path / "x.parquet", {"image": [example(3)]})
+    path.write_bytes(path.read_bytes().replace(b"image", b"im\xffge"))
+    assert error(path) == "expected a whole Parquet file; got one that is broken or cut short"
 
 
 def test_files_of_which_no_image_can_be_made_are_one_image_with_an_error(tmp_path: Path) -> None:

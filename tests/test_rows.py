@@ -3,7 +3,7 @@ import os
 from collections import Counter
 from itertools import accumulate
 
-from scoring.rows import COLUMNS, HEADER, Model, Row, read_csv, scored, write_csv
+from scoring.rows import COLUMNS, ERROR_LENGTH, HEADER, Model, Row, read_csv, scored, write_csv
 
 MODEL = Model("digits", "3", "ab" * 32)
 ROWS = [
@@ -34,6 +34,16 @@ def test_csv_says_the_same_when_it_is_read() -> None:
     read = list(read_csv(file))
     assert [row for _, row in read] == ROWS
     assert read[-1][0] == len(text)
+
+
+def test_errors_are_as_long_as_they_may_be() -> None:
+    result = scored(["a"], [(None, None, None, "x" * 200_000)], MODEL)
+    [(_, row)] = read_csv(io.BytesIO(result.text))
+    assert row.error == "x" * ERROR_LENGTH
+
+
+def test_null_is_empty_whatever_else_there_is() -> None:
+    assert write_csv([("a\rb", None), ("c", None)]) == b'"a\rb",\nc,\n'
 
 
 def test_rows_are_read_up_to_where_they_are_torn() -> None:

@@ -103,7 +103,7 @@ def test_finished_output_is_left_as_it_is(tmp_path: Path) -> None:
     before = output.read_bytes(), output.stat().st_mtime_ns
     again = score(EXAMPLES, "--output", output)
     assert again.returncode == 0
-    assert "finished already" in again.stderr
+    assert f"{output}: finished already, with 1 rows of the model digits 3 " in again.stderr
     assert (output.read_bytes(), output.stat().st_mtime_ns) == before
     anew = score(EXAMPLES, "--output", output, "--overwrite")
     assert anew.returncode == 0
@@ -145,10 +145,10 @@ def test_killed_at_any_moment_it_goes_on_and_every_image_has_one_row(
 
 @pytest.mark.kills
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
-def test_killed_a_hundred_times(suffix: str, images: Path, expected: list[Row], tmp_path: Path) -> None:
+def test_killed_fifty_times(suffix: str, images: Path, expected: list[Row], tmp_path: Path) -> None:
     chance = random.Random(suffix)
     kills = 0
-    while kills < 100:
+    while kills < 50:
         output = tmp_path / f"out.{suffix}"
         for _ in range(20):
             if run_until_killed(chance.uniform(0.25, 0.7), images, "--output", output) >= 0:
@@ -180,6 +180,40 @@ def test_interrupted_it_ends_with_a_summary_and_goes_on(
     result = score(images, "--output", output)
     assert "had been scored before" in result.stderr
     assert list(read_rows(output)) == expected
+
+
+def test_an_interrupted_overwrite_goes_on_without_that(expected: list[Row], images: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.csv"
+    assert score(EXAMPLES, "--output", output).returncode == 0
+    process = subprocess.Popen(
+        command(images, "--output", output, "--overwrite"), cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    while not journal_path(output).exists() or journal_path(output).stat().st_size < 10_000:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=10)
+    assert said.startswith("interrupted; the same command without --overwrite goes on from here\n")
+    assert len(list(read_rows(output))) == 10
+    assert "had been scored before" in score(images, "--output", output).stderr
+    assert list(read_rows(output)) == expected
+
+
+def test_ctrl_c_twice_is_as_good_as_once(images: Path, tmp_path: Path) -> None:
+    for pause in (0.1, 0.2, 0.3, 0.4):
+        process = subprocess.Popen(
+            command(images, "--output", tmp_path / "out.csv"),
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        time.sleep(pause)
+        for _ in range(2):
+            os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=10)
+        if said.startswith("interrupted"):  # else its own code had not begun
+            assert process.returncode == 130
+            assert "Traceback" not in said
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
@@ -231,6 +265,25 @@ def test_nothing_is_done_when_something_is_wrong(tmp_path: Path) -> None:
         assert message in result.stderr
         assert "Traceback" not in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("closed", ["--output - >&-", "--output - | head -n 1; exit ${PIPESTATUS[0]}"])
+def test_standard_output_that_nobody_takes_is_no_success(closed: str) -> None:
+    result = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m scoring {IDX} {closed}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+
+
+def test_nobody_need_read_what_it_says(tmp_path: Path) -> None:
+    words = f"{sys.executable} -m scoring examples --output {tmp_path / 'out.csv'} 2>&-"
+    assert subprocess.run(["bash", "-c", words], cwd=ROOT, check=False).returncode == 0
+    assert len(list(read_rows(tmp_path / "out.csv"))) == 10
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
