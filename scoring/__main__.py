@@ -1,5 +1,6 @@
 """`python -m scoring PATH... --output FILE`"""
 
+import os
 import signal
 import sys
 import traceback
@@ -83,6 +84,7 @@ def main(**options: Any) -> None:  # noqa: ANN401 - Options' fields
     Exits with 0 when every image was decoded or the output was finished already, with 1 when an image could not be
     decoded, with 2 when the run could not be done, with 130 or 143 when it was interrupted.
     """
+    _fill_standard_streams()
     asked, summary = Options(**options), Summary()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
@@ -110,6 +112,15 @@ def main(**options: Any) -> None:  # noqa: ANN401 - Options' fields
     sys.exit(1 if summary.outcomes[ERROR] else 0)
 
 
+def _fill_standard_streams() -> None:
+    """Where one was closed, what is opened next would be taken for it by whatever writes there, other processes too."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # as the lowest that is free
+
+
 def _how_to_go_on(asked: Options) -> str:
     if asked.output == STANDARD_OUTPUT:
         return ""
@@ -132,6 +143,8 @@ def _engine(asked: Options) -> Engine:
 def _to_standard_output(asked: Options, summary: Summary) -> None:
     if asked.report or asked.labels:
         raise ScoringError("--output: expected a file, from which --report and --labels tell; got -")
+    if sys.stdout is None:
+        raise ScoringError("standard output: expected to be able to write it; it is closed")
     score_to_descriptor(asked.paths, STANDARD_OUTPUT_DESCRIPTOR, _engine(asked), summary)
     click.echo(summary, err=True)
 

@@ -275,6 +275,7 @@ def test_standard_output_that_nobody_takes_is_no_success(closed: str) -> None:
         capture_output=True,
         text=True,
         check=False,
+        timeout=60,
     )
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
