@@ -2,10 +2,12 @@
 
 import io
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from flask.testing import FlaskClient
 from numpy.typing import NDArray
 from PIL import Image
@@ -18,6 +20,9 @@ from service.settings import Settings
 
 # One thread a test process: they run in parallel, and PyTorch's threads spin while they wait for each other.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# Held by whoever takes the port that the README and compose.yaml name.
+PORT_8000 = FileLock(Path(tempfile.gettempdir()) / "digits-port-8000.lock")
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"

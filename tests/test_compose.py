@@ -12,7 +12,7 @@ import yaml
 from flask.testing import FlaskClient
 
 from service.settings import Settings
-from tests.conftest import ROOT, example
+from tests.conftest import PORT_8000, ROOT, example
 from tests.test_container import docker, image
 from tests.test_gunicorn import request, wait_for, wait_until_ready
 
@@ -108,8 +108,10 @@ def running(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[li
     command = [*compose(), "--project-name", "digits-test", "--file", str(FILE), "--file", str(override)]
     try:
         up = [*command, "up", "--detach", "--no-build", "digits", "prometheus"]
-        subprocess.run(up, check=True, capture_output=True, text=True)
-        yield command
+        with PORT_8000:
+            subprocess.run(up, check=True, capture_output=True, text=True)
+            yield command
+            subprocess.run([*command, "down", "--volumes"], check=True, capture_output=True)
     finally:
         subprocess.run([*command, "down", "--volumes"], check=True, capture_output=True)
 

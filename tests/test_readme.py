@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from service.settings import Settings
-from tests.conftest import ROOT
+from tests.conftest import PORT_8000, ROOT
 from tests.test_gunicorn import environment, free_port, wait_until_ready
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -153,11 +153,13 @@ def test_docker(command: str, checkout: Path) -> None:
         return
     name = f"digits-readme-{os.getpid()}"
     try:
-        started = run(command.replace("docker run", f"docker run --detach --name {name}"), checkout)
-        assert started.returncode == 0, started.stderr
-        deadline = time.monotonic() + 60
-        while "Ready" not in run(f"docker logs {name} 2>&1", checkout).stdout:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        with PORT_8000:
+            started = run(command.replace("docker run", f"docker run --detach --name {name}"), checkout)
+            assert started.returncode == 0, started.stderr
+            deadline = time.monotonic() + 60
+            while "Ready" not in run(f"docker logs {name} 2>&1", checkout).stdout:
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            run(f"docker rm --force {name}", checkout)
     finally:
         run(f"docker rm --force {name}", checkout)
