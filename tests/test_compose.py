@@ -106,14 +106,13 @@ def running(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[li
     override = tmp_path_factory.mktemp("compose") / "override.yaml"
     override.write_text(json.dumps({"services": {"digits": {"image": image}, "prometheus": stand_in}}))
     command = [*compose(), "--project-name", "digits-test", "--file", str(FILE), "--file", str(override)]
-    try:
-        up = [*command, "up", "--detach", "--no-build", "digits", "prometheus"]
-        with PORT_8000:
+    up = [*command, "up", "--detach", "--no-build", "digits", "prometheus"]
+    with PORT_8000:
+        try:
             subprocess.run(up, check=True, capture_output=True, text=True)
             yield command
+        finally:
             subprocess.run([*command, "down", "--volumes"], check=True, capture_output=True)
-    finally:
-        subprocess.run([*command, "down", "--volumes"], check=True, capture_output=True)
 
 
 @pytest.mark.container

@@ -152,14 +152,13 @@ def test_docker(command: str, checkout: Path) -> None:
         assert result.returncode == 0, result.stderr
         return
     name = f"digits-readme-{os.getpid()}"
-    try:
-        with PORT_8000:
+    with PORT_8000:
+        try:
             started = run(command.replace("docker run", f"docker run --detach --name {name}"), checkout)
             assert started.returncode == 0, started.stderr
             deadline = time.monotonic() + 60
             while "Ready" not in run(f"docker logs {name} 2>&1", checkout).stdout:
                 assert time.monotonic() < deadline
                 time.sleep(0.2)
+        finally:
             run(f"docker rm --force {name}", checkout)
-    finally:
-        run(f"docker rm --force {name}", checkout)
