@@ -73,7 +73,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["models"] = models
     directory = os.environ.get(DIRECTORY)
     metrics = Metrics(Path(directory) if directory else None)
-    app.extensions["gate"] = Gate(settings.concurrency, settings.queue)
+    app.extensions["gate"] = Gate(settings.concurrency, settings.queue, settings.body_megabytes * 2**20)
     register_observation(app, models, metrics, settings.deadline)
     register_security(app, settings)
     app.register_blueprint(predict)

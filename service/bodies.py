@@ -1,23 +1,94 @@
-"""The bodies of requests: read within limits, inflated where they come compressed."""
+"""The bodies of requests: read within limits, inflated where they come compressed, and counted while they are held."""
 
+import time
 import zlib
-from io import BytesIO
+from collections.abc import Iterator
+from contextlib import closing
+from io import SEEK_END, BytesIO
+from typing import IO, Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from flask import Flask, Request, current_app
+from flask import Flask, Request
 from flask.globals import request_ctx
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, UnsupportedMediaType
 
 from service.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError
+from service.load import Gate
 
 # zlib finds out by itself which of its own format, which HTTP calls deflate, and gzip's it is.
 ENCODINGS = ("gzip", "deflate")
 _EITHER_FORMAT = 32 + zlib.MAX_WBITS
+_NOT_ONE_WHOLE = "expected one whole body in gzip's or zlib's format; got one cut short or with more behind it"
 # How long a client may keep silent in the middle of its request or its answer.
 SILENCE_SECONDS = 5
+# How much is read, inflated and counted at a time.
+PIECE_BYTES = 2**17
+# How long and how much of a rejected body is read away.
+DRAIN_SECONDS = 10
+DRAIN_BYTES = 2**30
+# Where a request's environment has its Body.
+BODY = "digits.body"
+
+
+class Body:
+    """The body of one request: gunicorn's stream, whose bytes are counted as they are read."""
+
+    def __init__(self, stream: IO[bytes], gate: Gate) -> None:
+        self._stream, self._gate, self._held = stream, gate, 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        """As a stream's own, but at most PIECE_BYTES, which are held from then on. Raises BodiesError."""
+        data = self._stream.read(PIECE_BYTES if size < 0 else min(size, PIECE_BYTES))
+        self.hold(len(data))
+        return data
+
+    def check(self, size: int) -> None:
+        """Raises BusyError if the request would be turned away now, with a body of this size."""
+        self._gate.check(size)
+
+    def hold(self, size: int) -> None:
+        """Counts bytes until the request has been answered. Raises BodiesError."""
+        self._gate.hold(size)
+        self._held += size
+
+    def drop(self, size: int | None = None) -> None:
+        """Counts so many bytes no more, or none of them."""
+        size = self._held if size is None else size
+        self._held -= size
+        self._gate.drop(size)
+
+    def drain(self) -> None:
+        """Reads the rest of a rejected body, within limits, and keeps none of it.
+
+        A socket closed with unread bytes in it is reset, and the reset makes the client lose the answer.
+        """
+        deadline, left = time.monotonic() + DRAIN_SECONDS, DRAIN_BYTES
+        try:
+            while left > 0 and time.monotonic() < deadline and (chunk := self._stream.read(PIECE_BYTES)):
+                left -= len(chunk)
+        except (OSError, ParseException):
+            pass  # the client has gone, or what it sends is broken: nothing is left
 
 
 def register_bodies(app: Flask) -> None:
     app.before_request(_receive)
+    app.wsgi_app = _counted(app.wsgi_app, app.extensions["gate"])  # type: ignore[method-assign, assignment]
+
+
+def _counted(application: WSGIApplication, gate: Gate) -> WSGIApplication:
+    """An application whose requests' bodies are counted until their answers have been sent."""
+
+    def counted(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
+        body = environ["wsgi.input"] = environ[BODY] = Body(environ["wsgi.input"], gate)
+        try:
+            answer: Any = application(environ, start_response)
+            with closing(answer):
+                yield from answer
+        finally:
+            body.drop()
+
+    return counted
 
 
 def _receive() -> None:
@@ -29,7 +100,8 @@ def _receive() -> None:
     asked = request_ctx.request
     environ, length = asked.environ, asked.content_length
     if length or "HTTP_TRANSFER_ENCODING" in environ:
-        current_app.extensions["gate"].check()
+        # One that is too large is never read, and told so.
+        environ[BODY].check(length if length and length <= MAXIMUM_BYTES else 0)
     if connection := environ.get("gunicorn.socket"):
         connection.settimeout(SILENCE_SECONDS)
     if length is not None:
@@ -43,45 +115,70 @@ def _receive() -> None:
 
 def body() -> bytes:
     """The request's body, whole and not longer than MAXIMUM_BYTES. Raises BadRequest and RequestEntityTooLarge."""
-    asked = request_ctx.request
+    stream = request_ctx.request.environ["wsgi.input"]
+    if isinstance(stream, BytesIO):
+        return stream.getvalue()  # inflated
+    whole = BytesIO()
+    for piece in _pieces(request_ctx.request):
+        whole.write(piece)
+    return whole.getvalue()
+
+
+def _pieces(asked: Request) -> Iterator[bytes]:
+    """The body as it comes. Raises as `body` does."""
     stream, length = asked.environ["wsgi.input"], asked.content_length
-    if length is None:
-        data = asked.get_data(cache=False)
-        if stream.read(1):
-            raise RequestEntityTooLarge  # a chunked body is cut off at the limit, and nothing says so
-        return data
-    if length > MAXIMUM_BYTES:
+    if length is not None and length > MAXIMUM_BYTES:
         raise RequestEntityTooLarge
-    try:
-        data = stream.read(length)
-    except (OSError, ValueError) as error:
-        raise ClientDisconnected from error
-    if len(data) < length:
+    size, limit = 0, MAXIMUM_BYTES + 1 if length is None else length
+    while size < limit:
+        try:
+            piece = stream.read(limit - size)
+        except (OSError, ValueError) as error:
+            raise ClientDisconnected from error
+        if not piece:
+            break
+        size += len(piece)
+        if size > MAXIMUM_BYTES:
+            raise RequestEntityTooLarge
+        yield piece
+    if length is not None and size < length:
         raise ClientDisconnected
-    return data
 
 
 def _inflate(asked: Request, encoding: str) -> None:
-    """Puts the inflated body in the place of one that came compressed."""
+    """Puts the inflated body in the place of one that comes compressed."""
     if encoding not in ENCODINGS:
         raise UnsupportedMediaType(f"expected Content-Encoding {' or '.join(ENCODINGS)}, once, or none; got {encoding}")
-    data = inflated(body())
-    asked.environ["wsgi.input"] = BytesIO(data)
-    asked.environ["CONTENT_LENGTH"] = str(len(data))
+    whole = _inflated(_pieces(asked), asked.environ[BODY])
+    asked.environ["CONTENT_LENGTH"] = str(whole.seek(0, SEEK_END))
+    whole.seek(0)
+    asked.environ["wsgi.input"] = whole
     for cached in ("stream", "content_length"):
         asked.__dict__.pop(cached, None)
 
 
-def inflated(data: bytes) -> bytes:
-    """Data from gzip's or zlib's format, not longer than MAXIMUM_BYTES. Raises ImageError."""
-    inflater = zlib.decompressobj(_EITHER_FORMAT)
-    try:
-        result = inflater.decompress(data, MAXIMUM_BYTES)
-        more = not inflater.eof and inflater.decompress(inflater.unconsumed_tail, 1)
-    except zlib.error as error:
-        raise ImageError("expected a body in gzip's or zlib's format; got one that is broken") from error
-    if more:
-        raise ImageTooLargeError(f"expected a body of at most {MAXIMUM_BYTES} bytes when inflated; got more")
+def _inflated(pieces: Iterator[bytes], body: Body) -> BytesIO:
+    """Data from gzip's or zlib's format, not longer than MAXIMUM_BYTES, counted in place of what came.
+
+    Raises ImageError.
+    """
+    inflater, whole = zlib.decompressobj(_EITHER_FORMAT), BytesIO()
+    for compressed in pieces:
+        if inflater.eof:
+            raise ImageError(_NOT_ONE_WHOLE)
+        came, more = len(compressed), True
+        while more:
+            try:
+                inflated = inflater.decompress(compressed, PIECE_BYTES)
+            except zlib.error as error:
+                raise ImageError("expected a body in gzip's or zlib's format; got one that is broken") from error
+            body.hold(len(inflated))
+            if whole.tell() + len(inflated) > MAXIMUM_BYTES:
+                raise ImageTooLargeError(f"expected a body of at most {MAXIMUM_BYTES} bytes when inflated; got more")
+            whole.write(inflated)
+            compressed = inflater.unconsumed_tail
+            more = not inflater.eof and (bool(compressed) or len(inflated) == PIECE_BYTES)
+        body.drop(came)
     if not inflater.eof or inflater.unused_data:
-        raise ImageError("expected one whole body in gzip's or zlib's format; got one cut short or with more behind it")
-    return result
+        raise ImageError(_NOT_ONE_WHOLE)
+    return whole

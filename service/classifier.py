@@ -123,18 +123,15 @@ class Classifier:
 
     def classify(self, images: Images) -> tuple[Probabilities, NDArray[np.float32]]:
         """Probabilities [N, 10] and `is_digit` [N] of prepared images, uint8 [N, 28, 28]."""
-        if not len(images):
-            return np.zeros((0, CLASSES), np.float32), np.zeros(0, np.float32)
-        parts: list[tuple[Probabilities, NDArray[np.float32]]] = []
+        # Copied at once: ONNX Runtime's own outputs, if kept, would break up the memory that each run takes again.
+        probabilities, is_digit = np.empty((len(images), CLASSES), np.float32), np.empty(len(images), np.float32)
         for start in range(0, len(images), MAXIMUM_BATCH):
-            batch = images[start : start + MAXIMUM_BATCH]
+            part = slice(start, start + MAXIMUM_BATCH)
             with record.stage("inference"):
-                parts.append(self.session.run(["probabilities", "is_digit"], {"images": batch}))
-            record.batch(len(batch))
-        if len(parts) == 1:
-            return parts[0]
-        probabilities, is_digit = zip(*parts, strict=True)
-        return np.concatenate(probabilities), np.concatenate(is_digit)
+                outputs = self.session.run(["probabilities", "is_digit"], {"images": images[part]})
+            probabilities[part], is_digit[part] = outputs
+            record.batch(len(is_digit[part]))
+        return probabilities, is_digit
 
     def predict(self, prepared: Sequence[Prepared]) -> list[Prediction]:
         """Predictions for prepared images, in their order."""

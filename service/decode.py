@@ -4,11 +4,11 @@ Every failure is an ImageError whose message may be shown to the sender.
 """
 
 import gzip
+import math
 import struct
-import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import cast
@@ -16,17 +16,21 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageFilter
+from PIL.JpegImagePlugin import JpegImageFile
 
+from service.load import heavy_work
 from service.picture import FIRST_SIZE, Picture, Pixels
-from service.structure import CountedReader, ExcessError, check_structure
+from service.structure import CountedReader, ExcessError, check_structure, jpeg_scan_components
 
 MAXIMUM_BYTES = 16 * 2**20
 MAXIMUM_PIXELS = 25_000_000
 # A row of pixels has a cost of its own, whatever its width. What is coded in runs is decoded pixel by pixel in Python.
 MAXIMUM_SIDE, MAXIMUM_RUN_LENGTH_PIXELS = 65_535, 2**22
-# Images with more pixels than this are decoded one at a time, since each takes up to 16 bytes a pixel meanwhile.
-LARGE_PIXELS, LARGE_IMAGE = 4_000_000, threading.Lock()
-# Deeper samples are scaled so many at a time.
+# Images with more pixels than this are heavy work, since each takes up to 16 bytes a pixel while it is decoded.
+LARGE_PIXELS = 1_000_000
+# What a JPEG image may take while it is decoded: one that comes in scans is kept whole, as coefficients of two bytes.
+MAXIMUM_JPEG_BYTES = 110_000_000
+# Pixels become grey so many at a time.
 PIXELS_AT_ONCE = 2**20
 # Pillow reads a PNG's pixels in pieces of this size; what is no larger may be decoded without its reader.
 PLAIN_BYTES = 2**16
@@ -69,19 +73,19 @@ def decode(data: bytes) -> Picture:
 def _whole(data: bytes, weights: Weights | None = None) -> Pixels:
     """The pixels of any file in full, grey by these weights if they are known."""
     image = _open(data)
-    _check_size(image)
-    try:
-        with _turn(*image.size):
+    _check_size(image, data)
+    with _turn(image):
+        try:
             pixels = _pixels(image, data, weights)
-        if image.format == "PNG":
-            _check_png(data)
-        return pixels
-    except ExcessError as error:
-        raise ImageTooLargeError(str(error)) from error
-    # Pillow's decoders raise whatever a broken file makes them stumble over (OSError, SyntaxError, ValueError,
-    # struct.error, IndexError, …), and every one of those means the same to the sender.
-    except Exception as error:
-        raise ImageError(f"expected a whole {image.format} image; got one that is broken or cut short") from error
+            if image.format == "PNG":
+                _check_png(data)
+            return pixels
+        except ExcessError as error:
+            raise ImageTooLargeError(str(error)) from error
+        # Pillow's decoders raise whatever a broken file makes them stumble over (OSError, SyntaxError, ValueError,
+        # struct.error, IndexError, …), and every one of those means the same to the sender.
+        except Exception as error:
+            raise ImageError(f"expected a whole {image.format} image; got one that is broken or cut short") from error
 
 
 def _reduced_jpeg(data: bytes) -> Picture | None:
@@ -93,18 +97,22 @@ def _reduced_jpeg(data: bytes) -> Picture | None:
         return None
     try:
         image = _open(data)
-        _check_size(image)
-        scale = _jpeg_scale(max(image.size))
-        if image.format != "JPEG" or image.mode not in ("L", "RGB") or scale == 1:
-            return None
-        image.draft("YCbCr", (max(1, image.width // scale), max(1, image.height // scale)))
-        image.load()
-        bands = image.split()
-        weights = _told_by(*(_sample(one) for one in bands)) if len(bands) == 3 else LUMINANCE
-        pixels = np.asarray(bands[(LUMINANCE, *COLOUR_DIFFERENCES).index(weights)])
-        return Picture(_upright(pixels, _orientation(image)), partial(_whole, data, weights))
-    except Exception:
+        _check_size(image, data)
+    except ImageError:
         return None
+    scale = _jpeg_scale(max(image.size))
+    if not isinstance(image, JpegImageFile) or image.mode not in ("L", "RGB") or scale == 1:
+        return None
+    with _turn(image):
+        try:
+            image.draft("YCbCr", (max(1, image.width // scale), max(1, image.height // scale)))
+            image.load()
+            bands = image.split()
+            weights = _told_by(*(_sample(one) for one in bands)) if len(bands) == 3 else LUMINANCE
+            pixels = np.asarray(bands[(LUMINANCE, *COLOUR_DIFFERENCES).index(weights)])
+            return Picture(_upright(pixels, _orientation(image)), partial(_whole, data, weights))
+        except Exception:
+            return None
 
 
 def _jpeg_scale(side: int) -> int:
@@ -125,13 +133,12 @@ def _plain_png(data: bytes) -> Picture | None:
     mode = _PLAIN_KINDS.get(kind)
     if mode is None or name != b"IDAT" or length != len(data) - _PNG_FRAME:
         return None
-    if not 0 < width * height <= MAXIMUM_PIXELS or max(width, height) > MAXIMUM_SIDE:
+    if not 0 < width * height <= LARGE_PIXELS or max(width, height) > MAXIMUM_SIDE:
         return None
     if zlib.crc32(data[12:29]) != header_sum or zlib.crc32(data[37:-16]).to_bytes(4, "big") != data[-16:-12]:
         return None
     try:
-        with _turn(width, height):
-            return Picture(_grey(Image.frombytes(mode, (width, height), data[41:-16], "zip", mode, 0)))
+        return Picture(_grey(Image.frombytes(mode, (width, height), data[41:-16], "zip", mode, 0)))
     except Exception:
         return None
 
@@ -164,21 +171,36 @@ def _open(data: bytes) -> ImageFile.ImageFile:
         raise ImageError(f"expected an image ({ACCEPTED}); got {got}") from error
 
 
-def _check_size(image: ImageFile.ImageFile) -> None:
+def _check_size(image: ImageFile.ImageFile, data: bytes) -> None:
     width, height = image.size
     if width * height > MAXIMUM_PIXELS:
         raise ImageTooLargeError(f"expected at most {MAXIMUM_PIXELS} pixels; got {width}×{height}")
     if max(width, height) > MAXIMUM_SIDE:
         raise ImageTooLargeError(f"expected at most {MAXIMUM_SIDE} pixels a side; got {width}×{height}")
+    if isinstance(image, JpegImageFile):
+        _check_jpeg(image, data)
     if width * height > MAXIMUM_RUN_LENGTH_PIXELS and [tile[0] for tile in image.tile] == ["bmp_rle"]:
         raise ImageTooLargeError(
             f"expected at most {MAXIMUM_RUN_LENGTH_PIXELS} pixels of a run-length encoded BMP; got {width}×{height}"
         )
 
 
-def _turn(width: int, height: int) -> AbstractContextManager[object]:
-    """What to hold while an image of this size is decoded."""
-    return LARGE_IMAGE if width * height > LARGE_PIXELS else nullcontext()
+def _turn(image: Image.Image) -> AbstractContextManager[object]:
+    """What to hold while an image is decoded."""
+    return heavy_work() if math.prod(image.size) > LARGE_PIXELS else nullcontext()
+
+
+def _check_jpeg(image: JpegImageFile, data: bytes) -> None:
+    """Raises ImageTooLargeError for a JPEG image, opened and no more, that would take too much memory."""
+    samples = [across * down for _, across, down, _ in image.layer] or [1]
+    bytes_a_pixel = 5.0 if image.mode == "CMYK" else 1.0
+    if "progressive" in image.info or jpeg_scan_components(data) < len(samples):
+        bytes_a_pixel += 2 * sum(samples) / max(1, *samples)
+    if bytes_a_pixel * math.prod(image.size) > MAXIMUM_JPEG_BYTES:
+        raise ImageTooLargeError(
+            f"expected at most {int(MAXIMUM_JPEG_BYTES / bytes_a_pixel)} pixels of a JPEG image that is made like this "
+            f"one; got {image.width}×{image.height}"
+        )
 
 
 # What is sent by mistake or from a phone, told by its first bytes: (offset, bytes, name).
@@ -232,28 +254,48 @@ def _check_png(data: bytes) -> None:
 
 
 def _pixels(image: ImageFile.ImageFile, data: bytes, weights: Weights | None) -> Pixels:
-    if image.format == "JPEG" and (weights or _weights(_open(data))) == LUMINANCE:
-        image.draft("L", image.size)  # leaves the colours undecoded
+    size = image.size
+    if isinstance(image, JpegImageFile) and image.mode in ("L", "RGB"):
+        weights = weights or _weights(_open(data))
+        if weights == LUMINANCE:
+            image.draft("L", size)  # leaves the colours undecoded
+        elif math.prod(size) > LARGE_PIXELS:
+            image.draft("YCbCr", (size[0] // 2, size[1] // 2))  # most files have no more of the colours
     image.load()
     # Only now: TIFF turns itself upright when it is loaded, and PNG may say its orientation after the pixels.
     orientation = _orientation(image)
     image.fp = None  # where WebP keeps all the pixels a second time
+    if image.mode == "YCbCr":
+        grey = image.getchannel(1 + COLOUR_DIFFERENCES.index(weights or LUMINANCE))
+        image.close()
+        return _upright(np.asarray(grey.resize(size)), orientation)
     return _upright(_grey(image, weights), orientation)
 
 
 def _grey(image: Image.Image, weights: Weights | None = None) -> Pixels:
     if image.mode == "L" and not image.has_transparency_data:
-        return np.asarray(image)
+        return _in_strips(image, lambda strip: strip)
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         return _eight_bits(image)
     if image.has_transparency_data and not _is_opaque(image):
-        return _over_paper(image if image.mode in ("RGBA", "LA") else image.convert("RGBA"))
+        return _over_paper(image)
     if image.mode == "LAB":
         return np.asarray(image.getchannel("L"))
     weights = weights or _weights(image)
     if weights == LUMINANCE:
-        return np.asarray(image.convert("L"))
-    return np.asarray(image.convert("RGB").convert("L", weights))
+        return _in_strips(image, lambda strip: strip.convert("L"))
+    return _in_strips(image, lambda strip: strip.convert("RGB").convert("L", weights))
+
+
+def _in_strips(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Pixels:
+    """The pixels of an image that is converted some rows at a time, so that it never is in memory twice."""
+    if math.prod(image.size) <= PIXELS_AT_ONCE:
+        return np.asarray(convert(image))
+    pixels, top = np.empty(image.size[::-1], np.uint8), 0
+    for strip in _strips(image):
+        pixels[top : top + strip.height] = np.asarray(convert(strip))
+        top += strip.height
+    return pixels
 
 
 def _is_opaque(image: Image.Image) -> bool:
@@ -321,25 +363,24 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
 
 def _eight_bits(image: Image.Image) -> Pixels:
     """Deeper samples scaled to 0–255, by the smallest of these ranges that holds them: 1, 255, 65535, their own."""
-    extremes = [(float(values.min()), float(values.max())) for _, values in _strips(image)]
+    extremes = [(float(values.min()), float(values.max())) for values in map(_samples, _strips(image))]
     low, high = min(0.0, *(low for low, _ in extremes)), max(high for _, high in extremes)
     top = next((limit for limit in (1.0, 255.0, 65535.0) if high <= limit), high)
-    pixels = np.empty(image.size[::-1], np.uint8)
-    for rows, values in _strips(image):
-        values *= 255 / (top - low)
-        values -= low * (255 / (top - low))
-        pixels[rows] = values
-    return pixels
+    scale = 255 / (top - low)
+    return _in_strips(image, lambda strip: Image.fromarray((_samples(strip) * scale - low * scale).astype(np.uint8)))
 
 
-def _strips(image: Image.Image) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """The samples from top to bottom, some rows at a time; what is no number is 0."""
+def _strips(image: Image.Image) -> Iterator[Image.Image]:
+    """The image from top to bottom, some rows at a time."""
     width, height = image.size
     step = max(1, PIXELS_AT_ONCE // width)
     for top in range(0, height, step):
-        rows = slice(top, min(top + step, height))
-        values = np.asarray(image.crop((0, rows.start, width, rows.stop))).astype(np.float32)
-        yield rows, np.nan_to_num(values, copy=False, posinf=0, neginf=0)
+        yield image.crop((0, top, width, min(top + step, height)))
+
+
+def _samples(strip: Image.Image) -> NDArray[np.float32]:
+    """An image's samples; what is no number is 0."""
+    return np.nan_to_num(np.asarray(strip).astype(np.float32), copy=False, posinf=0, neginf=0)
 
 
 def _over_paper(image: Image.Image) -> Pixels:
@@ -348,9 +389,10 @@ def _over_paper(image: Image.Image) -> Pixels:
     Where what is visible is all of one shade, it is ink, and the paper is the opposite; otherwise the image has paper
     of its own, and the holes in it are filled with that.
     """
-    grey, opacity = image.convert("L"), image.getchannel("A")
-    most = np.asarray(opacity).max()
-    counts = np.cumsum(grey.histogram(opacity.point([255 * (alpha > most // 2) for alpha in range(256)])))
+    most = max(cast(tuple[int, int], opacity.getextrema())[1] for _, opacity in map(_grey_and_opacity, _strips(image)))
+    visible = [255 * (alpha > most // 2) for alpha in range(256)]
+    histograms = (grey.histogram(opacity.point(visible)) for grey, opacity in map(_grey_and_opacity, _strips(image)))
+    counts = np.cumsum(np.sum(list(histograms), axis=0))
     low, middle, high = (int(np.searchsorted(counts, share * counts[-1])) for share in (0.005, 0.5, 0.995))
     if not counts[-1]:
         paper = 255
@@ -358,7 +400,17 @@ def _over_paper(image: Image.Image) -> Pixels:
         paper = 0 if middle > 127 else 255
     else:
         paper = middle
-    return np.asarray(Image.composite(grey, Image.new("L", image.size, paper), opacity))
+
+    def laid(strip: Image.Image) -> Image.Image:
+        grey, opacity = _grey_and_opacity(strip)
+        return Image.composite(grey, Image.new("L", strip.size, paper), opacity)
+
+    return _in_strips(image, laid)
+
+
+def _grey_and_opacity(strip: Image.Image) -> tuple[Image.Image, Image.Image]:
+    strip = strip if strip.mode in ("RGBA", "LA") else strip.convert("RGBA")
+    return strip.convert("L"), strip.getchannel("A")
 
 
 def decode_idx(data: bytes) -> NDArray[np.uint8]:

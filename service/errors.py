@@ -1,8 +1,6 @@
 """The one shape of every error: `{"error": "..."}`, whatever failed and wherever."""
 
 import time
-from functools import partial
-from typing import IO
 
 from flask import Flask, Response, current_app, request
 from gunicorn.http.errors import ParseException
@@ -16,8 +14,9 @@ from werkzeug.exceptions import (
 )
 
 from service import record
+from service.bodies import BODY
 from service.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError
-from service.load import BusyError
+from service.load import BodiesError, BusyError
 from service.models import VersionError
 from service.record import DeadlineError
 from service.replies import error_response
@@ -25,16 +24,16 @@ from service.replies import error_response
 # After how long whoever was turned away may come again.
 RETRY_SECONDS = 1
 FULL = "expected fewer requests at once; the queue is full; try again after a while"
-# How long and how much of a refused body is read away.
-DRAIN_SECONDS = 10
-DRAIN_BYTES = 2**30
+BODIES = "server busy: the request bodies in memory have reached their limit; retry later"
+LATE = "expected an answer in time; got none"
 
 
 def register_errors(app: Flask) -> None:
     app.register_error_handler(ImageError, _image_error)
     app.register_error_handler(VersionError, lambda error: error_response(str(error), 404))
-    app.register_error_handler(BusyError, lambda _: _unavailable(FULL))
-    app.register_error_handler(DeadlineError, lambda _: _unavailable("expected an answer in time; got none"))
+    app.register_error_handler(BusyError, lambda _: _unavailable(record.QUEUE, FULL))
+    app.register_error_handler(BodiesError, lambda _: _unavailable(record.BODIES, BODIES))
+    app.register_error_handler(DeadlineError, lambda _: _unavailable(record.LATE, LATE))
     app.register_error_handler(HTTPException, _http_error)
     # Gunicorn parses a chunked body while it is read here.
     app.register_error_handler(ParseException, lambda _: _http_error(BadRequest()))
@@ -45,17 +44,21 @@ def _image_error(error: ImageError) -> Response:
     return error_response(str(error), 413 if isinstance(error, ImageTooLargeError) else 400)
 
 
-def _unavailable(message: str) -> Response:
+def _unavailable(cause: str, message: str) -> Response:
+    record.rejection(cause)
     response = error_response(message, 503)
     response.headers["Retry-After"] = str(RETRY_SECONDS)
+    body = request.environ[BODY]
+    body.drop()
     # The answer goes first: it need not wait for a body that nobody will look at.
-    response.call_on_close(partial(_drain, request.environ["wsgi.input"]))
+    response.call_on_close(body.drain)
     return response
 
 
 def _http_error(error: HTTPException) -> Response:
-    if not isinstance(error, BadRequest):  # which comes of reading the body: nothing more is to be had
-        _drain(request.environ["wsgi.input"])
+    # A bad request comes of reading the body: nothing more is to be had.
+    if not isinstance(error, BadRequest):
+        request.environ[BODY].drain()
     status = error.code or 500
     match error:
         case RequestEntityTooLarge():
@@ -83,19 +86,6 @@ def _too_large() -> str:
         parts = current_app.config["MAX_FORM_PARTS"]
         return f"expected at most {parts} parts, each under a file name; got more, or longer text"
     return f"expected a body of at most {MAXIMUM_BYTES} bytes; got " + ("more" if length is None else str(length))
-
-
-def _drain(body: IO[bytes]) -> None:
-    """Reads the rest of a refused body, within limits.
-
-    A socket closed with unread bytes in it is reset, and the reset makes the client lose the answer.
-    """
-    deadline, left = time.monotonic() + DRAIN_SECONDS, DRAIN_BYTES
-    try:
-        while left > 0 and time.monotonic() < deadline and (chunk := body.read(2**16)):
-            left -= len(chunk)
-    except (OSError, ParseException):
-        pass  # the client has gone, or what it sends is broken: nothing is left
 
 
 def _fault(error: Exception) -> Response:

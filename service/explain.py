@@ -13,7 +13,7 @@ from service.classifier import prepare_loaded
 from service.decode import decode
 from service.layers import Layer, LayerError, Layers, Values
 from service.operations import VERSION_IN_QUERY, Operation, Parameter, described, json
-from service.predict import IMAGE, Answer, Base64, admitted, answer, encoded, image, models
+from service.predict import IMAGE, Answer, Base64, admitted, answer, encoded, models, received, unpacked
 from service.replies import error_response, reply
 
 explain = Blueprint("explain", __name__, url_prefix="/explain")
@@ -55,9 +55,9 @@ def layers() -> Layers:
 @described(Operation({200: json(Explanation)}, parameters=(VERSION_IN_QUERY,), body=IMAGE, errors=(404, 503)))
 def explain_image() -> Response:
     """Shows how an image is read. That is what `/predict` answers, and every layer with its feature maps."""
-    data = image()
+    data = received()
     with admitted():
-        prepared = prepare_loaded(partial(decode, data))
+        prepared = prepare_loaded(partial(decode, unpacked(data)))
         outputs = zip(layers().described(), layers().outputs(prepared.image), strict=True)
         read = answer(prepared, encoded(prepared.image))
         return reply(Explanation(**vars(read), layers=[_maps(layer, output) for layer, output in outputs]))

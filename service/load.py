@@ -1,30 +1,69 @@
-"""What a process takes on: so many images' requests at once, so many more that wait, and no more."""
+"""What a process takes on: so many images' requests at once, so many that wait, and so many bytes of their bodies."""
 
 import threading
 import time
 from collections import deque
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from service import record
 
+_HEAVY = threading.Lock()
+
 
 class BusyError(Exception):
-    """As much waits as may."""
+    """As many requests wait as may."""
+
+
+class BodiesError(BusyError):
+    """As many bytes of bodies are held as may be."""
+
+
+@contextmanager
+def heavy_work() -> Iterator[None]:
+    """Held around work that takes tens of megabytes, so that a process does one such piece of work at a time.
+
+    Raises DeadlineError if the request's time is up before its turn comes.
+    """
+    patience = max(0.0, record.deadline() - time.monotonic())
+    if not _HEAVY.acquire(timeout=min(patience, threading.TIMEOUT_MAX)):
+        raise record.DeadlineError
+    try:
+        yield
+    finally:
+        _HEAVY.release()
 
 
 class Gate:
-    """Lets some in, makes some wait in the order in which they came, and turns the others away at once."""
+    """Lets some in, makes some wait in the order in which they came, and turns the others away at once.
 
-    def __init__(self, concurrency: int, queue: int) -> None:
+    All requests together hold at most `body_bytes` bytes of bodies, counted as they come and as they are inflated.
+    """
+
+    def __init__(self, concurrency: int, queue: int, body_bytes: int) -> None:
         self.images = 0  # that have been let in and have not left
         self._lock = threading.Lock()
-        self._free, self._room = concurrency, queue
+        self._free, self._room, self._free_bytes = concurrency, queue, body_bytes
         self._waiting: deque[threading.Event] = deque()
 
-    def check(self) -> None:
-        """Raises BusyError if whoever came now would be turned away."""
+    def check(self, body_bytes: int = 0) -> None:
+        """Raises BusyError if a request with a body of this size would be turned away now."""
         if not self._free and len(self._waiting) >= self._room:
             raise BusyError
+        if body_bytes > self._free_bytes:
+            raise BodiesError
+
+    def hold(self, body_bytes: int) -> None:
+        """Counts bytes that a request holds from now on. Raises BodiesError if they would be too many."""
+        with self._lock:
+            if body_bytes > self._free_bytes:
+                raise BodiesError
+            self._free_bytes -= body_bytes
+
+    def drop(self, body_bytes: int) -> None:
+        """Bytes that were counted are held no more."""
+        with self._lock:
+            self._free_bytes += body_bytes
 
     def admitted(self, deadline: float, images: int = 1) -> AbstractContextManager[None]:
         """Waits for a turn, at most until `deadline`, a `time.monotonic()`. Raises BusyError and DeadlineError."""

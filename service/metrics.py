@@ -73,6 +73,12 @@ class Metrics:
             ["outcome"],
             registry=self._registry,
         )
+        self._rejections = prometheus_client.Counter(
+            "digits_rejections",
+            "Requests answered with 503 by what was full or over: queue, bodies, deadline",
+            ["cause"],
+            registry=self._registry,
+        )
         self.images_in_flight = Gauge(
             "digits_images_in_flight",
             "Images taken on and not yet answered",
@@ -98,6 +104,7 @@ class Metrics:
         """
         requests: Counter[tuple[str, int]] = Counter()
         outcomes: Counter[str] = Counter()
+        rejections: Counter[str] = Counter()
         request_seconds, stage_seconds = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
         batch_sizes: list[int] = []
         for route, status, seconds, record in answered:
@@ -107,6 +114,8 @@ class Metrics:
                 stage_seconds[name].append(time)
             batch_sizes += record.batch_sizes
             outcomes.update(record.outcomes)
+            if record.rejection:
+                rejections[record.rejection] += 1
         for labels, count in requests.items():
             self._requests.labels(*labels).inc(count)
         for route, times in request_seconds.items():
@@ -117,6 +126,8 @@ class Metrics:
             self._batch_size.observe_all(batch_sizes)
         for outcome, count in outcomes.items():
             self._images.labels(outcome).inc(count)
+        for cause, count in rejections.items():
+            self._rejections.labels(cause).inc(count)
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""

@@ -1,8 +1,9 @@
 """`POST /predict` and `/predict/batch`: images in, digits out."""
 
 import base64
+import re
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -11,7 +12,7 @@ import msgspec
 import numpy as np
 from flask import Blueprint, Response, current_app, request
 from flask.globals import request_ctx
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta, Raw, UnsetType
 from numpy.typing import NDArray
 
 from service import record
@@ -27,7 +28,7 @@ from service.classifier import (
     prepare_loaded,
 )
 from service.decode import ImageError, decode, format_name
-from service.load import Gate
+from service.load import Gate, heavy_work
 from service.models import Models
 from service.operations import (
     BINARY,
@@ -42,13 +43,14 @@ from service.operations import (
 )
 from service.prepare import Prepared
 from service.replies import reply
-from service.tensors import decode_base64
+from service.tensors import MAXIMUM_JSON, decode_base64, require_ascii
 
 predict = Blueprint("predict", __name__)
 
 
 # As many as a form may have parts.
 MAXIMUM_IMAGES = 1000
+FORM_TYPE = "multipart/form-data"
 
 
 Base64 = Annotated[str, Meta(extra_json_schema={"contentEncoding": "base64"})]
@@ -90,7 +92,7 @@ class BatchAnswer:
 def form(images: Mapping[str, Any]) -> Content:
     """A form whose field `image` is as said."""
     schema = {"type": "object", "properties": {"image": images}, "required": ["image"]}
-    return {"multipart/form-data": schema}
+    return {FORM_TYPE: schema}
 
 
 _FILE = {"type": "string", "format": "binary", "description": "an image file, under a file name"}
@@ -141,9 +143,9 @@ def predict_one() -> Response:
     show = request.args.get("show")
     if show not in (None, "image"):
         raise ImageError(f"expected show=image or no `show`; got show={show}")
-    data = image()
+    data = received()
     with admitted():
-        prepared = prepare_loaded(partial(decode, data))
+        prepared = prepare_loaded(partial(decode, unpacked(data)))
         return reply(answer(prepared, encoded(prepared.image) if show else UNSET))
 
 
@@ -188,7 +190,7 @@ def encoded(array: NDArray[np.generic]) -> str:
 def predict_batch() -> Response:
     """Reads many images. They are answered in their order; a bad one spoils only its own entry."""
     served = classifier()
-    files = [file.read() for file in _files()]
+    files = [_bytes(file) for file in _files()]
     with admitted(len(files)):
         results = served.read(files)
     return reply(BatchAnswer([_entry(one) for one in results], served.model))
@@ -200,18 +202,32 @@ def _entry(result: Prediction | ImageError) -> BatchEntry:
     return BatchEntry(**vars(result), error=None)
 
 
-def image() -> bytes:
-    """The bytes of the one image in the request, in whichever of the three ways it came."""
+def received() -> bytes:
+    """The one image in the request as it came: a file, or JSON with one in it (see `unpacked`)."""
+    if request_ctx.request.mimetype != FORM_TYPE:
+        return body()
+    files = _files()
+    if len(files) > 1:
+        raise ImageError(f"expected one field `image`; got {len(files)}; /predict/batch takes many")
+    return _bytes(files[0])
+
+
+def unpacked(data: bytes) -> bytes:
+    """The bytes of an image file that came by itself, in a form or in JSON; done in the request's turn."""
     asked = request_ctx.request
-    if asked.mimetype == "multipart/form-data":
-        files = _files()
-        if len(files) > 1:
-            raise ImageError(f"expected one field `image`; got {len(files)}; /predict/batch takes many")
-        return files[0].read()
-    data = body()
     # People send images under any content type, JSON's among them, and JSON under curl's default: the bytes decide.
-    if format_name(data.lstrip()) == "JSON" or (asked.is_json and data and format_name(data) is None):
-        return _from_json(data)
+    if asked.mimetype != FORM_TYPE and (_JSON.match(data) or (asked.is_json and data and format_name(data) is None)):
+        with heavy_work() if len(data) > MAXIMUM_JSON else nullcontext():
+            return _from_json(data)
+    return data
+
+
+_JSON = re.compile(rb"\s*\{")
+
+
+def _bytes(file: Any) -> bytes:  # noqa: ANN401 - Werkzeug says IO, which has no `getvalue`
+    """The bytes of a form's file, without another copy of them."""
+    data: bytes = file.stream.getvalue()
     return data
 
 
@@ -224,18 +240,22 @@ def _files() -> list[Any]:
     return files
 
 
-_json_image = msgspec.json.Decoder(JsonImage)
+class _RawImage(msgspec.Struct):
+    image: Raw
+
+
+_raw_image, _text = msgspec.json.Decoder(_RawImage), msgspec.json.Decoder(str)
 
 
 def _from_json(data: bytes) -> bytes:
     expected = 'expected JSON {"image": "<base64 or data URL>"}'
     try:
-        text = _json_image.decode(data).image
+        image = memoryview(_raw_image.decode(data).image).tobytes()
+        require_ascii(image)
+        return decode_base64(_text.decode(image))
     except msgspec.ValidationError as error:
         raise ImageError(f"{expected}; got no string `image`") from error
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise ImageError(f"{expected}; got JSON that cannot be parsed") from error
-    try:
-        return decode_base64(text)
     except ValueError as error:
         raise ImageError(f"in `image`: {error}") from error

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 # What the answer to one image was: a digit, a reason to refuse it, or this, because it could not be decoded.
 DIGIT, BROKEN = "digit", "broken image"
+# Why a request got 503: the queue was full, or the memory for bodies, or its time was up.
+QUEUE, BODIES, LATE = "queue", "bodies", "deadline"
 
 
 class DeadlineError(Exception):
@@ -19,13 +21,14 @@ class DeadlineError(Exception):
 class Record:
     """Seconds by stage (queue, decode, prepare, inference), the sizes of the batches run, images by outcome.
 
-    `deadline` is a `time.monotonic()`.
+    `deadline` is a `time.monotonic()`; `rejection` says why the service was too busy for the request, if it was.
     """
 
     deadline: float = math.inf
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     batch_sizes: list[int] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
+    rejection: str | None = None
 
 
 class _Thread(threading.local):
@@ -80,3 +83,9 @@ def outcome(name: str) -> None:
     """Counts the answer to an image."""
     if _thread.record is not None:
         _thread.record.outcomes[name] += 1
+
+
+def rejection(cause: str) -> None:
+    """Says why the service is too busy for the request."""
+    if _thread.record is not None:
+        _thread.record.rejection = cause

@@ -61,6 +61,11 @@ class Settings:
     queue: int = _setting(
         "DIGITS_QUEUE", 32, "requests with images that wait in a worker for their turn; further ones get 503"
     )
+    body_megabytes: int = _setting(
+        "DIGITS_BODY_MEGABYTES",
+        32,
+        "MiB of request bodies, inflated, that a worker holds in memory at a time; further requests get 503",
+    )
     deadline: int = _setting("DIGITS_DEADLINE", 30, "seconds until a request must have been sent and answered")
     cors_origins: str | None = _setting(
         "DIGITS_CORS_ORIGINS",
@@ -83,6 +88,8 @@ class Settings:
         _require(0 <= self.workers <= 1024, "DIGITS_WORKERS", "0 to 1024", self.workers)
         _require(1 <= self.concurrency <= 256, "DIGITS_CONCURRENCY", "1 to 256", self.concurrency)
         _require(0 <= self.queue <= 512, "DIGITS_QUEUE", "0 to 512", self.queue)
+        # One body of the largest size must fit, with a piece of it as it came.
+        _require(17 <= self.body_megabytes <= 65536, "DIGITS_BODY_MEGABYTES", "17 to 65536", self.body_megabytes)
         _require(1 <= self.deadline <= 3600, "DIGITS_DEADLINE", "1 to 3600", self.deadline)
         _require(
             self.cors_origins is None or ORIGINS.fullmatch(self.cors_origins) is not None,

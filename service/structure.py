@@ -47,6 +47,22 @@ def _check_jpeg(data: bytes) -> None:
         raise ExcessError(f"expected a JPEG image in at most {MAXIMUM_SCANS} scans; got {scans}")
 
 
+def jpeg_scan_components(data: bytes) -> int:
+    """How many components the first scan of a JPEG image has; 0 if there is none."""
+    position = 2
+    while 0 <= (position := data.find(b"\xff", position)) < len(data) - 4:
+        marker = data[position + 1]
+        if marker == 0xDA:
+            return data[position + 4]
+        if marker == 0xFF:
+            position += 1
+        elif marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD9:
+            position += 2
+        else:
+            position += 2 + max(2, int.from_bytes(data[position + 2 : position + 4]))
+    return 0
+
+
 # The marker, the segment's length, and the number of components that it follows from.
 _SCAN = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
 

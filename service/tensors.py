@@ -10,14 +10,18 @@ import binascii
 import math
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from numpy.typing import NDArray
+
+from service.load import heavy_work
 
 NUMPY_TYPES = {"UINT8": "u1", "INT64": "<i8", "FP32": "<f4"}
 # An ONNX model's types, as ONNX Runtime names them, that a V2 model here can have.
@@ -85,13 +89,36 @@ class InferenceResponse(Struct, omit_defaults=True):
 
 @dataclass(frozen=True)
 class Inference:
-    """A request whose input tensor has been read."""
+    """A request to a model with one input, whose description fits the model's; `read` gives the tensor."""
 
     request: InferenceRequest
-    values: Values
+    read: Callable[[], Values]
+
+    @property
+    def count(self) -> int:
+        """How many images the tensor has by its shape."""
+        return self.request.inputs[0].shape[0]
+
+    @cached_property
+    def values(self) -> Values:
+        """The tensor, decoded on first use. Raises TensorError."""
+        return self.read()
 
 
-_decoder = msgspec.json.Decoder(InferenceRequest)
+# How many bytes a request's JSON may have besides its data.
+MAXIMUM_JSON = 2**16
+
+
+class _TensorData(Struct):
+    data: Raw = Raw()
+
+
+class _RequestData(Struct):
+    # So long that no more than one is ever made into an object.
+    inputs: tuple[_TensorData]
+
+
+_decoder, _data_decoder = msgspec.json.Decoder(InferenceRequest), msgspec.json.Decoder(_RequestData)
 
 
 def decode_request(body: bytes, header_length: str | None, expected: TensorDescription) -> Inference:
@@ -101,24 +128,27 @@ def decode_request(body: bytes, header_length: str | None, expected: TensorDescr
     says that the body is one image's tensor and nothing else. Raises TensorError.
     """
     length = _header_length(header_length, len(body))
+    header, rest = memoryview(body)[:length], memoryview(body)[length:]
     if header_length is not None and length == 0:
-        return Inference(_raw_request(body, expected), _raw_values(body, expected))
-    request = _parsed(body[:length])
+        request = _raw_request(body, expected)
+        # An element of BYTES needs no length before it, because it is all there is.
+        bytes_alone = expected.datatype == "BYTES"
+        return Inference(request, lambda: [body] if bytes_alone else from_bytes(request.inputs[0], body))
+    request = _parsed(header)
     if [one.name for one in request.inputs] != [expected.name]:
         got = ", ".join(repr(one.name) for one in request.inputs) or "none"
         raise TensorError(f"expected one input, `{expected.name}`; got {got}")
     [tensor] = request.inputs
     _check_description(tensor, expected)
-    size, rest = tensor.parameters.get("binary_data_size"), body[length:]
+    size = tensor.parameters.get("binary_data_size")
     if size is None:
         if rest:
             raise TensorError(f"expected no bytes behind the JSON without binary_data_size; got {len(rest)}")
-        return Inference(request, _from_json(tensor))
-    if not isinstance(size, int) or isinstance(size, bool) or size != len(rest):
+    elif not isinstance(size, int) or isinstance(size, bool) or size != len(rest):
         raise TensorError(f"expected binary_data_size to be what lies behind the JSON, {len(rest)} bytes; got {size}")
-    if tensor.data is not UNSET:
+    elif tensor.data is not UNSET:
         raise TensorError(f"input `{tensor.name}`: expected data or binary_data_size; got both")
-    return Inference(request, from_bytes(tensor, rest))
+    return Inference(request, partial(_from_json, tensor) if size is None else partial(from_bytes, tensor, rest))
 
 
 def _header_length(text: str | None, total: int) -> int:
@@ -129,8 +159,12 @@ def _header_length(text: str | None, total: int) -> int:
     return int(text)
 
 
-def _parsed(header: bytes) -> InferenceRequest:
+def _parsed(header: memoryview) -> InferenceRequest:
     try:
+        if len(header) > MAXIMUM_JSON:
+            [tensor] = _data_decoder.decode(header).inputs
+            if (besides := len(header) - len(tensor.data)) > MAXIMUM_JSON:
+                raise TensorError(f"expected at most {MAXIMUM_JSON} bytes of JSON besides the data; got {besides}")
         return _decoder.decode(header)
     except msgspec.ValidationError as error:
         raise TensorError(f"expected an inference request of protocol V2; got JSON where: {error}") from error
@@ -158,13 +192,7 @@ def _raw_request(body: bytes, expected: TensorDescription) -> InferenceRequest:
     return InferenceRequest([tensor], parameters={"binary_data_output": True})
 
 
-def _raw_values(body: bytes, expected: TensorDescription) -> Values:
-    """A batch of one; an element of BYTES needs no length before it, because it is all there is."""
-    [tensor] = _raw_request(body, expected).inputs
-    return [body] if expected.datatype == "BYTES" else from_bytes(tensor, body)
-
-
-def from_bytes(tensor: InputTensor | OutputTensor, data: bytes) -> Values:
+def from_bytes(tensor: InputTensor | OutputTensor, data: bytes | memoryview) -> Values:
     """The values of a tensor from the bytes behind the JSON. Raises TensorError."""
     count = math.prod(tensor.shape)
     if tensor.datatype == "BYTES":
@@ -178,13 +206,13 @@ def from_bytes(tensor: InputTensor | OutputTensor, data: bytes) -> Values:
     return np.frombuffer(data, kind).reshape(tensor.shape)
 
 
-def _elements(tensor: InputTensor | OutputTensor, data: bytes, count: int) -> list[bytes]:
+def _elements(tensor: InputTensor | OutputTensor, data: bytes | memoryview, count: int) -> list[bytes]:
     elements: list[bytes] = []
     position = 0
     while position < len(data) and len(elements) < count:
         start = position + 4
         position = start + struct.unpack_from("<I", data, position)[0] if start <= len(data) else len(data) + 1
-        elements.append(data[start:position])
+        elements.append(bytes(data[start:position]))
     if position != len(data) or len(elements) != count:
         raise TensorError(
             f"input `{tensor.name}`: expected {count} elements of BYTES, each behind its length in 4 bytes; "
@@ -196,30 +224,39 @@ def _elements(tensor: InputTensor | OutputTensor, data: bytes, count: int) -> li
 def _from_json(tensor: InputTensor) -> Values:
     if tensor.data is UNSET:
         raise TensorError(f"input `{tensor.name}`: expected data or binary_data_size; got neither")
-    if tensor.datatype == "BYTES":
-        texts = _decoded(tensor, tensor.data, list[str])
-        if len(texts) != tensor.shape[0]:
-            raise TensorError(f"input `{tensor.name}`: expected {tensor.shape[0]} texts; got {len(texts)}")
-        return [_from_base64(tensor.name, text) for text in texts]
-    return _numbers(tensor, tensor.data)
+    # What is large takes a multiple of its size while it is decoded.
+    with heavy_work() if len(tensor.data) > MAXIMUM_JSON else nullcontext():
+        data = memoryview(tensor.data).tobytes()
+        return _texts(tensor, data) if tensor.datatype == "BYTES" else _numbers(tensor, data)
 
 
-def _decoded(tensor: InputTensor, data: Raw, kind: Any) -> Any:  # noqa: ANN401 - what `kind` says
+def _texts(tensor: InputTensor, data: bytes) -> list[bytes]:
+    [count] = tensor.shape
+    # Base64 has no quotation marks: no more texts than these can be made of the data.
+    if (quotes := data.count(b'"')) != 2 * count:
+        raise TensorError(f"input `{tensor.name}`: expected {count} texts in base64; got {quotes // 2}")
     try:
-        return msgspec.json.decode(data, type=kind)
+        require_ascii(data)
+        return [decode_base64(text) for text in msgspec.json.decode(data, type=list[str])]
     except msgspec.ValidationError as error:
-        raise TensorError(
-            f"input `{tensor.name}`: expected data of {tensor.datatype}; got some where: {error}"
-        ) from error
+        raise TensorError(f"input `{tensor.name}`: expected data of BYTES; got some where: {error}") from error
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise TensorError(f"input `{tensor.name}`: expected data in JSON; got what cannot be parsed") from error
-
-
-def _from_base64(name: str, text: str) -> bytes:
-    try:
-        return decode_base64(text)
     except ValueError as error:
-        raise TensorError(f"input `{name}`: {error}") from error
+        raise TensorError(f"input `{tensor.name}`: {error}") from error
+
+
+def require_ascii(data: bytes) -> None:
+    """Raises ValueError if texts in JSON, which should be base64, have other letters, which is said of them.
+
+    With a single one, Python would take up to four bytes for every letter of the text.
+    """
+    if not data.isascii() or _ESCAPED_BEYOND_ASCII.search(data):
+        raise ValueError(NOT_BASE64)
+
+
+NOT_BASE64 = "expected base64; got text that is not base64"
+_ESCAPED_BEYOND_ASCII = re.compile(rb"\\u(?!00[0-7])")
 
 
 def decode_base64(text: str) -> bytes:
@@ -230,34 +267,80 @@ def decode_base64(text: str) -> bytes:
             raise ValueError("expected base64 or a data URL in base64; got a data URL that is not base64")
     try:
         # Line breaks are usual in base64, and so is its URL-safe alphabet.
-        return base64.b64decode("".join(text.split()).translate(_URL_SAFE), validate=True)
+        return base64.b64decode(text.encode("ascii").translate(_URL_SAFE, _SPACE), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ValueError("expected base64; got text that is not base64") from error
+        raise ValueError(NOT_BASE64) from error
 
 
-_URL_SAFE = str.maketrans("-_", "+/")
+_URL_SAFE, _SPACE = bytes.maketrans(b"-_", b"+/"), b" \t\n\r\v\f"
 
 
-def _numbers(tensor: InputTensor, data: Raw) -> NDArray[Any]:
-    kind = np.dtype(NUMPY_TYPES[tensor.datatype])
-    lists: Any = float if kind.kind == "f" else Annotated[int, Meta(ge=np.iinfo(kind).min, le=np.iinfo(kind).max)]
-    # Typed, so that nothing but numbers is ever made of it; nested as deep as the shape, or flat.
-    for _ in tensor.shape if _NESTED.match(data) else [None]:
-        lists = list[lists]
-    try:
-        array = np.array(_decoded(tensor, data, lists), kind)
-    except ValueError as error:
+def _numbers(tensor: InputTensor, data: bytes) -> NDArray[Any]:
+    """Numbers, flat or in lists nested as the shape is; only a piece of the data at a time becomes Python's numbers."""
+    count, marks = math.prod(tensor.shape), data.translate(None, _NUMBERS_AND_SPACE)
+    if count > len(data) or marks not in (_marks([count]), _marks(tensor.shape)):
         raise TensorError(
-            f"input `{tensor.name}`: expected shape {tensor.shape}; got lists of unequal length"
-        ) from error
-    if array.size != math.prod(tensor.shape) or array.shape not in (tuple(tensor.shape), (array.size,)):
-        raise TensorError(
-            f"input `{tensor.name}`: expected data of shape {tensor.shape}, nested or flat; got {list(array.shape)}"
+            f"input `{tensor.name}`: expected {count} numbers of {tensor.datatype}, flat or in lists of shape "
+            f"{tensor.shape}; got {_told_by(marks)}"
         )
-    return array.reshape(tensor.shape)
+    del marks
+    kind = np.dtype(NUMPY_TYPES[tensor.datatype])
+    number: Any = float if kind.kind == "f" else Annotated[int, Meta(ge=np.iinfo(kind).min, le=np.iinfo(kind).max)]
+    decoder = msgspec.json.Decoder(list[number])
+    data = data.translate(None, b"[]")
+    values, filled, start = np.empty(count, kind), 0, 0
+    try:
+        while filled < count:
+            end = data.find(b",", start + NUMBERS_BYTES)
+            end = len(data) if end < 0 else end
+            some = decoder.decode(b"[%b]" % data[start:end])
+            values[filled : filled + len(some)] = some
+            filled, start = filled + len(some), end + 1
+    except msgspec.ValidationError as error:
+        wrong = re.sub(r"(?<=\$\[)\d+", lambda place: str(filled + int(place[0])), str(error))
+        raise TensorError(
+            f"input `{tensor.name}`: expected numbers of {tensor.datatype}; got one where: {wrong}"
+        ) from error
+    except msgspec.DecodeError as error:
+        raise TensorError(f"input `{tensor.name}`: expected data in JSON; got what cannot be parsed") from error
+    return values.reshape(tensor.shape)
 
 
-_NESTED = re.compile(rb"\s*\[\s*\[")
+# How many bytes of JSON are made into Python's numbers at a time.
+NUMBERS_BYTES = 2**14
+_NUMBERS_AND_SPACE = b"0123456789+-.eE \t\n\r"
+
+
+def _marks(shape: Sequence[int]) -> bytes:
+    """The brackets and commas of JSON lists of this shape."""
+    marks = b""
+    for size in reversed(shape):
+        marks = b"[" + ((marks + b",") * size)[:-1] + b"]"
+    return marks
+
+
+def _told_by(marks: bytes) -> str:
+    if marks.strip(b"[],"):
+        return "something other than numbers and lists"
+    return "other lists" if b"[" in marks[1:] else f"{marks.count(b',') + 1} numbers, flat"
+
+
+def check_outputs(inference: Inference, outputs: Sequence[TensorDescription]) -> None:
+    """Raises TensorError where the request asks for outputs that the model has not, or not in that way."""
+    descriptions = {one.name: one for one in outputs}
+    asked: set[str] = set()
+    for one in inference.request.outputs:
+        if one.name not in descriptions:
+            raise TensorError(f"expected outputs among {', '.join(descriptions)}; got {one.name!r}")
+        if one.name in asked:
+            raise TensorError(f"expected each output once; got {one.name!r} twice")
+        asked.add(one.name)
+        if (count := one.parameters.get("classification")) is None:
+            continue
+        if len(descriptions[one.name].shape) != 2:
+            raise TensorError(f"expected classification of an output with a row an image; got {one.name!r}")
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise TensorError(f"expected classification to be a number of classes, 1 or more; got {count!r}")
 
 
 def encode_response(
@@ -265,7 +348,8 @@ def encode_response(
 ) -> tuple[bytes, int | None]:
     """The body of an answer, and how many of its bytes are JSON where binary tensors follow, otherwise None.
 
-    Gives the outputs that were asked for, or all. `labels` name the classes for `classification`. Raises TensorError.
+    Gives the outputs that were asked for, which have passed `check_outputs`, or all. `labels` name the classes for
+    `classification`.
     """
     request = inference.request
     wanted = request.outputs or [RequestedOutput(name) for name in outputs]
@@ -273,15 +357,11 @@ def encode_response(
     tensors: list[OutputTensor] = []
     parts: list[bytes] = []
     for one in wanted:
-        if one.name not in outputs:
-            raise TensorError(f"expected outputs among {', '.join(outputs)}; got {one.name!r}")
         values = outputs[one.name]
         if (count := one.parameters.get("classification")) is not None:
-            values = _classes(one.name, values, count, labels)
+            values = _classes(values, count, labels)
         shape = [len(values)] if isinstance(values, list) else list(values.shape)
         tensor = OutputTensor(one.name, _datatype(values), shape)
-        if one.name in [other.name for other in tensors]:
-            raise TensorError(f"expected each output once; got {one.name!r} twice")
         if one.parameters.get("binary_data", binary_by_default) is True:
             parts.append(to_bytes(values))
             tensor.parameters = {"binary_data_size": len(parts[-1])}
@@ -316,14 +396,10 @@ def _to_json(values: Values) -> list[Any]:
     return values.ravel().tolist()
 
 
-def _classes(name: str, values: Values, count: object, labels: Sequence[str]) -> NDArray[np.object_]:
+def _classes(values: Values, count: int, labels: Sequence[str]) -> NDArray[np.object_]:
     """The `count` largest of each row, as BYTES `value:index:label`."""
-    if isinstance(values, list) or values.ndim != 2:
-        raise TensorError(f"expected classification of an output with a row an image; got {name!r}")
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise TensorError(f"expected classification to be a number of classes, 1 or more; got {count!r}")
-    count = min(count, values.shape[1])
-    order = np.argsort(-values, axis=1, kind="stable")[:, :count]
+    assert isinstance(values, np.ndarray)
+    order = np.argsort(-values, axis=1, kind="stable")[:, : min(count, values.shape[1])]
     classes = np.empty(order.shape, object)
     for (row, place), index in np.ndenumerate(order):
         classes[row, place] = f"{values[row, index]:f}:{index}:{labels[int(index)]}".encode()

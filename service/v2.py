@@ -28,6 +28,7 @@ from service.tensors import (
     TensorDescription,
     TensorError,
     Values,
+    check_outputs,
     decode_request,
     encode_response,
 )
@@ -140,8 +141,6 @@ _ANSWERS = [
 
 def _infer_digits_image(classifier: Classifier, files: Values) -> dict[str, Values]:
     assert isinstance(files, list)
-    if len(files) > MAXIMUM_IMAGES:
-        raise ImageTooLargeError(f"expected at most {MAXIMUM_IMAGES} images; got {len(files)}")
     results = classifier.read(files)
     nothing = Prediction(None, 0.0, (0.0,) * CLASSES, None)
     predictions = [one if isinstance(one, Prediction) else nothing for one in results]
@@ -275,9 +274,12 @@ _INFERENCE = Body(
 def infer(name: str, version: str | None = None) -> Response:
     """Runs a model. Tensors in, tensors out, in JSON or as bytes behind it."""
     served, classifier = _served(name), models().classifier(version)
-    taken, _ = served.describe(classifier)
+    taken, given = served.describe(classifier)
     inference = decode_request(body(), request.headers.get(_HEADER_LENGTH), taken)
-    with admitted(len(inference.values)):
+    check_outputs(inference, given)
+    if taken.datatype == "BYTES" and inference.count > MAXIMUM_IMAGES:
+        raise ImageTooLargeError(f"expected at most {MAXIMUM_IMAGES} images; got {inference.count}")
+    with admitted(inference.count):
         outputs = served.infer(classifier, inference.values)
     written = classifier.metadata.get("labels")
     labels: list[str] = msgspec.json.decode(written) if written else [str(one) for one in range(CLASSES)]

@@ -13,6 +13,7 @@ from PIL import Image
 
 import service.decode
 from service.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError, decode, decode_idx, format_name
+from service.load import heavy_work
 from tests.conftest import encode, example, example_pixels, pixels_of
 from tests.fuzz.corpus import png_chunk, with_right_sums
 
@@ -415,7 +416,7 @@ def test_huge_idx_claim_is_only_a_wrong_length() -> None:
 def test_large_images_are_decoded_one_at_a_time_and_small_ones_meanwhile() -> None:
     large = Image.new("RGB", (2100, 2100))
     with ThreadPoolExecutor(3) as pool:
-        with service.decode.LARGE_IMAGE:
+        with heavy_work():
             waiting = [pool.submit(decode, encode(large, kind)) for kind in ("PNG", "BMP", "TIFF")]
             assert decode(example(7)).whole().shape == GREY.shape
             assert not wait(waiting, 0.3).done

@@ -237,7 +237,7 @@ UNPARSED, NO_IMAGE = "got JSON that cannot be parsed", "got no string `image`"
         ({"data": '{"image": "\\ud800"}', **JSON}, 400, ""),
         ({"data": b'{"image": "\xff"}', **JSON}, 400, ""),
         ({"data": '{"image": "a", "image": 7}', **JSON}, 400, NO_IMAGE),
-        ({"data": '{"image":' * 10**5, **JSON}, 400, NO_IMAGE),
+        ({"data": '{"image":' * 10**5, **JSON}, 400, UNPARSED),
         ({"data": "[" * 10**6, **JSON}, 400, NO_IMAGE),
         ({"data": '{"x":' + '{"x":' * 10**6, **JSON}, 400, UNPARSED),
         ({"data": '{"image": "' + "A" * 10**7 + '"}', **JSON}, 400, "none of these"),
@@ -268,6 +268,7 @@ def tensor(**changes: Any) -> bytes:
     return json.dumps({"inputs": [one]}).encode()
 
 
+BESIDES = "expected at most 65536 bytes of JSON besides the data; got "
 SHAPES: tuple[Any, ...] = (
     [-1, 28, 28],
     [2**63, 28, 28],
@@ -292,15 +293,16 @@ SHAPES: tuple[Any, ...] = (
     [
         *((tensor(shape=shape), None, "expected") for shape in SHAPES),
         (tensor(datatype="COMPLEX"), None, "expected datatype UINT8; got COMPLEX"),
-        (tensor(datatype="x" * 10**6), None, "expected datatype UINT8; got x"),
-        (tensor(name="x" * 10**6), None, "expected one input"),
+        (tensor(datatype="x" * 10**4), None, "expected datatype UINT8; got x"),
+        (tensor(datatype="x" * 10**6), None, BESIDES),
+        (tensor(name="x" * 10**6), None, BESIDES),
         (tensor().replace(b"[0,", b"[1e999,"), None, "expected"),
         (tensor().replace(b"[0,", b"[-0.5,"), None, "Expected `int`"),
         (tensor().replace(b"[0,", b"[" * 100_000 + b"0,"), None, "cannot be parsed"),
         (b'{"inputs": ' + b"[" * 10**6, None, "expected"),
-        (b'{"inputs": [], "parameters": ' + b'{"a":' * 10**6, None, "cannot be parsed"),
+        (b'{"inputs": [{}], "parameters": ' + b'{"a":' * 10**6, None, "cannot be parsed"),
         (b'{"id": "\\ud800", "inputs": []}', None, "got"),
-        (b'{"id": "' + b"x" * 10**7 + b'", "inputs": []}', None, "expected one input"),
+        (b'{"id": "' + b"x" * 10**7 + b'", "inputs": [{}]}', None, BESIDES),
         (tensor(parameters={"binary_data_size": 784}), None, "0 bytes; got 784"),
         (tensor(parameters={"binary_data_size": -784}), None, "got -784"),
         (tensor(parameters={"binary_data_size": 2**64}), None, "got 18446744073709551616"),

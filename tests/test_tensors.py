@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.tensors import TensorDescription, TensorError, Values, decode_request, encode_response
+from service.tensors import TensorDescription, TensorError, Values, check_outputs, decode_request, encode_response
 
 IMAGES = TensorDescription("images", "UINT8", [-1, 2, 2])
 FILES = TensorDescription("image", "BYTES", [-1])
@@ -95,18 +95,30 @@ def test_what_clients_add_is_left_aside() -> None:
         (request(images(shape=[2**40, 2, 2])), None, "Expected `int` <= 2147483647"),
         (request(images(shape=[float("nan"), 2, 2])), None, "cannot be parsed"),
         (request(images(shape=[1.5, 2, 2])), None, "Expected `int`, got `float`"),
-        (request(images(shape=[2**31 - 1, 2, 2])), None, "expected data of shape [2147483647, 2, 2]"),
-        (request(images(shape=[0, 2, 2])), None, "expected data of shape [0, 2, 2], nested or flat; got [4]"),
-        (request(images([1, 2, 3])), None, "got [3]"),
-        (request(images([[1, 2], [3, 4]])), None, "Expected `array`, got `int`"),
-        (request(images([[[1, 2], [3]]])), None, "got lists of unequal length"),
-        (request(images([[[1, 2, 3, 4]]])), None, "got [1, 1, 4]"),
+        (
+            request(images(shape=[2**31 - 1, 2, 2])),
+            None,
+            "expected 8589934588 numbers of UINT8, flat or in lists of shape [2147483647, 2, 2]",
+        ),
+        (
+            request(images(shape=[0, 2, 2])),
+            None,
+            "expected 0 numbers of UINT8, flat or in lists of shape [0, 2, 2]; got 4 numbers, flat",
+        ),
+        (request(images([1, 2, 3])), None, "got 3 numbers, flat"),
+        (request(images([[1, 2], [3, 4]])), None, "got other lists"),
+        (request(images([[[1, 2], [3]]])), None, "got other lists"),
+        (request(images([[[1, 2, 3, 4]]])), None, "got other lists"),
         (request(images([1, 2, 3, 256])), None, "Expected `int` <= 255 - at `$[3]`"),
         (request(images([1, 2, 3, -1])), None, "Expected `int` >= 0"),
+        (request(images([*range(4)] * 5000, shape=[5000, 2, 2])).replace(b" 3]", b" -3]"), None, "at `$[19999]`"),
+        (request(images([[[1, 2], [3, 4]]])).replace(b", [3", b" [3"), None, "cannot be parsed"),
+        (request(images([[[1, 2], [3, 4]]])).replace(b"1,", b","), None, "cannot be parsed"),
+        (request(images([1, 2, 3, 4])).replace(b"1,", b"1 1,"), None, "cannot be parsed"),
         (request(images([1, 2, 3, 0.5])), None, "Expected `int`, got `float`"),
-        (request(images([1, 2, 3, True])), None, "Expected `int`, got `bool`"),
-        (request(images(["x" * 100])), None, "Expected `int`, got `str`"),
-        (request(images("text")), None, "Expected `array`, got `str`"),
+        (request(images([1, 2, 3, True])), None, "got something other than numbers"),
+        (request(images(["x" * 100])), None, "got something other than numbers"),
+        (request(images("text")), None, "got something other than numbers"),
         (request(images(data=None, shape=[1, 2, 2])).replace(b'"data"', b'"other"'), None, "got neither"),
         (request(images()) + b"more", str(len(request(images()))), "got 4"),
         (request(images()), "-1", "expected Inference-Header-Content-Length from 0 to"),
@@ -160,12 +172,18 @@ OUTPUTS: dict[str, Values] = {
     "digit": np.array([-1], np.int64),
     "reason": ["größer".encode()],
 }
+DESCRIPTIONS = [
+    TensorDescription("scores", "FP32", [-1, 3]),
+    TensorDescription("digit", "INT64", [-1]),
+    TensorDescription("reason", "BYTES", [-1]),
+]
 MODEL = {"name": "digits", "version": "7"}
 LABELS = ["zero", "one", "two"]
 
 
 def answer(**asked: Any) -> tuple[dict[str, Any], bytes]:
     inference = decode_request(request(images(), **asked), None, IMAGES)
+    check_outputs(inference, DESCRIPTIONS)
     body, length = encode_response(inference, MODEL, OUTPUTS, LABELS)
     return json.loads(body[:length]), b"" if length is None else body[length:]
 
@@ -250,6 +268,8 @@ def test_any_json_gives_an_answer_or_a_clear_error(tensor: Any, other: dict[str,
     head = msgspec.json.encode({"inputs": [tensor]} | other)
     try:
         inference = decode_request(head + rest, str(len(head)), IMAGES)
+        assert len(inference.values) == inference.count
+        check_outputs(inference, DESCRIPTIONS)
         body, length = encode_response(inference, MODEL, OUTPUTS, LABELS)
     except TensorError as error:
         assert str(error).startswith(("expected", "input"))

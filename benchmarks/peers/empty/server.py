@@ -7,7 +7,7 @@ from service.metrics import Metrics
 from service.observe import Observations
 
 app = Flask(__name__)
-app.extensions["observations"] = Observations(Metrics(None), Gate(1, 0))  # for the worker
+app.extensions["observations"] = Observations(Metrics(None), Gate(1, 0, 0))  # for the worker
 
 
 @app.post("/predict")
