@@ -1,26 +1,22 @@
 """How gunicorn runs the service. Started with plain `gunicorn` in this directory; every line has its reason."""
 
 import os
-import shutil
+import signal
 import sys
-import tempfile
-from importlib import import_module
 from typing import Any
 
-from gunicorn import util
-
+from service import master
+from service.classifier import ModelError
 from service.cores import usable_cores
-from service.logs import configuration
-from service.metrics import DIRECTORY as METRICS_DIRECTORY
+from service.logs import configuration, keep_native_output_out
 from service.settings import Settings, SettingsError
-from service.worker import write_error
 
 try:
     settings = Settings.from_environment()
 except SettingsError as error:
     sys.exit(f"error: {error}")
 
-wsgi_app = "service.app:create_app()"
+wsgi_app = "service.master:application()"
 bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
 
 # A process a core: each has an interpreter lock and an ONNX Runtime session with one thread of its own. With CUDA, one
@@ -51,56 +47,51 @@ accesslog = None
 logconfig_dict = configuration(settings.log)
 
 
+def nworkers_changed(server: Any, new_value: int, old_value: int | None) -> None:
+    """Gunicorn calls this when it has read its settings, before it does anything with them."""
+    master.require_own_worker(server.cfg.worker_class_str, server.cfg.preload_app)
+
+
 def on_starting(server: Any) -> None:
     """Stops the start with one sentence if no version of the model can be served, before any worker tries."""
-    # Once for all workers, which share its memory: half the time to start. They load the model themselves.
-    import_module("service.app")
-    if not _can_serve():
-        sys.exit(1)
+    # Gunicorn takes signals only later; until then they would be ignored in a container, or print a traceback.
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, lambda *_: sys.exit(0))
     try:
-        os.environ[METRICS_DIRECTORY] = tempfile.mkdtemp(prefix="digits-metrics-", dir=worker_tmp_dir)
-    except OSError as error:
-        sys.exit(f"error: expected to write temporary files to /dev/shm or /tmp; got: {error.strerror}")
+        master.load_versions(settings)
+    except (ModelError, SettingsError) as error:
+        sys.exit(f"error: {error}")
+
+
+def when_ready(server: Any) -> None:
+    master.make_metrics_directory(worker_tmp_dir)
 
 
 def on_exit(server: Any) -> None:
-    if directory := os.environ.get(METRICS_DIRECTORY):
-        shutil.rmtree(directory, ignore_errors=True)
+    master.remove_metrics_directory()
 
 
 def on_reload(server: Any) -> None:
     """Upon SIGHUP, workers that serve the versions there are now take over; if none could, those at work go on."""
-    if not _can_serve():
-        server.log.error("No version of the model can be served now; what was served is served on.")
+    try:
+        master.load_versions(settings)
+    except (ModelError, SettingsError) as error:
+        server.log.error("No version of the model can be served now; what was served is served on. %s", error)
         server.cfg.set("workers", 0)  # how many new ones are started; it is read anew at the next reload
 
 
-def _can_serve() -> bool:
-    """Tries to load the model, in a process of its own: no session may be created before the workers are forked."""
-    child = os.fork()
-    if child == 0:
-        from service.classifier import ModelError
-        from service.models import Models
-
-        try:
-            Models.from_settings(settings)
-        except (ModelError, SettingsError) as error:
-            print(f"error: {error}", file=sys.stderr, flush=True)
-            os._exit(1)
-        os._exit(0)
-    status = os.waitpid(child, 0)[1]
-    if os.WIFSIGNALED(status):
-        print("error: expected to load the model; was killed: is there enough memory?", file=sys.stderr, flush=True)
-    return status == 0
-
-
-def child_exit(server: Any, worker: Any) -> None:
-    worker.connections.remove(worker.age)
+def pre_fork(server: Any, worker: Any) -> None:
+    worker.slot = master.free_slot(other.slot for other in server.WORKERS.values())
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    # Gunicorn answers requests that it cannot parse with a page of HTML; every error of this service is JSON.
-    util.write_error = write_error
+    master.become_worker(worker.slot)
+    keep_native_output_out()
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    worker.connections.remove(worker.slot)
+    master.free(worker.slot)
 
 
 def post_worker_init(worker: Any) -> None:

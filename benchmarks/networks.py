@@ -21,7 +21,7 @@ from onnx import numpy_helper, shape_inference
 
 from benchmarks.conditions import processor
 from benchmarks.recipes import PEERS, count_right, train, write
-from service.classifier import Classifier, load_session
+from service.classifier import Classifier, ModelFile, load_session
 from service.grades import wilson_interval
 from training.__main__ import main as training
 from training.evaluate import evaluate
@@ -102,7 +102,7 @@ def grade(name: str, path: Path) -> dict[str, Any]:
     """What a network costs, and how many of MNIST's test images it gets wrong."""
     test = load_test()
     if name in PEERS:
-        right = count_right(load_session(path, "cpu"), PEERS[name], test)
+        right = count_right(load_session(ModelFile.read(path), "cpu"), PEERS[name], test)
     else:
         right = evaluate(Classifier(path, "cpu"), test).correct
     return {"multiply_adds": multiply_adds(path), "wrong": len(test) - right, "count": len(test)}
@@ -123,7 +123,7 @@ def timed(files: list[Path], rounds: int) -> list[dict[str, float]]:
     Batch 1, 1 thread, through ONNX Runtime as the service loads it; each in turn in every round. The microseconds are
     the processor's, which are the clock's where there is no other work.
     """
-    sessions = [load_session(path, "cpu") for path in files]
+    sessions = [load_session(ModelFile.read(path), "cpu") for path in files]
     digit = load_test().images[:1]
     inputs = {"images": digit, "inputs": digit[None] / np.float32(255)}
     feeds = [{one.name: inputs[one.name] for one in session.get_inputs()} for session in sessions]

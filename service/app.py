@@ -1,9 +1,7 @@
 """The Flask application."""
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import IO, Any
 
 from flask import Flask, Request
@@ -16,8 +14,8 @@ from service.errors import register_errors
 from service.explain import explain
 from service.health import health
 from service.load import Gate
-from service.metrics import DIRECTORY, Metrics
-from service.models import Models
+from service.metrics import Metrics
+from service.models import Models, VersionFiles, read_versions
 from service.observe import register_observation
 from service.page import page
 from service.predict import predict
@@ -58,23 +56,24 @@ class Service(Flask):
         return MapAdapter(self.url_map, "", request.root_path, "", request.scheme, request.path, request.method)
 
 
-def create_app(settings: Settings | None = None) -> Flask:
+def create_app(
+    settings: Settings | None = None, versions: Sequence[VersionFiles] | None = None, metrics: Metrics | None = None
+) -> Flask:
     """Loads the model's versions, warms them up and gives the application that serves them.
 
-    Reads the settings from the environment unless they are given. Raises SettingsError or ModelError.
+    Reads the settings from the environment, and the files of the versions that they ask for, unless these are given.
+    Raises SettingsError or ModelError.
     """
     settings = settings or Settings.from_environment()
-    models = Models.from_settings(settings)
+    models = Models(read_versions(settings) if versions is None else versions, settings)
     app = Service(__name__, static_folder=None)
     app.request_class = MemoryRequest
     app.url_map.merge_slashes = False  # a redirect would be HTML
     app.config["MAX_CONTENT_LENGTH"] = MAXIMUM_BYTES
     app.extensions["settings"] = settings
     app.extensions["models"] = models
-    directory = os.environ.get(DIRECTORY)
-    metrics = Metrics(Path(directory) if directory else None)
     app.extensions["gate"] = Gate(settings.concurrency, settings.queue, settings.body_megabytes * 2**20)
-    register_observation(app, models, metrics, settings.deadline)
+    register_observation(app, models, metrics or Metrics(), settings.deadline)
     register_security(app, settings)
     app.register_blueprint(predict)
     app.register_blueprint(health)

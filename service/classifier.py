@@ -1,8 +1,9 @@
 """28×28 images → predictions: the ONNX Runtime session and what its answers mean."""
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypedDict
@@ -72,6 +73,29 @@ class ModelVersion(TypedDict):
     version: str
 
 
+@dataclass(frozen=True)
+class ModelFile:
+    """An ONNX file, read once: what is made of it does not depend on what becomes of the file."""
+
+    path: Path
+    data: bytes = field(repr=False)
+
+    @classmethod
+    def read(cls, path: Path) -> "ModelFile":
+        """Raises ModelError."""
+        try:
+            if path.exists() and not path.is_file() and not path.is_dir():
+                raise ModelError(f"{path}: expected an ONNX model; got a pipe or a device.")
+            return cls(path, path.read_bytes())
+        except OSError as error:
+            raise ModelError(f"{path}: expected an ONNX model; got: {error.strerror}.") from error
+
+    def beside(self, name: str) -> "ModelFile | None":
+        """Another file of the same folder, None if it is not there. Raises ModelError."""
+        path = self.path.with_name(name)
+        return ModelFile.read(path) if os.path.lexists(path) else None
+
+
 class Classifier:
     """A model loaded once, ready to predict; may be called from several threads.
 
@@ -80,7 +104,7 @@ class Classifier:
 
     def __init__(
         self,
-        path: Path,
+        model: Path | ModelFile,
         provider: str = Settings.provider,
         minimum_is_digit: float = Settings.minimum_is_digit,
         minimum_confidence: float = Settings.minimum_confidence,
@@ -89,10 +113,11 @@ class Classifier:
 
         A prediction whose `is_digit` or confidence lies below its minimum is refused.
         """
-        self.path = path
-        self.session = load_session(path, provider)
-        self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        _check_shape(path, self.session)
+        file = model if isinstance(model, ModelFile) else ModelFile.read(model)
+        self.path = file.path
+        self.session = load_session(file, provider)
+        self.sha256 = hashlib.sha256(file.data).hexdigest()
+        _check_shape(file.path, self.session)
         self.minimum_is_digit, self.minimum_confidence = minimum_is_digit, minimum_confidence
 
     @classmethod
@@ -186,10 +211,14 @@ class Classifier:
     def warm_up(self) -> None:
         """Predicts once, so that the first request finds everything loaded; on CUDA once a batch size.
 
-        There, the first run of a size chooses the algorithms for it.
+        There, the first run of a size chooses the algorithms for it. Raises ModelError if the model cannot be run.
         """
-        for size in range(1, MAXIMUM_BATCH + 1) if self.provider == "cuda" else [1]:
-            self.classify(np.zeros((size, SIZE, SIZE), np.uint8))
+        try:
+            for size in range(1, MAXIMUM_BATCH + 1) if self.provider == "cuda" else [1]:
+                self.classify(np.zeros((size, SIZE, SIZE), np.uint8))
+        # ONNX Runtime has a class for each of its status codes, with no common one above them.
+        except Exception as error:
+            raise ModelError(f"{self.path}: expected an ONNX model that can be run; its first run failed.") from error
 
 
 def prepare_or_error(load: Callable[[], Picture]) -> Prepared | ImageError:
@@ -212,12 +241,8 @@ def prepare_loaded(load: Callable[[], Picture]) -> Prepared:
         raise
 
 
-def load_session(path: Path, provider: str) -> onnxruntime.InferenceSession:
+def load_session(file: ModelFile, provider: str) -> onnxruntime.InferenceSession:
     """Loads an ONNX file onto the execution provider `auto`, `cpu` or `cuda`. Raises ModelError."""
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise ModelError(f"{path}: expected an ONNX model; got: {error.strerror}.") from error
     options = onnxruntime.SessionOptions()
     # One thread a session: requests run side by side, and a pool would spin and take cores from other processes.
     options.intra_op_num_threads = 1
@@ -226,7 +251,7 @@ def load_session(path: Path, provider: str) -> onnxruntime.InferenceSession:
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 4
     if provider == "cpu":
-        return _session(path, options, ["CPUExecutionProvider"])
+        return _session(file, options, ["CPUExecutionProvider"])
     available = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     if not available and provider == "cuda":
         raise ModelError(
@@ -234,14 +259,14 @@ def load_session(path: Path, provider: str) -> onnxruntime.InferenceSession:
         )
     if available:
         onnxruntime.preload_dlls()
-        session = _session(path, options, [("CUDAExecutionProvider", _CUDA_OPTIONS), "CPUExecutionProvider"])
+        session = _session(file, options, [("CUDAExecutionProvider", _CUDA_OPTIONS), "CPUExecutionProvider"])
         # ONNX Runtime falls back to the CPU with no more than a log line, now or at any later run.
         session.disable_fallback()
         if session.get_providers()[0] == "CUDAExecutionProvider":
             return session
         if provider == "cuda":
             raise ModelError("DIGITS_PROVIDER: expected CUDA; ONNX Runtime could not start it on this machine.")
-    return _session(path, options, ["CPUExecutionProvider"])
+    return _session(file, options, ["CPUExecutionProvider"])
 
 
 _CUDA_OPTIONS = {
@@ -252,11 +277,13 @@ _CUDA_OPTIONS = {
 }
 
 
-def _session(path: Path, options: onnxruntime.SessionOptions, providers: list[Any]) -> onnxruntime.InferenceSession:
+def _session(
+    file: ModelFile, options: onnxruntime.SessionOptions, providers: list[Any]
+) -> onnxruntime.InferenceSession:
     try:
-        return onnxruntime.InferenceSession(path, options, providers=providers)
-    except Exception as error:  # ONNX Runtime has a class for each of its status codes, with no common one above them
-        raise ModelError(f"{path}: expected an ONNX model; got a file that ONNX Runtime cannot load.") from error
+        return onnxruntime.InferenceSession(file.data, options, providers=providers)
+    except Exception as error:  # as above
+        raise ModelError(f"{file.path}: expected an ONNX model; got a file that ONNX Runtime cannot load.") from error
 
 
 def _check_shape(path: Path, session: onnxruntime.InferenceSession) -> None:

@@ -1,7 +1,6 @@
 """What goes on in the network, layer by layer: explain.onnx, which `training export` writes beside the model."""
 
 from functools import cached_property
-from pathlib import Path
 from threading import Lock
 from typing import Annotated
 
@@ -11,7 +10,7 @@ import onnxruntime
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from service.classifier import EXPLANATION, ModelError, load_session
+from service.classifier import EXPLANATION, ModelError, ModelFile, load_session
 from service.prepare import SIZE
 
 Values = NDArray[np.float32]
@@ -48,17 +47,14 @@ class Layer(msgspec.Struct):
 class Layers:
     """The layers of a model's network. Nothing is loaded before the first use, so that prediction pays nothing."""
 
-    def __init__(self, model: Path) -> None:
-        self.path = model.with_name(EXPLANATION)
+    def __init__(self, file: ModelFile | None) -> None:
+        """`file` is the explain.onnx beside the model, None if there is none."""
+        self._file = file
         self._lock = Lock()
-
-    @cached_property
-    def _session(self) -> onnxruntime.InferenceSession:
-        return load_session(self.path, "cpu")
 
     def session(self) -> onnxruntime.InferenceSession:
         """Raises LayerError where there is no such file, ModelError where it cannot be loaded."""
-        if not self.path.exists():
+        if self._file is None:
             raise LayerError(
                 f"expected {EXPLANATION} beside the model, which shows the layers; got none; "
                 "`python -m training explain MODEL` writes it"
@@ -66,13 +62,30 @@ class Layers:
         with self._lock:  # one thread loads it, the others wait
             return self._session
 
+    @cached_property
+    def _session(self) -> onnxruntime.InferenceSession:
+        assert self._file is not None
+        return load_session(self._file, "cpu")
+
+    def try_out(self) -> None:
+        """Loads the file, if there is one, and runs it once. Raises ModelError if that fails."""
+        try:
+            if self._file:
+                self.outputs(np.zeros((SIZE, SIZE), np.uint8))
+        except ModelError:
+            raise
+        except Exception as error:  # as `Classifier.warm_up`
+            path = self._file and self._file.path
+            raise ModelError(f"{path}: expected an ONNX model that can be run; its first run failed.") from error
+
     def described(self) -> list[Layer]:
         """Every layer, from the metadata (see training/explain.py)."""
         try:
             text = self.session().get_modelmeta().custom_metadata_map["layers"]
             return msgspec.json.decode(text, type=list[Layer])
         except (KeyError, ValueError) as error:
-            raise ModelError(f"{self.path}: expected `layers` in the metadata; got none.") from error
+            path = self._file and self._file.path
+            raise ModelError(f"{path}: expected `layers` in the metadata; got none.") from error
 
     def outputs(self, image: NDArray[np.uint8]) -> list[Values]:
         """Every layer's output for a prepared image, uint8 [28, 28]: float32 [D, H, W], or [n] from the first FC on."""

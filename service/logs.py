@@ -1,8 +1,11 @@
 """Log lines, as text to read or as JSON to collect: a time, a level, a message, and fields."""
 
 import logging
+import os
 import re
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -26,6 +29,18 @@ def configuration(format: str) -> dict[str, Any]:
         "root": {"handlers": ["output"], "level": "INFO"},
         "loggers": {"gunicorn.error": {"handlers": [], "propagate": True, "level": "INFO"}},
     }
+
+
+def keep_native_output_out() -> None:
+    """Sends what libraries in C, such as libtiff, print to standard error to nowhere: any image could write to the log.
+
+    What Python prints there still goes there.
+    """
+    sys.stderr.flush()
+    python_only = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    sys.stderr = python_only
 
 
 class JsonFormatter(logging.Formatter):

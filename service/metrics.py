@@ -1,27 +1,24 @@
 """Metrics for Prometheus, right across worker processes: what one wrote, the next goes on with.
 
 prometheus-client gives every process files of its own, named by its number; with workers that come and go, these files
-grow in number for ever. Here a worker takes a slot, whose files it continues, and a lock tells which slots are taken.
+grow in number for ever. Here gunicorn's master gives each worker a slot, and a worker continues the files of its slot.
 """
 
-import fcntl
-import itertools
 import os
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Gauge, generate_latest, values
 from prometheus_client.metrics_core import Metric
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
 from service.record import Record
 
-# Where the files of the metrics lie; gunicorn's master makes the folder and removes it.
-DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _SIZES = (1, 2, 4, 8, 16)
 
@@ -38,13 +35,12 @@ class Histogram(prometheus_client.Histogram):
 class Metrics:
     """The metrics of this process, and their text across all processes that share a folder."""
 
-    def __init__(self, directory: Path | None = None) -> None:
-        """Takes a slot in the folder that the workers share; without one, this process counts alone."""
+    def __init__(self, directory: Path | None = None, slot: int = 0) -> None:
+        """Continues a slot in the folder that the workers share; without one, this process counts alone."""
         self._directory = directory
         values.ValueClass = values.MutexValue
         if directory:
-            self._lock, slot = _take_slot(directory)
-            os.environ[DIRECTORY] = str(directory)  # there prometheus-client looks for it
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)  # there prometheus-client looks for it
             values.ValueClass = values.MultiProcessValue(lambda: slot)
         self._registry = CollectorRegistry()
         self._requests = prometheus_client.Counter(
@@ -138,52 +134,23 @@ class Metrics:
         return generate_latest(registry)
 
 
+def end_slot(directory: Path, slot: int) -> None:
+    """The worker with this slot is no more: what it counted stays, what was going on in it does not."""
+    mark_process_dead(slot, directory)
+
+
 class _Slots(Collector):
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def collect(self) -> Iterable[Metric]:
-        """The sum of all slots; of those that nobody holds, only what was counted, not what was going on."""
-        free = {lock.stem for lock in self._directory.glob("*.lock") if _is_free(lock)}
-        # A file is empty for the moment between its making and its first use.
-        files = [
-            str(file)
-            for file in self._directory.glob("*.db")
-            if file.stat().st_size and not (file.name.startswith("gauge_live") and _slot(file) in free)
-        ]
-        metrics: Iterable[Metric] = MultiProcessCollector.merge(files)
+        """The sum of all slots."""
+        metrics: Iterable[Metric] = MultiProcessCollector.merge(str(file) for file in self._files())
         return metrics
 
-
-def _slot(file: Path) -> str:
-    return file.stem.rpartition("_")[2]
-
-
-def _take_slot(directory: Path) -> tuple[int, str]:
-    """The descriptor that holds the lock of the first free slot as long as this process lives, and the slot."""
-    for number in itertools.count():
-        descriptor = os.open(directory / f"{number}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            continue
-        for left_behind in _live(directory, str(number)):
-            left_behind.unlink()
-        return descriptor, str(number)
-    raise AssertionError("there is always a next number")
-
-
-def _live(directory: Path, slot: str) -> Iterator[Path]:
-    return directory.glob(f"gauge_live*_{slot}.db")
-
-
-def _is_free(lock: Path) -> bool:
-    descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True
+    def _files(self) -> Iterator[Path]:
+        """Those that have something in them, as none has for the moment between its making and its first use."""
+        for file in self._directory.glob("*.db"):
+            with suppress(FileNotFoundError):  # a slot has just ended
+                if file.stat().st_size:
+                    yield file

@@ -10,6 +10,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, NamedTuple
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -28,24 +29,28 @@ observe = Blueprint("observe", __name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _TRACE_PARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(?:-.*)?")
-# The route of what is not there: paths come from outside, and each would be a time series of its own.
+# The route of what is not there, or could not be parsed: paths come from outside, and each would be a time series.
 UNKNOWN_ROUTE = "unknown"
 
 
 class Observation(NamedTuple):
-    """What is known of a request that was answered; `time` is a `time.time()`."""
+    """What is known of a request that was answered; `time` is a `time.time()`.
+
+    Of one that could not be parsed, method and path are None, and `fault` is the name of what was wrong.
+    """
 
     time: float
     request_id: str
     trace_id: str
-    method: str
-    path: str
+    method: str | None
+    path: str | None
     route: str
     status: int
     client: str | None
     bytes: int | None
     seconds: float
     record: record.Record
+    fault: str | None = None
 
 
 class Observations:
@@ -75,17 +80,40 @@ class Observations:
             self._images = images
             self._metrics.images_in_flight.set(images)
         taken = []
-        while self._waiting:
-            taken.append(self._waiting.popleft())
+        with suppress(IndexError):  # another thread may take some meanwhile
+            while True:
+                taken.append(self._waiting.popleft())
         self._metrics.count((one.route, one.status, one.seconds, one.record) for one in taken)
         if log.isEnabledFor(logging.INFO):
             for one in taken:
                 _log(one)
 
+    def add_unparsed(self, status: int, client: str | None, seconds: float, fault: str) -> None:
+        """A request was answered that never reached the application."""
+        request_id, trace_id, _ = _identity({})
+        self.add(
+            Observation(
+                time.time(),
+                request_id,
+                trace_id,
+                None,
+                None,
+                UNKNOWN_ROUTE,
+                status,
+                client,
+                None,
+                seconds,
+                record.Record(),
+                fault,
+            )
+        )
+
 
 def _log(observation: Observation) -> None:
     fields = observation._asdict()
     del fields["time"], fields["record"]
+    if observation.fault is None:
+        del fields["fault"]
     fields["seconds"] = round(observation.seconds, 6)
     for name, seconds in observation.record.seconds.items():
         fields[f"{name}_seconds"] = round(seconds, 6)

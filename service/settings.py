@@ -15,6 +15,7 @@ VERSION = re.compile(r"[1-9][0-9]{0,17}")
 # What Kubernetes and linked containers tell everybody of services called `digits` or `digits-…`: no settings.
 _OF_SERVICES = re.compile(r"DIGITS_(.+_)?(SERVICE_(HOST|PORT(_.+)?)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_.+)?)?)")
 ORIGINS = re.compile(r"\*|https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(,https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?)*")
+MAXIMUM_WORKERS = 1024
 LOG_FORMATS = ("text", "json")
 PROVIDERS = ("auto", "cpu", "cuda")
 
@@ -85,7 +86,7 @@ class Settings:
             ("DIGITS_MINIMUM_CONFIDENCE", self.minimum_confidence),
         ]:
             _require(0 <= value <= 1, name, "0 to 1", value)
-        _require(0 <= self.workers <= 1024, "DIGITS_WORKERS", "0 to 1024", self.workers)
+        _require(0 <= self.workers <= MAXIMUM_WORKERS, "DIGITS_WORKERS", f"0 to {MAXIMUM_WORKERS}", self.workers)
         _require(1 <= self.concurrency <= 256, "DIGITS_CONCURRENCY", "1 to 256", self.concurrency)
         _require(0 <= self.queue <= 512, "DIGITS_QUEUE", "0 to 512", self.queue)
         # One body of the largest size must fit, with a piece of it as it came.

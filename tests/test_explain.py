@@ -99,18 +99,23 @@ def without_explanation(tmp_path: Path, content: bytes | None) -> FlaskClient:
     return create_app(Settings(model=tmp_path / "model.onnx", provider="cpu")).test_client()
 
 
-def test_nothing_is_loaded_before_it_is_asked_for(tmp_path: Path) -> None:
-    client = without_explanation(tmp_path, b"broken")
-    assert client.post("/predict", data=example(3)).status_code == 200
-    shutil.copy(Settings().model_path.with_name("explain.onnx"), tmp_path)
-    assert client.post("/explain", data=example(3)).status_code == 200
-
-
-def test_file_that_is_missing_or_broken_leaves_prediction_alone(tmp_path: Path) -> None:
+def test_a_missing_file_leaves_prediction_alone_and_is_not_looked_for_again(tmp_path: Path) -> None:
     client = without_explanation(tmp_path, None)
+    shutil.copy(Settings().model_path.with_name("explain.onnx"), tmp_path)
     response = client.post("/explain", data=example(3))
     assert response.status_code == 404
     assert "expected explain.onnx beside the model" in json.dumps(response.json)
-    (tmp_path / "explain.onnx").write_bytes(b"broken")
-    assert client.post("/explain", data=example(3)).status_code == 500
     assert client.post("/predict", data=example(3)).status_code == 200
+
+
+def test_a_broken_file_leaves_prediction_alone(tmp_path: Path) -> None:
+    client = without_explanation(tmp_path, b"broken")
+    assert client.post("/predict", data=example(3)).status_code == 200
+    assert client.post("/explain", data=example(3)).status_code == 500
+
+
+def test_what_was_read_is_served_whatever_becomes_of_the_files(tmp_path: Path) -> None:
+    client = without_explanation(tmp_path, Settings().model_path.with_name("explain.onnx").read_bytes())
+    for file in tmp_path.iterdir():
+        file.write_bytes(b"broken")
+    assert client.post("/explain", data=example(3)).status_code == 200

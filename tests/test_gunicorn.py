@@ -18,10 +18,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from service.settings import Settings
 from service.worker import FLUSH_SECONDS
-from tests.conftest import ROOT, example
+from tests.broken_models import endless_model, failing_model
+from tests.conftest import ROOT, encode, example
 from tests.test_metrics import samples
 
 
@@ -242,13 +244,50 @@ def test_unusable_settings_stop_the_start_with_one_sentence(settings: dict[str, 
 
 
 def test_a_start_that_is_killed_for_its_memory_says_so(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "model.onnx")  # where whoever tries to load the model waits, until it is killed
+    (tmp_path / "model.onnx").write_bytes(endless_model())
     process = start(free_port(), {"DIGITS_MODEL": str(tmp_path / "model.onnx")})
     wait_for(lambda: len(worker_processes(process)) == 1)
     os.kill(worker_processes(process)[0], signal.SIGKILL)
     output, _ = process.communicate(timeout=60)
     assert process.returncode != 0
     assert "error: expected to load the model; was killed: is there enough memory?\n" in output
+
+
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+def test_a_start_that_is_ended_leaves_nothing_behind(told: signal.Signals, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(endless_model())
+    process = start(free_port(), {"DIGITS_MODEL": str(tmp_path / "model.onnx")})
+    wait_for(lambda: len(worker_processes(process)) == 1)
+    [child] = worker_processes(process)
+    process.send_signal(told)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "Traceback" not in output
+    wait_for(lambda: not Path(f"/proc/{child}").exists())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--preload"], "error: expected no --preload: an ONNX Runtime session does not survive the fork"),
+        # Gunicorn takes this for gthread, since there are several threads.
+        (["-k", "sync"], "error: expected no other worker class than the service's own; got gthread"),
+        (["-k", "gthread"], "error: expected no other worker class than the service's own; got gthread"),
+    ],
+)
+def test_ways_to_run_it_that_cannot_work_stop_the_start_with_one_sentence(options: list[str], message: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "gunicorn", *options],
+        cwd=ROOT,
+        env=environment(PORT=str(free_port())),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith(message)
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_start_prints_a_command_that_works_and_stop_is_clean() -> None:
@@ -307,6 +346,110 @@ def test_reload_serves_the_versions_there_are_now_without_one_failed_request(tmp
     finally:
         process.terminate()
         process.wait(timeout=30)
+
+
+@pytest.mark.parametrize("content", [failing_model(), b"broken"], ids=["fails when run", "broken"])
+def test_a_reload_that_is_refused_leaves_the_service_as_it_was(content: bytes, tmp_path: Path) -> None:
+    shutil.copytree(Settings().model_path.parent, tmp_path / "1")
+    port = free_port()
+    with (tmp_path / "log").open("w+") as log:
+        process = start(port, {"DIGITS_MODEL": str(tmp_path), "DIGITS_WORKERS": "2"}, stdout=log.fileno())
+        try:
+            wait_until_ready(port)
+            wait_for(lambda: len(worker_processes(process)) == 2)
+            before = worker_processes(process)
+            for name in ("model.onnx", "explain.onnx"):
+                (tmp_path / "1" / name).write_bytes(content)
+            process.send_signal(signal.SIGHUP)
+            wait_for(lambda: "what was served is served on" in (tmp_path / "log").read_text())
+            assert worker_processes(process) == before
+            # A worker that takes a dead one's place serves what was read at the start.
+            for worker in before:
+                os.kill(worker, signal.SIGKILL)
+            wait_for(lambda: len(set(worker_processes(process)) - set(before)) == 2)
+            for _ in range(10):
+                assert request(port, "POST", "/predict", example(7))[2]["digit"] == 7
+                assert request(port, "POST", "/explain", example(7))[0] == 200
+            assert process.poll() is None
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def test_a_version_whose_layers_cannot_be_shown_is_served_without_them(tmp_path: Path) -> None:
+    shutil.copytree(Settings().model_path.parent, tmp_path / "1")
+    (tmp_path / "1" / "explain.onnx").write_bytes(failing_model())
+    with serving(DIGITS_MODEL=str(tmp_path)) as (port, _):
+        assert request(port, "POST", "/predict", example(7))[2]["digit"] == 7
+        assert request(port, "POST", "/explain", example(7))[0] == 404
+
+
+def test_ctrl_c_prints_no_traceback() -> None:
+    """As the terminal sends it: to the master and its workers at once, and some requests are on their way."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gunicorn"],
+        cwd=ROOT,
+        env=environment(PORT=str(port), DIGITS_WORKERS="2"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    wait_until_ready(port)
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"
+    with ExitStack() as stack:
+        for _ in range(8):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port))).sendall(head)
+        wait_for(lambda: metric(port, "digits_requests_total", route="/health/ready", status="200") >= 1)
+        os.killpg(process.pid, signal.SIGINT)
+        output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "Traceback" not in output
+    assert "cannot go on" not in output
+
+
+def test_requests_that_never_reach_the_application_are_counted_and_logged(tmp_path: Path) -> None:
+    port = free_port()
+    with (tmp_path / "log").open("w") as log:
+        process = start(
+            port, {"DIGITS_WORKERS": "1", "DIGITS_LOG": "json", "DIGITS_DEADLINE": "1"}, stdout=log.fileno()
+        )
+        try:
+            wait_until_ready(port)
+            statuses = {"400": b"NONSENSE\r\n\r\n", "414": b"GET /" + b"x" * 10000 + b" HTTP/1.1\r\n\r\n"}
+            statuses["431"] = b"GET / HTTP/1.1\r\nX: " + b"x" * 10000 + b"\r\n\r\n"
+            statuses["501"] = b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: x\r\n\r\n"
+            for status, data in statuses.items():
+                assert send_raw(port, data).split()[1].decode() == status
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as slow:
+                slow.sendall(b"POST /predict HT")
+                assert receive(slow).split()[1] == b"408"
+            for status in (*statuses, "408"):
+                assert metric(port, "digits_requests_total", route="unknown", status=status) == 1
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    faults = {line["status"]: line["fault"] for line in lines if line.get("route") == "unknown"}
+    assert set(faults) == {400, 408, 414, 431, 501}
+    assert faults[400] == "InvalidRequestLine"
+    assert all(line["client"] == "127.0.0.1" for line in lines if line.get("route") == "unknown")
+
+
+def test_no_image_writes_into_the_log(tmp_path: Path) -> None:
+    port = free_port()
+    broken = bytearray(encode(Image.new("L", (64, 64), 255), "TIFF", compression="tiff_deflate"))
+    broken[10:14] = b"\xff\xff\xff\xff"
+    with (tmp_path / "log").open("w") as log:
+        process = start(port, {"DIGITS_WORKERS": "1", "DIGITS_LOG": "json"}, stdout=log.fileno())
+        try:
+            wait_until_ready(port)
+            assert request(port, "POST", "/predict", bytes(broken))[0] == 400
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+    assert [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
 
 
 def test_ipv6() -> None:

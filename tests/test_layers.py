@@ -1,27 +1,28 @@
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
 from onnxruntime import InferenceSession
 
 from service import layers as module
-from service.classifier import load_session
+from service.classifier import ModelFile, load_session
 from service.layers import LayerError, Layers
 from service.prepare import prepare
 from service.settings import Settings
 from tests.conftest import example_pixels
 
+EXPLANATION = ModelFile.read(Settings().model_path).beside("explain.onnx")
+
 
 def test_many_threads_load_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded: list[Path] = []
+    loaded: list[ModelFile] = []
 
-    def load(path: Path, provider: str) -> InferenceSession:
-        loaded.append(path)
-        return load_session(path, provider)
+    def load(file: ModelFile, provider: str) -> InferenceSession:
+        loaded.append(file)
+        return load_session(file, provider)
 
     monkeypatch.setattr(module, "load_session", load)
-    layers = Layers(Settings().model_path)
+    layers = Layers(EXPLANATION)
     assert loaded == []
     image = prepare(example_pixels(2)).image
     with ThreadPoolExecutor(8) as threads:
@@ -31,7 +32,7 @@ def test_many_threads_load_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_pooling_and_relu_do_what_they_say() -> None:
-    layers = Layers(Settings().model_path)
+    layers = Layers(EXPLANATION)
     outputs = layers.outputs(prepare(example_pixels(2)).image)
     for before, layer, output in zip(outputs, layers.described()[1:], outputs[1:], strict=False):
         if layer.kind == "RELU":
@@ -44,7 +45,7 @@ def test_pooling_and_relu_do_what_they_say() -> None:
 
 def test_filter_slid_by_hand_gives_the_feature_map() -> None:
     """By (W − F + 2P)/S + 1 and F·F·D weights shared by every neuron of the map."""
-    layers = Layers(Settings().model_path)
+    layers = Layers(EXPLANATION)
     before, after = layers.outputs(prepare(example_pixels(2)).image)[:2]
     layer = layers.described()[1]
     weights, biases = layers.weights(layer.name)
@@ -55,4 +56,4 @@ def test_filter_slid_by_hand_gives_the_feature_map() -> None:
 
 def test_layer_without_weights() -> None:
     with pytest.raises(LayerError, match=r"one of layer_1_conv, .*; got layer_2_relu"):
-        Layers(Settings().model_path).weights("layer_2_relu")
+        Layers(EXPLANATION).weights("layer_2_relu")

@@ -1,3 +1,4 @@
+import gzip
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -5,13 +6,16 @@ from io import BytesIO
 
 import pytest
 from flask.testing import FlaskClient
+from PIL import Image
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
+from service import record
 from service.app import create_app
-from service.load import BusyError, Gate
+from service.decode import decode
+from service.load import BodiesError, BusyError, Gate, heavy_work
 from service.record import DeadlineError
 from service.settings import Settings
-from tests.conftest import example
+from tests.conftest import encode, example
 from tests.test_predict import assert_error
 
 
@@ -58,6 +62,33 @@ def test_turns_come_in_the_order_in_which_they_were_asked_for() -> None:
     assert came == list(range(10))
 
 
+def test_heavy_work_is_done_one_at_a_time_and_given_up_at_the_deadline() -> None:
+    large = encode(Image.new("L", (1100, 1000)))
+    with ThreadPoolExecutor(1) as pool:
+
+        def late() -> None:
+            record.begin(time.monotonic() + 0.1)
+            try:
+                decode(large)
+            finally:
+                record.end()
+
+        with heavy_work(), pytest.raises(DeadlineError):
+            pool.submit(late).result()
+        assert pool.submit(decode, large).result().whole().shape == (1000, 1100)
+
+
+def test_so_many_bytes_are_held_and_no_more() -> None:
+    gate = Gate(1, 1, 100)
+    gate.hold(60)
+    gate.check(40)
+    for refused in (lambda: gate.hold(41), lambda: gate.check(41)):
+        with pytest.raises(BodiesError):
+            refused()
+    gate.drop(60)
+    gate.hold(100)
+
+
 def test_whoever_waits_past_the_deadline_leaves_and_takes_no_place_with_him() -> None:
     gate = Gate(1, 1, 2**20)
     with gate.admitted(soon()):
@@ -92,6 +123,46 @@ def test_a_full_service_answers_before_it_has_read_the_body(full: FlaskClient) -
     assert body.tell() == 0
     assert list(answer) == []
     assert body.tell() == length  # or the connection would be reset, and the answer lost
+
+
+def test_a_service_that_holds_as_many_bytes_as_it_may_says_when_to_come_again() -> None:
+    app = create_app(Settings(provider="cpu", body_megabytes=17))
+    client, gate = app.test_client(), app.extensions["gate"]
+    gate.hold(17 * 2**20 - 10_000)
+    response = client.post("/predict", data=bytes(20_000))
+    assert_error(response, 503, "server busy: the request bodies in memory have reached their limit")
+    assert response.headers["Retry-After"] == "1"
+    # What is inflated counts, and what comes in pieces of unknown number.
+    squeezed = gzip.compress(bytes(20_000))
+    assert client.post("/predict", data=squeezed, headers={"Content-Encoding": "gzip"}).status_code == 503
+    stream = BytesIO(bytes(20_000))
+    headers = {"Transfer-Encoding": "chunked"}
+    chunked = client.post(
+        "/predict", input_stream=stream, headers=headers, environ_overrides={"wsgi.input_terminated": True}
+    )
+    assert chunked.status_code == 503
+    assert client.post("/predict", data=example(7)).status_code == 200
+    assert 'digits_rejections_total{cause="bodies"} 3.0' in client.get("/metrics").text
+
+
+@pytest.mark.parametrize(
+    ("data", "headers"),
+    [
+        (example(7), {}),
+        (b"no image", {}),
+        (bytes(16 * 2**20 + 1), {}),
+        (gzip.compress(example(7)), {"Content-Encoding": "gzip"}),
+        (gzip.compress(bytes(17 * 2**20)), {"Content-Encoding": "gzip"}),
+        (b"broken", {"Content-Encoding": "gzip"}),
+        (b"broken", {"Content-Type": "multipart/form-data; boundary=b"}),
+    ],
+    ids=range(7),
+)
+def test_nothing_is_held_after_an_answer(data: bytes, headers: dict[str, str], client: FlaskClient) -> None:
+    client.post("/predict", data=data, headers=headers)
+    gate = client.application.extensions["gate"]
+    gate.hold(Settings().body_megabytes * 2**20)
+    gate.drop(Settings().body_megabytes * 2**20)
 
 
 def test_a_full_service_answers_health_and_metrics(full: FlaskClient) -> None:

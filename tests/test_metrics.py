@@ -4,7 +4,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.metrics import Metrics
+from service.metrics import Metrics, end_slot
 from service.record import Record
 from tests.conftest import ROOT
 
@@ -40,7 +40,7 @@ def test_a_request_is_counted_with_its_stages_and_images() -> None:
 
 def run(code: str, directory: Path) -> str:
     """Runs code in a process of its own, in which `metrics` is a worker's."""
-    start = "import sys, os, signal, time; from pathlib import Path; from service.metrics import Metrics\n"
+    start = "import sys, os, signal, time; from pathlib import Path; from service.metrics import Metrics, end_slot\n"
     start += "from service.record import Record; directory = Path(sys.argv[1])\n"
     result = subprocess.run(
         [sys.executable, "-c", start + code, str(directory)], cwd=ROOT, capture_output=True, text=True, check=False
@@ -49,62 +49,58 @@ def run(code: str, directory: Path) -> str:
     return result.stdout
 
 
-COUNT = "metrics = Metrics(directory); metrics.count([('/predict', 200, 0.01, Record())])\n"
+COUNT = "metrics = Metrics(directory, slot); metrics.count([('/predict', 200, 0.01, Record())])\n"
+ANSWERED = ("digits_requests_total", (("route", "/predict"), ("status", "200")))
 
 
 def test_a_killed_worker_leaves_what_it_counted_and_not_what_it_was_doing(tmp_path: Path) -> None:
     kill = "metrics.images_in_flight.inc(7); os.kill(os.getpid(), signal.SIGKILL)"
     for _ in range(3):
-        run(COUNT + kill, tmp_path)
-    # The slot is free: nothing is in flight.
-    text = run("from service.metrics import _Slots; from prometheus_client import *; r = CollectorRegistry()\n"
-               "r.register(_Slots(directory)); print(generate_latest(r).decode())", tmp_path)  # fmt: skip
-    assert samples(text)["digits_requests_total", (("route", "/predict"), ("status", "200"))] == 3
-    assert not any(name == "digits_images_in_flight" for name, _ in samples(text))
+        run("slot = 1\n" + COUNT + kill, tmp_path)
+        end_slot(tmp_path, 1)
+    found = samples(run("print(Metrics(directory).text().decode())", tmp_path))
+    assert found[ANSWERED] == 3
+    assert found["digits_images_in_flight", ()] == 0
     # The next to take it begins with nothing in flight too.
-    found = samples(run(COUNT + "print(metrics.text().decode())", tmp_path))
-    assert found["digits_requests_total", (("route", "/predict"), ("status", "200"))] == 4
+    found = samples(run("slot = 1\n" + COUNT + "print(metrics.text().decode())", tmp_path))
+    assert found[ANSWERED] == 4
     assert found["digits_images_in_flight", ()] == 0
 
 
 def test_workers_side_by_side_are_summed(tmp_path: Path) -> None:
-    code = COUNT + (
-        "metrics.images_in_flight.inc(2)\n"
-        "if not os.fork():\n"
-        "    os.execv(sys.executable, [sys.executable, '-c', CHILD, sys.argv[1]])\n"
-        "os.wait()"
-    )
-    child = (
-        "import sys; from pathlib import Path; from service.metrics import Metrics; from service.record import Record\n"
-        "directory = Path(sys.argv[1])\n" + COUNT + "metrics.images_in_flight.inc(1); print(metrics.text().decode())"
-    )
-    found = samples(run(f"CHILD = {child!r}\n" + code, tmp_path))
-    assert found["digits_requests_total", (("route", "/predict"), ("status", "200"))] == 2
-    assert found["digits_images_in_flight", ()] == 3
+    for slot in (0, 5):
+        run(f"slot = {slot}\n" + COUNT + f"metrics.images_in_flight.inc({slot + 1})", tmp_path)
+    found = samples(run("print(Metrics(directory, 1).text().decode())", tmp_path))
+    assert found[ANSWERED] == 2
+    assert found["digits_images_in_flight", ()] == 7
+
+
+WORKERS = (
+    "def work(slot):\n"
+    "    if not (child := os.fork()):\n"
+    "        " + COUNT.strip() + "; metrics.images_in_flight.inc(); os._exit(0)\n"
+    "    os.waitpid(child, 0); end_slot(directory, slot)\n"
+)
 
 
 def test_a_thousand_recycled_workers_leave_the_totals_right_and_no_more_files(tmp_path: Path) -> None:
-    code = (
-        "def scrape():\n"
-        "    metrics = Metrics(directory); start = time.perf_counter(); text = metrics.text()\n"
-        "    return time.perf_counter() - start, text\n"
-        "def recycle(count):\n"
-        "    for _ in range(count):\n"
-        "        if not os.fork():\n"
-        "            " + COUNT.strip() + "; os._exit(0)\n"
-        "        os.wait()\n"
-        "def in_child(read):\n"
-        "    r, w = os.pipe()\n"
-        "    if not os.fork():\n"
-        "        times = sorted(scrape()[0] for _ in range(1)) ; os.write(w, repr(times[0]).encode()); os._exit(0)\n"
-        "    os.wait(); return float(os.read(r, 100))\n"
-        "recycle(10); before = min(in_child(0) for _ in range(9)); files = len(list(directory.iterdir()))\n"
-        "recycle(990); after = min(in_child(0) for _ in range(9))\n"
-        "assert len(list(directory.iterdir())) == files, files\n"
-        "print(before, after); print(scrape()[1].decode())"
+    code = WORKERS + (
+        "for _ in range(10): work(1)\n"
+        "files = sorted(directory.iterdir())\n"
+        "for _ in range(990): work(1)\n"
+        "assert sorted(directory.iterdir()) == files\n"
+        "print(Metrics(directory).text().decode())"
     )
-    output = run(code, tmp_path)
-    times, _, text = output.partition("\n")
-    before, after = map(float, times.split())
-    assert after < 3 * before
-    assert samples(text)["digits_requests_total", (("route", "/predict"), ("status", "200"))] == 1000
+    assert samples(run(code, tmp_path))[ANSWERED] == 1000
+
+
+def test_metrics_are_read_while_workers_come_and_go(tmp_path: Path) -> None:
+    code = WORKERS + (
+        "if not (master := os.fork()):\n"
+        "    for number in range(150): work(number % 2 + 1)\n"
+        "    os._exit(0)\n"
+        "metrics = Metrics(directory)\n"
+        "while os.waitpid(master, os.WNOHANG) == (0, 0): metrics.text()\n"
+        "print(metrics.text().decode())"
+    )
+    assert samples(run(code, tmp_path))[ANSWERED] == 150

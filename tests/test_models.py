@@ -7,7 +7,7 @@ from flask.testing import FlaskClient
 
 from service.app import create_app
 from service.classifier import ModelError
-from service.models import Models
+from service.models import Models, read_versions
 from service.settings import Settings, SettingsError
 from tests.conftest import example
 from tests.test_predict import assert_error
@@ -21,6 +21,10 @@ def add_version(folder: Path, version: str, content: bytes | None = None) -> Non
         shutil.copy(Settings().model_path.with_name("explain.onnx"), folder / version)
     else:
         (folder / version / "model.onnx").write_bytes(content)
+
+
+def served(settings: Settings) -> Models:
+    return Models(read_versions(settings), settings)
 
 
 @pytest.fixture
@@ -53,14 +57,14 @@ def test_broken_version_is_skipped_and_logged(tmp_path: Path, caplog: pytest.Log
     add_version(tmp_path, "1")
     add_version(tmp_path, "2", b"broken")
     with caplog.at_level(logging.ERROR):
-        models = Models.from_settings(Settings(model=tmp_path, provider="cpu"))
+        models = served(Settings(model=tmp_path, provider="cpu"))
     assert models.versions == ["1"]
     assert [f"{tmp_path / '2' / 'model.onnx'}: expected an ONNX model" in caplog.text] == [True]
 
 
 def test_one_sentence_where_none_can_be_served(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"expected <version>/model\.onnx in .*; got none"):
-        Models.from_settings(Settings(model=tmp_path))
+        served(Settings(model=tmp_path))
     add_version(tmp_path, "1", b"broken")
     with pytest.raises(ModelError, match="cannot load"):
-        Models.from_settings(Settings(model=tmp_path, provider="cpu"))
+        served(Settings(model=tmp_path, provider="cpu"))

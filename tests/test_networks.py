@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from benchmarks import networks
 from benchmarks.networks import FIRST_FORMULA, is_beaten, main, multiply_adds, shipped, table, timed
 from benchmarks.recipes import PEERS, Peer, count_right, train, write
-from service.classifier import Classifier, load_session
+from service.classifier import Classifier, ModelFile, load_session
 from service.settings import Settings
 from training.architecture import parse
 from training.mnist import load_test, load_training
@@ -37,7 +37,7 @@ def test_peers_are_of_the_published_size_and_written_as_they_are(
     write(network, path)
     assert multiply_adds(path) == cost
     inputs = PEERS[name].inputs(TEST.images[:50])
-    logits = load_session(path, "cpu").run(["logits"], {"inputs": inputs.numpy()})[0]
+    logits = load_session(ModelFile.read(path), "cpu").run(["logits"], {"inputs": inputs.numpy()})[0]
     np.testing.assert_allclose(logits, network(inputs).detach().numpy(), atol=1e-5)
 
 

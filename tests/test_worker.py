@@ -27,10 +27,10 @@ def test_the_least_of_all_workers_that_there_are() -> None:
 def test_counts_are_shared_with_forked_processes() -> None:
     connections = Connections()
     connections.set(1, 5)
-    if not os.fork():
+    if not (child := os.fork()):
         connections.set(2, 4)
         os._exit(0)
-    os.wait()
+    os.waitpid(child, 0)
     assert connections.least() == 4
 
 
