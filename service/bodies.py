@@ -3,7 +3,6 @@
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import closing
 from io import SEEK_END, BytesIO
 from typing import IO, Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -23,7 +22,7 @@ _NOT_ONE_WHOLE = "expected one whole body in gzip's or zlib's format; got one cu
 # How long a client may keep silent in the middle of its request or its answer.
 SILENCE_SECONDS = 5
 # How much is read, inflated and counted at a time.
-PIECE_BYTES = 2**17
+PIECE_BYTES = 2**16
 # How long and how much of a rejected body is read away.
 DRAIN_SECONDS = 10
 DRAIN_BYTES = 2**30
@@ -54,9 +53,9 @@ class Body:
 
     def drop(self, size: int | None = None) -> None:
         """Counts so many bytes no more, or none of them."""
-        size = self._held if size is None else size
-        self._held -= size
-        self._gate.drop(size)
+        if size := self._held if size is None else size:
+            self._held -= size
+            self._gate.drop(size)
 
     def drain(self) -> None:
         """Reads the rest of a rejected body, within limits, and keeps none of it.
@@ -83,8 +82,10 @@ def _counted(application: WSGIApplication, gate: Gate) -> WSGIApplication:
         body = environ["wsgi.input"] = environ[BODY] = Body(environ["wsgi.input"], gate)
         try:
             answer: Any = application(environ, start_response)
-            with closing(answer):
+            try:
                 yield from answer
+            finally:
+                answer.close()
         finally:
             body.drop()
 
@@ -120,6 +121,8 @@ def body() -> bytes:
         return stream.getvalue()  # inflated
     whole = BytesIO()
     for piece in _pieces(request_ctx.request):
+        if len(piece) == request_ctx.request.content_length:
+            return piece
         whole.write(piece)
     return whole.getvalue()
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from service import record
 from service.decode import ImageError, decode
 from service.ink import BLANK, NOT_A_DIGIT, SEVERAL_DIGITS
+from service.load import OneTurn
 from service.picture import Picture
 from service.prepare import SIZE, Prepared, prepare
 from service.settings import VERSION, Settings
@@ -226,16 +227,19 @@ def prepare_or_error(load: Callable[[], Picture]) -> Prepared | ImageError:
     try:
         return prepare_loaded(load)
     except ImageError as error:
+        # Its traceback would keep the file in memory, in a cycle with the caller's list of results.
+        error.__traceback__ = error.__cause__ = error.__context__ = None
         return error
 
 
 def prepare_loaded(load: Callable[[], Picture]) -> Prepared:
     """Prepares the image that `load` gives. Raises ImageError where that does."""
     try:
-        with record.stage("decode"):
-            picture = load()
-        with record.stage("prepare"):
-            return prepare(picture)
+        with OneTurn():
+            with record.stage("decode"):
+                picture = load()
+            with record.stage("prepare"):
+                return prepare(picture)
     except ImageError:
         record.outcome(record.BROKEN)
         raise

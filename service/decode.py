@@ -9,7 +9,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from typing import cast
 
@@ -19,6 +19,7 @@ from PIL import Image, ImageFile, ImageFilter
 from PIL.JpegImagePlugin import JpegImageFile
 
 from service.load import heavy_work
+from service.memory import give_back_free_memory
 from service.picture import FIRST_SIZE, Picture, Pixels
 from service.structure import CountedReader, ExcessError, check_structure, jpeg_scan_components
 
@@ -27,11 +28,11 @@ MAXIMUM_PIXELS = 25_000_000
 # A row of pixels has a cost of its own, whatever its width. What is coded in runs is decoded pixel by pixel in Python.
 MAXIMUM_SIDE, MAXIMUM_RUN_LENGTH_PIXELS = 65_535, 2**22
 # Images with more pixels than this are heavy work, since each takes up to 16 bytes a pixel while it is decoded.
-LARGE_PIXELS = 1_000_000
+LARGE_PIXELS = 2_000_000
 # What a JPEG image may take while it is decoded: one that comes in scans is kept whole, as coefficients of two bytes.
-MAXIMUM_JPEG_BYTES = 110_000_000
+MAXIMUM_JPEG_BYTES = 100_000_000
 # Pixels become grey so many at a time.
-PIXELS_AT_ONCE = 2**20
+PIXELS_AT_ONCE = 2**21
 # Pillow reads a PNG's pixels in pieces of this size; what is no larger may be decoded without its reader.
 PLAIN_BYTES = 2**16
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -185,9 +186,15 @@ def _check_size(image: ImageFile.ImageFile, data: bytes) -> None:
         )
 
 
-def _turn(image: Image.Image) -> AbstractContextManager[object]:
-    """What to hold while an image is decoded."""
-    return heavy_work() if math.prod(image.size) > LARGE_PIXELS else nullcontext()
+@contextmanager
+def _turn(image: Image.Image) -> Iterator[None]:
+    """Held while an image is decoded: of large ones, a process has one in memory at a time, and little else."""
+    if math.prod(image.size) <= LARGE_PIXELS:
+        yield
+        return
+    with heavy_work():
+        give_back_free_memory()
+        yield
 
 
 def _check_jpeg(image: JpegImageFile, data: bytes) -> None:

@@ -57,7 +57,8 @@ def explain_image() -> Response:
     """Shows how an image is read. That is what `/predict` answers, and every layer with its feature maps."""
     data = received()
     with admitted():
-        prepared = prepare_loaded(partial(decode, unpacked(data)))
+        data = unpacked(data)
+        prepared = prepare_loaded(partial(decode, data))
         outputs = zip(layers().described(), layers().outputs(prepared.image), strict=True)
         read = answer(prepared, encoded(prepared.image))
         return reply(Explanation(**vars(read), layers=[_maps(layer, output) for layer, output in outputs]))

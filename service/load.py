@@ -23,15 +23,35 @@ class BodiesError(BusyError):
 def heavy_work() -> Iterator[None]:
     """Held around work that takes tens of megabytes, so that a process does one such piece of work at a time.
 
-    Raises DeadlineError if the request's time is up before its turn comes.
+    Within `OneTurn`, it is held until that ends. Raises DeadlineError if the request's time is up before its turn.
     """
-    patience = max(0.0, record.deadline() - time.monotonic())
-    if not _HEAVY.acquire(timeout=min(patience, threading.TIMEOUT_MAX)):
-        raise record.DeadlineError
-    try:
+    with OneTurn():
+        if not _thread.holds:
+            patience = max(0.0, record.deadline() - time.monotonic())
+            if not _HEAVY.acquire(timeout=min(patience, threading.TIMEOUT_MAX)):
+                raise record.DeadlineError
+            _thread.holds = True
         yield
-    finally:
-        _HEAVY.release()
+
+
+class OneTurn(AbstractContextManager[None]):
+    """Keeps what heavy work in it made, such as a large image's pixels, from being in memory together with others'."""
+
+    def __enter__(self) -> None:
+        _thread.depth += 1
+
+    def __exit__(self, *_error: object) -> None:
+        _thread.depth -= 1
+        if _thread.holds and not _thread.depth:
+            _thread.holds = False
+            _HEAVY.release()
+
+
+class _Thread(threading.local):
+    depth, holds = 0, False
+
+
+_thread = _Thread()
 
 
 class Gate:
@@ -65,9 +85,9 @@ class Gate:
         with self._lock:
             self._free_bytes += body_bytes
 
-    def admitted(self, deadline: float, images: int = 1) -> AbstractContextManager[None]:
+    def admitted(self, deadline: float, images: int = 1) -> "Admission":
         """Waits for a turn, at most until `deadline`, a `time.monotonic()`. Raises BusyError and DeadlineError."""
-        return _Admission(self, deadline, images)
+        return Admission(self, deadline, images)
 
     def enter(self, deadline: float, images: int = 1) -> None:
         with self._lock:
@@ -85,6 +105,11 @@ class Gate:
                 raise record.DeadlineError
             self.images += images
 
+    def change(self, images: int) -> None:
+        """So many images more, or fewer, have been let in."""
+        with self._lock:
+            self.images += images
+
     def leave(self, images: int = 1) -> None:
         with self._lock:
             self.images -= images
@@ -94,13 +119,20 @@ class Gate:
                 self._free += 1
 
 
-class _Admission(AbstractContextManager[None]):
+class Admission(AbstractContextManager["Admission"]):
+    """A request's turn, with so many images, which may turn out to be others."""
+
     def __init__(self, gate: Gate, deadline: float, images: int) -> None:
         self._gate, self._deadline, self._images = gate, deadline, images
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> "Admission":
         with record.stage("queue"):
             self._gate.enter(self._deadline, self._images)
+        return self
+
+    def has(self, images: int) -> None:
+        self._gate.change(images - self._images)
+        self._images = images
 
     def __exit__(self, *_error: object) -> None:
         self._gate.leave(self._images)

@@ -3,7 +3,7 @@
 import base64
 import re
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -28,7 +28,7 @@ from service.classifier import (
     prepare_loaded,
 )
 from service.decode import ImageError, decode, format_name
-from service.load import Gate, heavy_work
+from service.load import Admission, Gate, heavy_work
 from service.models import Models
 from service.operations import (
     BINARY,
@@ -145,11 +145,12 @@ def predict_one() -> Response:
         raise ImageError(f"expected show=image or no `show`; got show={show}")
     data = received()
     with admitted():
-        prepared = prepare_loaded(partial(decode, unpacked(data)))
+        data = unpacked(data)
+        prepared = prepare_loaded(partial(decode, data))
         return reply(answer(prepared, encoded(prepared.image) if show else UNSET))
 
 
-def admitted(images: int = 1) -> AbstractContextManager[None]:
+def admitted(images: int = 1) -> Admission:
     """Waits for this request's turn; its body has been read by then. Raises BusyError and DeadlineError."""
     gate: Gate = current_app.extensions["gate"]
     return gate.admitted(record.deadline(), images)

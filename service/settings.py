@@ -64,7 +64,7 @@ class Settings:
     )
     body_megabytes: int = _setting(
         "DIGITS_BODY_MEGABYTES",
-        32,
+        24,
         "MiB of request bodies, inflated, that a worker holds in memory at a time; further requests get 503",
     )
     deadline: int = _setting("DIGITS_DEADLINE", 30, "seconds until a request must have been sent and answered")

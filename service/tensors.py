@@ -11,9 +11,9 @@ import math
 import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -87,22 +87,24 @@ class InferenceResponse(Struct, omit_defaults=True):
     id: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Inference:
-    """A request to a model with one input, whose description fits the model's; `read` gives the tensor."""
+    """A request to a model with one input, whose description fits the model's."""
 
     request: InferenceRequest
-    read: Callable[[], Values]
+    _read: Callable[[], Values]
 
     @property
     def count(self) -> int:
         """How many images the tensor has by its shape."""
         return self.request.inputs[0].shape[0]
 
-    @cached_property
-    def values(self) -> Values:
-        """The tensor, decoded on first use. Raises TensorError."""
-        return self.read()
+    def take_values(self) -> Values:
+        """The tensor, once: what it was made of is not kept. Raises TensorError."""
+        values = self._read()
+        self.request.inputs[0].data = UNSET
+        del self._read
+        return values
 
 
 # How many bytes a request's JSON may have besides its data.
@@ -151,6 +153,11 @@ def decode_request(body: bytes, header_length: str | None, expected: TensorDescr
     return Inference(request, partial(_from_json, tensor) if size is None else partial(from_bytes, tensor, rest))
 
 
+def _turn(size: int) -> AbstractContextManager[None]:
+    """What to hold while JSON of this size is decoded: what is large takes a multiple of it meanwhile."""
+    return heavy_work() if size > MAXIMUM_JSON else nullcontext()
+
+
 def _header_length(text: str | None, total: int) -> int:
     if text is None:
         return total
@@ -161,11 +168,12 @@ def _header_length(text: str | None, total: int) -> int:
 
 def _parsed(header: memoryview) -> InferenceRequest:
     try:
-        if len(header) > MAXIMUM_JSON:
-            [tensor] = _data_decoder.decode(header).inputs
-            if (besides := len(header) - len(tensor.data)) > MAXIMUM_JSON:
-                raise TensorError(f"expected at most {MAXIMUM_JSON} bytes of JSON besides the data; got {besides}")
-        return _decoder.decode(header)
+        with _turn(len(header)):
+            if len(header) > MAXIMUM_JSON:
+                [tensor] = _data_decoder.decode(header).inputs
+                if (besides := len(header) - len(tensor.data)) > MAXIMUM_JSON:
+                    raise TensorError(f"expected at most {MAXIMUM_JSON} bytes of JSON besides the data; got {besides}")
+            return _decoder.decode(header)
     except msgspec.ValidationError as error:
         raise TensorError(f"expected an inference request of protocol V2; got JSON where: {error}") from error
     # A lone surrogate in a string is found only where the string is made.
@@ -224,8 +232,7 @@ def _elements(tensor: InputTensor | OutputTensor, data: bytes | memoryview, coun
 def _from_json(tensor: InputTensor) -> Values:
     if tensor.data is UNSET:
         raise TensorError(f"input `{tensor.name}`: expected data or binary_data_size; got neither")
-    # What is large takes a multiple of its size while it is decoded.
-    with heavy_work() if len(tensor.data) > MAXIMUM_JSON else nullcontext():
+    with _turn(len(tensor.data)):
         data = memoryview(tensor.data).tobytes()
         return _texts(tensor, data) if tensor.datatype == "BYTES" else _numbers(tensor, data)
 

@@ -275,12 +275,15 @@ def infer(name: str, version: str | None = None) -> Response:
     """Runs a model. Tensors in, tensors out, in JSON or as bytes behind it."""
     served, classifier = _served(name), models().classifier(version)
     taken, given = served.describe(classifier)
-    inference = decode_request(body(), request.headers.get(_HEADER_LENGTH), taken)
-    check_outputs(inference, given)
-    if taken.datatype == "BYTES" and inference.count > MAXIMUM_IMAGES:
-        raise ImageTooLargeError(f"expected at most {MAXIMUM_IMAGES} images; got {inference.count}")
-    with admitted(inference.count):
-        outputs = served.infer(classifier, inference.values)
+    data = [body()]
+    with admitted() as admission:
+        inference = decode_request(data.pop(), request.headers.get(_HEADER_LENGTH), taken)
+        check_outputs(inference, given)
+        if taken.datatype == "BYTES" and inference.count > MAXIMUM_IMAGES:
+            raise ImageTooLargeError(f"expected at most {MAXIMUM_IMAGES} images; got {inference.count}")
+        images = inference.take_values()
+        admission.has(len(images))
+        outputs = served.infer(classifier, images)
     written = classifier.metadata.get("labels")
     labels: list[str] = msgspec.json.decode(written) if written else [str(one) for one in range(CLASSES)]
     answer, header_length = encode_response(inference, {"name": name, "version": classifier.version}, outputs, labels)

@@ -97,6 +97,30 @@ class Connection(gthread.TConn):  # type: ignore[misc]
         self.data_ready = True  # by the time it gets a thread
         self.parsed, self.begun = False, 0.0
 
+    def init(self) -> None:
+        """Called before each request."""
+        fresh = self.parser is None
+        super().init()
+        if fresh:
+            self.parser.unreader = _Unreader(self.sock)
+
+
+class _Unreader(SocketUnreader):  # type: ignore[misc]
+    """Reads bodies in pieces, one thread of the process at a time.
+
+    Dozens of threads in the kernel at once would be given the processor in turn, while the leader waits for it.
+    """
+
+    max_body_chunk = PIECE_BYTES  # of which as much may be read ahead
+    _reading = threading.Lock()
+
+    def chunk(self, size_hint: int | None = None) -> bytes:
+        if not size_hint or size_hint <= self.mxchunk:
+            return self.sock.recv(self.mxchunk)
+        self.sock.recv(1, socket.MSG_PEEK)  # a slow client is waited for before
+        with self._reading:
+            return self.sock.recv(min(size_hint, self.max_body_chunk))
+
 
 class Worker(gthread.ThreadWorker):  # type: ignore[misc]
     """Every connection waits in the poller without a thread; a request must have been sent by the deadline."""
@@ -119,13 +143,12 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         self._next_round = self._next_flush = 0.0
         self._quits = False
         self._stop_by = 0.0  # when a worker that stops waits no longer
-        self._finished = threading.Event()
+        self._finished = False
 
     def init_process(self) -> None:
         """Called in the worker's process before it makes threads."""
         set_memory_options()
-        # What connections have read ahead is not counted among the bodies.
-        SocketUnreader.max_body_chunk = PIECE_BYTES
+
         # Gunicorn looks at a dozen of its settings for each request, each time through `Config.__getattr__`.
         self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
         super().init_process()
@@ -167,7 +190,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         except Exception:
             self.log.exception("The worker cannot go on.")
             self.alive = False
-        self._finished.set()
+        self._finished = True
 
     def _rest(self) -> float:
         """For how many seconds nothing is to be done, if nothing comes."""
@@ -361,7 +384,8 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
     def _watch(self) -> None:
         """Hands the lead over where a request takes long, and ends the reading of those that are late."""
         seen, rest = 0, PATIENCE_SECONDS
-        while not self._finished.wait(rest):
+        while not self._finished:
+            time.sleep(rest)
             with self._lock:
                 same, seen = self._requests == seen, self._requests
                 stuck = same and self._answering is not None

@@ -29,6 +29,7 @@ EXAMPLES = ROOT / "examples"
 # The markers of the slow tests, and what these need.
 SLOW = {
     "browser": "Chromium",
+    "campaign": "minutes",
     "clients": "packages that they install",
     "container": "a Docker engine, and Debian's docker-compose, haproxy and prometheus",
     "kills": "minutes",
@@ -41,6 +42,7 @@ SLOW = {
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the slow tests too: " + ", ".join(SLOW))
+    parser.addoption("--full-campaigns", action="store_true", help="campaigns in full: 5 minutes of load, 1,000 kills")
     parser.addoption("--no-skips", action="store_true", help="a skipped test fails the run")
 
 

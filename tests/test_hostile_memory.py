@@ -155,10 +155,10 @@ IMAGES: dict[str, Callable[[], bytes]] = {
     "jpeg": lambda: encode(noisy("RGB"), "JPEG"),
     "progressive jpeg": lambda: encode(noisy("RGB"), "JPEG", progressive=True, quality=50),
     "progressive jpeg, colours whole": lambda: encode(
-        noisy("RGB", 3900), "JPEG", progressive=True, quality=50, subsampling=0
+        noisy("RGB", 3700), "JPEG", progressive=True, quality=50, subsampling=0
     ),
     "progressive jpeg, ink told by colour": lambda: encode(noisy("colours"), "JPEG", progressive=True, quality=50),
-    "cmyk jpeg": lambda: encode(noisy("CMYK", 4600), "JPEG", quality=30),
+    "cmyk jpeg": lambda: encode(noisy("CMYK", 4400), "JPEG", quality=30),
     "png": lambda: encode(noisy("RGB", 3500).resize((5000, 5000), 0), "PNG", compress_level=1),
     "png with holes": lambda: encode(noisy("holes", 2500).resize((5000, 5000), 0), "PNG", compress_level=1),
     "bmp": lambda: encode(noisy("L", 4000), "BMP"),

@@ -102,10 +102,11 @@ def faked(fake: Fake, certificate: Path | None = None) -> Iterator[Fake]:
             assert self.path == f"{fake.prefix}/v2/models/digits-image/versions/3/infer"
             image = TensorDescription("image", "BYTES", [-1])
             inference = decode_request(body, self.headers[LENGTH], image)
-            assert isinstance(inference.values, list)
-            fake.asked.append((time.monotonic(), len(inference.values)))
+            files = inference.take_values()
+            assert isinstance(files, list)
+            fake.asked.append((time.monotonic(), len(files)))
             fake.begin(body)
-            outputs = fake.answer(inference.values)
+            outputs = fake.answer(files)
             answer, length = encode_response(inference, {"name": "x", "version": fake.version}, outputs, [])
             return answer, {LENGTH: str(length)}
 

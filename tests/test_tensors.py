@@ -25,7 +25,7 @@ def images(data: Any = None, **changes: Any) -> dict[str, Any]:
 
 
 def values(body: bytes, header: str | None = None, expected: TensorDescription = IMAGES) -> Values:
-    return decode_request(body, header, expected).values
+    return decode_request(body, header, expected).take_values()
 
 
 @pytest.mark.parametrize("data", [[1, 2, 3, 255], [[[1, 2], [3, 255]]]])
@@ -268,7 +268,7 @@ def test_any_json_gives_an_answer_or_a_clear_error(tensor: Any, other: dict[str,
     head = msgspec.json.encode({"inputs": [tensor]} | other)
     try:
         inference = decode_request(head + rest, str(len(head)), IMAGES)
-        assert len(inference.values) == inference.count
+        assert len(inference.take_values()) == inference.count
         check_outputs(inference, DESCRIPTIONS)
         body, length = encode_response(inference, MODEL, OUTPUTS, LABELS)
     except TensorError as error:
