@@ -1,4 +1,4 @@
-"""`GET /`: a page to draw on, which shows the answer and the network at work; its files lie in `page/`."""
+"""`GET /`: a page to draw on, which shows the answer and the network at work; its files lie in `static/page/`."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ from flask import Blueprint, Response, render_template, send_from_directory
 from service.operations import Operation, Parameter, described
 from service.predict import classifier
 
-page = Blueprint("page", __name__, template_folder="page")
+page = Blueprint("page", __name__)
 
 # Only what comes from here, and nothing inline: an image is drawn from bytes, so not even `blob:` is needed.
 POLICY = (
@@ -52,7 +52,7 @@ def file_of(example: str) -> Operation:
 @described(file_of("style.css"))
 def file(name: str) -> Response:
     """A file of the page to draw on."""
-    return send_from_directory(Path(page.root_path) / "page", name)
+    return send_from_directory(Path(page.root_path) / "static" / "page", name)
 
 
 def _facts(metadata: dict[str, str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from service.operations import Operation, described, json
 from service.page import POLICY, file_of
 from service.replies import reply
 
-reference = Blueprint("reference", __name__, template_folder="docs")
+reference = Blueprint("reference", __name__)
 
 
 @reference.get("/openapi.json")
@@ -36,7 +36,7 @@ def show() -> Response:
 @described(file_of("docs.css"))
 def file(name: str) -> Response:
     """A file of the page to read this document on."""
-    return send_from_directory(Path(reference.root_path) / "docs", name)
+    return send_from_directory(Path(reference.root_path) / "static" / "docs", name)
 
 
 def _document() -> dict[str, Any]:

@@ -182,8 +182,9 @@ def requests(client: FlaskClient) -> Iterator[tuple[str, str, bytes | None, dict
     yield from (("POST", f"/explain?version={version}", example(3), {}) for version in (1, 2, 3))
     layers = [layer["name"] for layer in client.post("/explain", data=example(3)).get_json()["layers"]]
     yield from (("GET", f"/explain/{layer}", None, {}) for layer in layers)
-    for folder, files_path in (("page", "/page/"), ("docs", "/docs/")):
-        yield from (("GET", files_path + path.name, None, {}) for path in (ROOT / "service" / folder).iterdir())
+    for folder in ("page", "docs"):
+        static = ROOT / "service" / "static" / folder
+        yield from (("GET", f"/{folder}/{path.name}", None, {}) for path in static.iterdir())
     gets = ("/", "/docs", "/openapi.json", "/health/live", "/health/ready")
     yield from (("GET", path, None, {}) for path in (*gets, "/v2", "/v2/", "/v2/health/live", "/v2/health/ready"))
     pixels = {"name": "images", "shape": [1, 28, 28], "datatype": "UINT8", "data": [0] * 784}

@@ -1,4 +1,5 @@
 import re
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from service.classifier import Classifier
 from service.page import card_figures
 from tests.conftest import ROOT
 
-FILES = sorted(path.name for path in (ROOT / "service" / "page").iterdir() if path.name != "index.html")
+FILES = sorted(path.name for path in (ROOT / "service" / "static" / "page").iterdir())
+TEMPLATES = sorted(path.name for path in (ROOT / "service" / "templates").iterdir())
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
 
@@ -52,6 +54,15 @@ def test_file_of_the_page(name: str, client: FlaskClient) -> None:
     assert response.mimetype == TYPES[Path(name).suffix]
     again = get(client, f"/page/{name}", headers={"If-None-Match": response.headers["ETag"]})
     assert again.status_code == 304
+
+
+def test_no_template_is_served_as_it_is(client: FlaskClient) -> None:
+    assert TEMPLATES
+    ways = ("", "../", "../templates/", "../../templates/", "..%2f..%2ftemplates%2f")
+    for folder, way, name in product(("page", "docs"), ways, TEMPLATES):
+        response = get(client, f"/{folder}/{way}{name}")
+        assert response.status_code == 404
+        assert list(response.json or {}) == ["error"]
 
 
 def test_all_files_are_used(client: FlaskClient) -> None:

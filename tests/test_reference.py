@@ -15,7 +15,7 @@ from tests.conftest import EXAMPLES, ROOT
 from tests.test_gunicorn import environment, serving
 from tests.test_page import TYPES, get
 
-FILES = sorted(path.name for path in (ROOT / "service" / "docs").iterdir() if path.name != "docs.html")
+FILES = sorted(path.name for path in (ROOT / "service" / "static" / "docs").iterdir())
 
 
 class Page(HTMLParser):
