@@ -67,7 +67,7 @@ Schema = Callable[[Any], dict[str, Any]]
 
 
 def document(app: Flask) -> dict[str, Any]:
-    """The whole document, OpenAPI 3.1, of an application whose routes have been registered."""
+    """The whole document, OpenAPI 3.1, of an application whose routes have been registered, within its context."""
     spec = APISpec(
         title="digits",
         version=__version__,
@@ -134,7 +134,7 @@ def _parameter(parameter: Parameter, schema: Schema) -> dict[str, Any]:
         "required": parameter.place == "path",
         "schema": schema(parameter.kind),
     }
-    return described | ({"example": parameter.example} if parameter.example else {})
+    return described | ({"example": example} if (example := parameter.shown()) else {})
 
 
 def _content(content: Content, schema: Schema) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def _content(content: Content, schema: Schema) -> dict[str, Any]:
 def _answer(status: int, operation: Operation, schema: Schema) -> dict[str, Any]:
     content = _content(operation.answers[status], schema)
     if status == HTTPStatus.OK and operation.example is not None:
-        content["application/json"]["example"] = msgspec.to_builtins(operation.example)
+        content["application/json"]["example"] = msgspec.to_builtins(operation.example())
     headers: dict[str, Any] = {name: name for name in HEADERS_EVERYWHERE}
     for name, description in operation.headers.items():
         headers[name] = {"description": description, "schema": schema(str)}
@@ -174,7 +174,7 @@ def _samples(rule: Rule, method: str, operation: Operation) -> Iterator[dict[str
     """Commands for curl, in the field that viewers of OpenAPI made usual."""
     path = rule.rule
     for one in operation.parameters:
-        path = re.sub(rf"<(?:\w+:)?{one.name}>", one.example, path)
+        path = re.sub(rf"<(?:\w+:)?{one.name}>", one.shown(), path)
     ways = operation.body.commands if operation.body else {"": "" if method == "GET" else f"-X {method}"}
     for label, options in ways.items():
         command = " ".join(f"curl {options} http://localhost:8000{path}".split())

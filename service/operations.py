@@ -22,13 +22,17 @@ BINARY: dict[str, Any] = {}
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter in the `path`, the `query` or a `header`."""
+    """A parameter in the `path`, the `query` or a `header`; its example may depend on the models that are served."""
 
     place: str
     name: str
     kind: Any
     description: str
-    example: str = ""
+    example: str | Callable[[], str] = ""
+
+    def shown(self) -> str:
+        """The example, within the application's context."""
+        return self.example if isinstance(self.example, str) else self.example()
 
 
 @dataclass(frozen=True)
@@ -42,14 +46,17 @@ class Body:
 
 @dataclass(frozen=True)
 class Operation:
-    """What a route takes and gives: its answers and their headers, and the errors that not every route gives."""
+    """What a route takes and gives: its answers and their headers, and the errors that not every route gives.
+
+    `example` makes the answer to a request with examples/3.png, within the application's context.
+    """
 
     answers: Mapping[int, Content]
     parameters: tuple[Parameter, ...] = ()
     body: Body | None = None
     errors: tuple[int, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
-    example: Any = None
+    example: Callable[[], Any] | None = None
 
 
 # By view function.
@@ -71,6 +78,5 @@ def json(kind: Any) -> Content:  # noqa: ANN401 - a type of any kind
     return {"application/json": kind}
 
 
-_VersionNumber = Annotated[str, Meta(pattern=f"^{VERSION.pattern}$")]
-VERSION_IN_QUERY = Parameter("query", "version", _VersionNumber, "The model's version; the highest unless given.")
-VERSION_IN_PATH = Parameter("path", "version", _VersionNumber, "The model's version.", "1")
+VersionNumber = Annotated[str, Meta(pattern=f"^{VERSION.pattern}$")]
+VERSION_IN_QUERY = Parameter("query", "version", VersionNumber, "The model's version; the highest unless given.")

@@ -41,8 +41,9 @@ from service.operations import (
     described,
     json,
 )
-from service.prepare import Prepared
+from service.prepare import Prepared, prepare
 from service.replies import reply
+from service.settings import MODELS
 from service.tensors import MAXIMUM_JSON, decode_base64, require_ascii
 
 predict = Blueprint("predict", __name__)
@@ -105,19 +106,28 @@ IMAGE = Body(
     },
     "An image, told by its bytes whatever the content type says. At most 16 MiB and 25 megapixels.",
 )
-# What is answered for examples/3.png.
-EXAMPLE = Answer(
-    digit=3,
-    confidence=0.994751,
-    probabilities=(0.000147, 0.000198, 0.000096, 0.994751, 0.000147, 0.001273, 0.000286, 0.000261, 0.001802, 0.001038),
-    reason=None,
-    model={"name": "digits", "version": "3"},
-)
 
 
 def models() -> Models:
     """The versions of the model that this process serves."""
     return current_app.extensions["models"]
+
+
+def example_image() -> bytes:
+    """The image whose answers the document at `/openapi.json` shows."""
+    return (MODELS.parent.parent / "examples" / "3.png").read_bytes()
+
+
+def _example() -> Answer:
+    served = models().classifier()
+    [prediction] = served.predict([prepare(decode(example_image()))])
+    return Answer(**vars(prediction), model=served.model)
+
+
+def _batch_example() -> BatchAnswer:
+    served = models().classifier()
+    data = example_image()
+    return BatchAnswer([_entry(one) for one in served.read([data, data[: len(data) // 2]])], served.model)
 
 
 def classifier() -> Classifier:
@@ -135,7 +145,7 @@ def classifier() -> Classifier:
         ),
         body=IMAGE,
         errors=(404, 503),
-        example=EXAMPLE,
+        example=_example,
     )
 )
 def predict_one() -> Response:
@@ -179,13 +189,7 @@ def encoded(array: NDArray[np.generic]) -> str:
             f"Up to {MAXIMUM_IMAGES:,} images, each a field `image`, at most 16 MiB in all.",
         ),
         errors=(404, 503),
-        example=BatchAnswer(
-            [
-                BatchEntry(EXAMPLE.digit, EXAMPLE.confidence, EXAMPLE.probabilities, None, None),
-                BatchEntry(None, None, None, None, "expected a whole PNG image; got one that is broken or cut short"),
-            ],
-            EXAMPLE.model,
-        ),
+        example=_batch_example,
     )
 )
 def predict_batch() -> Response:

@@ -8,6 +8,7 @@ import msgspec
 from flask import Blueprint, Response, current_app, render_template, send_from_directory
 from markupsafe import Markup, escape
 
+from service import record
 from service.openapi import document
 from service.operations import Operation, described, json
 from service.page import POLICY, file_of
@@ -42,6 +43,7 @@ def file(name: str) -> Response:
 def _document() -> dict[str, Any]:
     """The document, made on first use: routes and types do not change."""
     if "document" not in current_app.extensions:
+        record.end()  # the image that is read for the examples is nobody's, and is not counted
         current_app.extensions["document"] = document(current_app)
     return current_app.extensions["document"]
 

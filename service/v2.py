@@ -17,14 +17,14 @@ from service.bodies import body
 from service.classifier import CLASSES, Classifier, Prediction
 from service.decode import ImageTooLargeError
 from service.health import Live, Ready, stopping
-from service.operations import BINARY, VERSION_IN_PATH, Body, Operation, Parameter, described, json
-from service.predict import EXAMPLE, MAXIMUM_IMAGES, admitted, models
+from service.operations import BINARY, Body, Operation, Parameter, VersionNumber, described, json
+from service.predict import MAXIMUM_IMAGES, admitted, example_image, models
 from service.replies import error_response, reply
 from service.tensors import (
     DATATYPES,
+    Inference,
     InferenceRequest,
     InferenceResponse,
-    OutputTensor,
     TensorDescription,
     TensorError,
     Values,
@@ -170,7 +170,8 @@ def _served(name: str) -> Served:
 
 
 _NAME = Parameter("path", "name", Literal[tuple(SERVED)], "The model's name.", "digits-image")
-_MODEL = (_NAME, VERSION_IN_PATH)
+_VERSION = Parameter("path", "version", VersionNumber, "The model's version.", lambda: models().versions[0])
+_MODEL = (_NAME, _VERSION)
 
 
 @v2.get("")
@@ -241,6 +242,14 @@ _INFERENCE = Body(
 )
 
 
+def _example() -> InferenceResponse:
+    classifier = models().classifier()
+    inference = Inference(InferenceRequest([]), [example_image()])
+    outputs = _infer_digits_image(classifier, inference.values)
+    answer, _ = encode_response(inference, {"name": "digits-image", "version": classifier.version}, outputs, [])
+    return msgspec.json.decode(answer, type=InferenceResponse)
+
+
 @v2.post("/models/<name>/infer")
 @v2.post("/models/<name>/versions/<version>/infer")
 @described(
@@ -258,17 +267,7 @@ _INFERENCE = Body(
         body=_INFERENCE,
         errors=(404, 503),
         headers={_HEADER_LENGTH: "How many of the answer's bytes are JSON, where bytes of tensors follow."},
-        example=InferenceResponse(
-            "digits-image",
-            "2",
-            [
-                OutputTensor("digit", "INT64", [1], [3]),
-                OutputTensor("confidence", "FP32", [1], [EXAMPLE.confidence]),
-                OutputTensor("probabilities", "FP32", [1, CLASSES], list(EXAMPLE.probabilities)),
-                OutputTensor("reason", "BYTES", [1], [""]),
-                OutputTensor("error", "BYTES", [1], [""]),
-            ],
-        ),
+        example=_example,
     )
 )
 def infer(name: str, version: str | None = None) -> Response:

@@ -1,5 +1,9 @@
 import io
+import json
 import re
+import shutil
+from base64 import b64encode
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +11,9 @@ from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from service.app import create_app
 from service.openapi import IMPLICIT_METHODS
+from service.settings import MODELS, Settings
 from tests.conftest import example
 
 ASKED: list[tuple[str, str, str, dict[str, Any], int]] = [
@@ -143,14 +149,41 @@ def test_shown_answers_are_as_described(document: dict[str, Any]) -> None:
     assert shown
 
 
-def test_shown_answer_is_the_answer(client: FlaskClient, document: dict[str, Any]) -> None:
-    answers = document["paths"]["/predict"]["post"]["responses"]
-    shown = answers["200"]["content"]["application/json"]["example"]
-    got = client.post("/predict", data=example(3)).json
-    assert got is not None
-    assert list(shown) == list(got)
-    assert shown["probabilities"] == pytest.approx(got["probabilities"], abs=1e-4)
-    assert {**shown, "probabilities": [], "confidence": 0} == {**got, "probabilities": [], "confidence": 0}
+@pytest.fixture(params=["shipped", "one file", "one version"])
+def other(request: pytest.FixtureRequest, tmp_path: Path) -> FlaskClient:
+    """A client of a service with other versions of the model than the shipped ones, or with these."""
+    model = {"shipped": None, "one file": MODELS / "1" / "model.onnx", "one version": tmp_path}[request.param]
+    shutil.copytree(MODELS / "2", tmp_path / "7")
+    return create_app(Settings(model=model, provider="cpu")).test_client()
+
+
+def test_shown_answers_are_those_of_the_served_model(other: FlaskClient) -> None:
+    document: dict[str, Any] = other.get("/openapi.json").json or {}
+    paths = "/predict", "/predict/batch", "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"
+    answers = [document["paths"][path]["post"]["responses"]["200"]["content"] for path in paths]
+    one, batch, v2, v2_version = (answer["application/json"]["example"] for answer in answers)
+    assert other.post("/predict", data=example(3)).json == one
+    files = [(io.BytesIO(data), "3.png") for data in (example(3), example(3)[: len(example(3)) // 2])]
+    assert other.post("/predict/batch", data={"image": files}).json == batch
+    tensor = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [b64encode(example(3)).decode()]}
+    response = other.post("/v2/models/digits-image/infer", json={"inputs": [tensor]})
+    assert json.loads(response.data) == v2 == v2_version
+
+
+def test_shown_version_is_served(other: FlaskClient) -> None:
+    document: dict[str, Any] = other.get("/openapi.json").json or {}
+    versions = (other.get("/v2/models/digits").json or {})["versions"]
+    parameters = [one for operation in operations(document) for one in operation["parameters"]]
+    shown = {one["example"] for one in parameters if one.get("name") == "version" and "example" in one}
+    assert shown
+    assert shown <= set(versions)
+    commands = [sample["source"] for operation in operations(document) for sample in operation["x-codeSamples"]]
+    assert set(re.findall("/versions/([^/ ]+)", " ".join(commands))) == shown
+
+
+def test_the_example_is_not_counted_as_an_image(client: FlaskClient) -> None:
+    client.get("/openapi.json")
+    assert "digits_images_total{" not in client.get("/metrics").text
 
 
 def test_schemas_are_those_of_the_types_that_decode_and_encode(document: dict[str, Any]) -> None:
