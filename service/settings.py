@@ -1,8 +1,10 @@
 """The settings: environment variables, validated at the start."""
 
 import difflib
+import ipaddress
 import os
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -11,13 +13,18 @@ from typing import Any
 MODELS = Path(__file__).resolve().parent.parent / "models" / "digits"
 # A version is a whole number, as Triton wants it.
 VERSION = re.compile(r"[1-9][0-9]{0,17}")
-# Of one page, scheme, host and port, as browsers send it; or any.
 # What Kubernetes and linked containers tell everybody of services called `digits` or `digits-…`: no settings.
 _OF_SERVICES = re.compile(r"DIGITS_(.+_)?(SERVICE_(HOST|PORT(_.+)?)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_.+)?)?)")
+# Of one page, scheme, host and port, as browsers send it; or any.
 ORIGINS = re.compile(r"\*|https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(,https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?)*")
 MAXIMUM_WORKERS = 1024
 LOG_FORMATS = ("text", "json")
 PROVIDERS = ("auto", "cpu", "cuda")
+_HOST_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
+# More digits than any setting needs; Python refuses to read thousands of them.
+_MOST_DIGITS = 18
+_LONGEST_VALUE = 100
+_LONGEST_HOST = 253
 
 
 class SettingsError(ValueError):
@@ -78,6 +85,7 @@ class Settings:
     )
 
     def __post_init__(self) -> None:
+        _require(_is_host(self.host), "HOST", "an IP address or a host name", self.host)
         _require(0 <= self.port <= 65535, "PORT", "a port, 0 to 65535", self.port)
         _require(self.provider in PROVIDERS, "DIGITS_PROVIDER", "one of " + ", ".join(PROVIDERS), self.provider)
         _require(self.log in LOG_FORMATS, "DIGITS_LOG", "one of " + ", ".join(LOG_FORMATS), self.log)
@@ -123,10 +131,13 @@ class Settings:
                 continue
             if one.type is int:
                 _require(re.fullmatch(r"-?[0-9]+", text) is not None, name, "a whole number", text)
+                _require(len(text) <= _MOST_DIGITS, name, f"at most {_MOST_DIGITS} digits", text)
                 values[one.name] = int(text)
             elif one.type is float:
                 _require(re.fullmatch(r"[0-9]*\.?[0-9]+", text) is not None, name, "a number, 0 to 1", text)
                 values[one.name] = float(text)
+            elif one.name == "host":
+                values[one.name] = re.sub(r"^\[(.*:.*)\]$", r"\1", text)  # as an IPv6 address stands in a URL
             else:
                 values[one.name] = Path(text) if one.name == "model" else text
         return cls(**values)
@@ -138,7 +149,7 @@ class Settings:
         try:
             if not model.is_dir():
                 return [model]
-        except PermissionError:
+        except OSError:
             return [model]  # which loading it will say
         versions = [path for path in model.glob("*/model.onnx") if VERSION.fullmatch(path.parent.name)]
         if not versions:
@@ -155,6 +166,24 @@ def _tells_of_a_service(name: str, value: str) -> bool:
     return _OF_SERVICES.fullmatch(name) is not None and (name != "DIGITS_PORT" or "://" in value)
 
 
+def _is_host(text: str) -> bool:
+    """Whether an address or a name can be meant; names are not looked up."""
+    if len(text) > _LONGEST_HOST:
+        return False
+    try:
+        if ":" in text:
+            ipaddress.IPv6Address(text)
+        elif re.fullmatch(r"[0-9.]+", text):
+            socket.inet_aton(text)  # which takes the short forms too, such as 127.1
+        else:
+            return _HOST_NAME.fullmatch(text) is not None
+    except (ValueError, OSError):
+        return False
+    return True
+
+
 def _require(condition: bool, name: str, expected: str, got: object) -> None:
     if not condition:
-        raise SettingsError(f"{name}: expected {expected}; got {got!r}")
+        shown = repr(got)
+        shown = shown if len(shown) <= _LONGEST_VALUE else f"{shown[:_LONGEST_VALUE]}…"
+        raise SettingsError(f"{name}: expected {expected}; got {shown}")

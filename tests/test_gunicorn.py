@@ -233,6 +233,9 @@ def test_broken_requests_get_json_too(data: bytes, status: int, port: int) -> No
         ({"DIGITS_PROVIDER": "cuda"}, "error: DIGITS_PROVIDER: expected CUDA; this ONNX Runtime is built without it"),
         ({"DIGITS_PORT": "80"}, "error: DIGITS_PORT: no such setting"),
         ({"DIGITS_WORKERS": "many"}, "error: DIGITS_WORKERS: expected a whole number; got 'many'"),
+        ({"DIGITS_QUEUE": "9" * 5000}, "error: DIGITS_QUEUE: expected at most 18 digits; got '999"),
+        ({"HOST": "http://localhost"}, "error: HOST: expected an IP address or a host name; got 'http://localhost'"),
+        ({"DIGITS_MODEL": "x" * 5000}, "error: xxx"),
     ],
 )
 def test_unusable_settings_stop_the_start_with_one_sentence(settings: dict[str, str], message: str) -> None:
@@ -452,9 +455,10 @@ def test_no_image_writes_into_the_log(tmp_path: Path) -> None:
     assert [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
 
 
-def test_ipv6() -> None:
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_ipv6(host: str) -> None:
     port = free_port()
-    process = start(port, {"DIGITS_WORKERS": "1", "HOST": "::1"})
+    process = start(port, {"DIGITS_WORKERS": "1", "HOST": host})
     assert process.stdout is not None
     assert any(f"Listening at: http://[::1]:{port}" in line for line in process.stdout)
     process.terminate()

@@ -1,4 +1,4 @@
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
 
 import pytest
@@ -66,12 +66,42 @@ def test_what_kubernetes_says_of_a_service_called_digits_is_no_setting() -> None
         ("DIGITS_CORS_ORIGINS", "https://a.org, https://b.org", "expected * or origins such as https://example.org"),
         ("DIGITS_TRUSTED_PROXIES", "-1", "DIGITS_TRUSTED_PROXIES: expected 0 to 16; got -1"),
         ("DIGITS_WORKERS", "2.5", "DIGITS_WORKERS: expected a whole number; got '2.5'"),
+        ("HOST", "localhost:8000", "HOST: expected an IP address or a host name; got 'localhost:8000'"),
+        ("HOST", "http://localhost", "HOST: expected an IP address or a host name"),
+        ("HOST", "unix:/run/digits", "HOST: expected an IP address or a host name"),
+        ("HOST", "[localhost]", "HOST: expected an IP address or a host name"),
+        ("HOST", "[::1", "HOST: expected an IP address or a host name"),
+        ("HOST", "::g", "HOST: expected an IP address or a host name"),
+        ("HOST", "256.0.0.1", "HOST: expected an IP address or a host name"),
+        ("HOST", "two words", "HOST: expected an IP address or a host name"),
+        ("HOST", "x" * 254, "HOST: expected an IP address or a host name"),
     ],
 )
 def test_wrong_settings_are_named(name: str, value: str, message: str) -> None:
     with pytest.raises(SettingsError) as caught:
         Settings.from_environment({name: value})
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["localhost", "my_pod-0.example.org", "0.0.0.0", "127.1", "::", "::1", "fe80::1%eth0"])
+def test_addresses_and_names_to_listen_on(host: str) -> None:
+    assert Settings.from_environment({"HOST": host}).host == host
+
+
+def test_ipv6_address_may_have_brackets() -> None:
+    assert Settings.from_environment({"HOST": "[::1]"}).host == "::1"
+
+
+@pytest.mark.parametrize("one", fields(Settings), ids=lambda one: one.name)
+def test_endless_value_is_one_short_sentence(one: Field[object], tmp_path: Path) -> None:
+    for text in ("9" * 5000, "-" + "9" * 5000, "0" * 5000, "." + "9" * 5000, "x" * 5000):
+        try:
+            paths = Settings.from_environment({one.metadata["variable"]: text}).model_paths
+        except SettingsError as error:
+            assert len(str(error)) < 300
+            assert "\n" not in str(error)
+        else:
+            assert one.type is float or paths == [Path(text)]
 
 
 def test_a_model_that_may_not_be_looked_at_is_left_to_loading(monkeypatch: pytest.MonkeyPatch) -> None:
