@@ -28,7 +28,10 @@ log = logging.getLogger(__name__)
 observe = Blueprint("observe", __name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
-_TRACE_PARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(?:-.*)?")
+# Version 00 ends after these 55 characters; what later versions add is ignored.
+_TRACE_PARENT = re.compile(
+    r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(?:-.*)?"
+)
 # The route of what is not there, or could not be parsed: paths come from outside, and each would be a time series.
 UNKNOWN_ROUTE = "unknown"
 

@@ -36,6 +36,14 @@ def test_numbers_and_traces_are_taken(client: FlaskClient, caplog: pytest.LogCap
     assert last_line(caplog)["trace_id"] == trace
 
 
+def test_later_version_of_the_trace_header_may_say_more(client: FlaskClient) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    for more in ("", "-", "-more"):
+        headers = {"traceparent": f"01-{trace}-b7ad6b7169203331-01{more}"}
+        answered = client.get("/health/live", headers=headers).headers["traceparent"]
+        assert re.fullmatch(f"00-{trace}-[0-9a-f]{{16}}-01", answered)
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -43,6 +51,9 @@ def test_numbers_and_traces_are_taken(client: FlaskClient, caplog: pytest.LogCap
         {"X-Request-ID": "a b", "traceparent": "nonsense"},
         {"X-Request-ID": "x" * 129, "traceparent": f"00-{'0' * 32}-b7ad6b7169203331-01"},
         {"X-Request-ID": "", "traceparent": f"ff-{'1' * 32}-b7ad6b7169203331-01"},
+        {"traceparent": f"00-{'1' * 32}-b7ad6b7169203331-01-extra"},
+        {"traceparent": f"00-{'1' * 32}-b7ad6b7169203331-01-"},
+        {"traceparent": f"01-{'1' * 32}-b7ad6b7169203331-01extra"},
     ],
 )
 def test_numbers_and_traces_are_given_where_none_that_can_be_used_came(
