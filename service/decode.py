@@ -23,6 +23,10 @@ from service.memory import give_back_free_memory
 from service.picture import FIRST_SIZE, Picture, Pixels
 from service.structure import CountedReader, ExcessError, check_structure, jpeg_scan_components
 
+# Pillow warns of large images, odd EXIF and the like; the limits here are our own. Once and for the whole process:
+# threads that each set a filter would race, and leave more and more of them.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
 MAXIMUM_BYTES = 16 * 2**20
 MAXIMUM_PIXELS = 25_000_000
 # A row of pixels has a cost of its own, whatever its width. What is coded in runs is decoded pixel by pixel in Python.
@@ -152,9 +156,6 @@ _PLAIN_KINDS = {bytes([8, colours, 0, 0, 0]): mode for colours, mode in {0: "L",
 
 
 def _open(data: bytes) -> ImageFile.ImageFile:
-    # Pillow warns of large images, odd EXIF and the like; the limits here are our own. The filter stays, as taking it
-    # away again would take away what other threads have set meanwhile.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         check_structure(data)
         return Image.open(CountedReader(data), formats=FORMATS)

@@ -1,5 +1,7 @@
 import gzip
 import struct
+import subprocess
+import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
@@ -14,7 +16,7 @@ from PIL import Image
 import service.decode
 from service.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError, decode, decode_idx, format_name
 from service.load import heavy_work
-from tests.conftest import encode, example, example_pixels, pixels_of
+from tests.conftest import ROOT, encode, example, example_pixels, pixels_of
 from tests.fuzz.corpus import png_chunk, with_right_sums
 
 FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"]
@@ -421,3 +423,26 @@ def test_large_images_are_decoded_one_at_a_time_and_small_ones_meanwhile() -> No
             assert decode(example(7)).whole().shape == GREY.shape
             assert not wait(waiting, 0.3).done
         assert [one.result(timeout=30).whole().shape for one in waiting] == [(2100, 2100)] * 3
+
+
+def test_pillows_warnings_reach_nobody_and_threads_leave_the_filters_as_they_are() -> None:
+    code = """
+import io, sys, warnings
+from concurrent.futures import ThreadPoolExecutor
+from PIL import Image
+from service.decode import decode
+
+def decode_again(_):
+    decode(file.getvalue()).whole()
+
+file, before = io.BytesIO(), len(warnings.filters)
+cut = b"Exif\\0\\0MM\\0*\\0\\0\\0\\x08\\0\\1\\1\\x12\\0\\3\\0\\0\\0\\1\\0\\0"
+Image.new("L", (70, 70)).save(file, "JPEG", exif=cut)
+sys.setswitchinterval(1e-6)
+with ThreadPoolExecutor(8) as pool:
+    list(pool.map(decode_again, range(400)))
+print(len(warnings.filters) - before)
+"""
+    command = [sys.executable, "-W", "always", "-c", code]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (result.stdout, result.stderr) == ("0\n", "")
