@@ -23,6 +23,7 @@ from benchmarks.conditions import processor
 from benchmarks.recipes import PEERS, count_right, train, write
 from service.classifier import Classifier, ModelFile, load_session
 from service.grades import wilson_interval
+from service.settings import Settings
 from training.__main__ import main as training
 from training.evaluate import evaluate
 from training.mnist import load_test, load_training
@@ -78,7 +79,7 @@ def main(to_train: bool, also: tuple[tuple[str, Path], ...], rounds: int, draw: 
 def shipped() -> dict[str, Path]:
     """The newest version of every formula in models/digits."""
     by_formula = {}
-    for path in sorted(MODELS.glob("*/model.onnx"), key=lambda path: int(path.parent.name)):
+    for path in reversed(Settings(model=MODELS).model_paths):
         by_formula[Classifier(path, "cpu").metadata["formula"]] = path
     return {f"digits, version {path.parent.name}": path for path in by_formula.values()}
 

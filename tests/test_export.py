@@ -167,6 +167,6 @@ def test_unfinished_runs_and_other_data_are_refused(run: Path, tmp_path: Path) -
 
 def test_next_version(tmp_path: Path) -> None:
     assert next_version(tmp_path) == 1
-    for name in ("2", "10", "notes"):
+    for name in ("2", "10", "notes", "²", "٣٣", "0099", "9" * 19):
         (tmp_path / name).mkdir()
     assert next_version(tmp_path) == 11

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from service.classifier import EXPLANATION, Classifier
+from service.settings import VERSION
 from training.architecture import Architecture, parse
 from training.evaluate import evaluate
 from training.explain import explaining
@@ -68,7 +69,7 @@ def best_checkpoint(run: Path) -> Path:
 
 def next_version(models: Path) -> int:
     """One more than the highest version there is."""
-    return 1 + max((int(path.name) for path in models.glob("*") if path.name.isdigit()), default=0)
+    return 1 + max((int(path.name) for path in models.glob("*") if VERSION.fullmatch(path.name)), default=0)
 
 
 def export(checkpoint: Path, validation: Dataset, test: Dataset, models: Path, version: int) -> Path:
