@@ -114,6 +114,61 @@ def test_drawing_by_keys(page: Page) -> None:
     expect(page.locator("#digit")).to_have_text("?")
 
 
+class Fingers:
+    """Touches of the paper, at places in parts of its side."""
+
+    def __init__(self, page: Page) -> None:
+        self._session, self._box = page.context.new_cdp_session(page), page.locator("#paper").bounding_box()
+        self._down: dict[int, dict[str, float]] = {}
+
+    def put(self, finger: int, right: float, down: float) -> None:
+        """Puts a finger onto the paper, or moves it there."""
+        assert self._box
+        kind = "touchMove" if finger in self._down else "touchStart"
+        x, y = self._box["x"] + right * self._box["width"], self._box["y"] + down * self._box["height"]
+        self._down[finger] = {"id": finger, "x": x, "y": y}
+        self._send(kind, *self._down.values())
+
+    def lift(self, finger: int) -> None:
+        self._send("touchEnd", self._down.pop(finger))
+
+    def cancel(self) -> None:
+        """What the system does to all fingers, to take a gesture for itself."""
+        self._down.clear()
+        self._send("touchCancel")
+
+    def _send(self, kind: str, *points: dict[str, float]) -> None:
+        self._session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+def test_second_finger_leaves_the_first_ones_stroke_alone(page: Page, is_cancelled: bool) -> None:
+    fingers = Fingers(page)
+    fingers.put(0, 0.5, 0.2)
+    fingers.put(0, 0.5, 0.8)
+    fingers.lift(0)
+    one = ink(page, "#paper")
+    page.click("#clear")
+    fingers.put(0, 0.5, 0.2)
+    fingers.put(1, 0.1, 0.1)
+    fingers.put(1, 0.1, 0.9)
+    fingers.put(0, 0.5, 0.5)
+    fingers.lift(1)
+    fingers.put(0, 0.5, 0.8)
+    if is_cancelled:
+        fingers.cancel()
+    else:
+        fingers.lift(0)
+    assert ink(page, "#paper") == one
+    expect_digit(page, 1)
+    fingers.put(1, 0.1, 0.1)  # is the first now
+    fingers.put(1, 0.1, 0.9)
+    fingers.lift(1)
+    assert ink(page, "#paper") < one
+    page.click("#undo")
+    assert ink(page, "#paper") == one
+
+
 def test_reason_when_it_is_no_digit(page: Page) -> None:
     draw(page, 1)
     box = page.locator("#paper").bounding_box()

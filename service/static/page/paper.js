@@ -16,7 +16,9 @@ export class Paper {
     this.pen = null; // where the keys have the pen: {x, y, down}
     canvas.addEventListener("pointerdown", (event) => this.#press(event));
     canvas.addEventListener("pointermove", (event) => this.#move(event));
-    for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => this.#lift());
+    for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) {
+      canvas.addEventListener(name, (event) => this.#isOther(event) || this.#lift());
+    }
     canvas.addEventListener("keydown", (event) => this.#key(event));
     canvas.addEventListener("blur", () => { this.#lift(); this.pen = null; this.#draw(); });
     this.#draw();
@@ -66,25 +68,30 @@ export class Paper {
     return [((event.clientX - box.left) * SIZE) / box.width, ((event.clientY - box.top) * SIZE) / box.height];
   }
 
+  // Whether this is another pointer, such as a second finger, than the one whose stroke is being drawn.
+  #isOther(event) {
+    return (this.drawing?.pointer ?? event.pointerId) !== event.pointerId;
+  }
+
   #press(event) {
-    if (event.button !== 0) return;
+    if (event.button !== 0 || this.#isOther(event)) return;
     event.preventDefault(); // no selection, no scrolling
     this.canvas.focus({ preventScroll: true });
     this.canvas.setPointerCapture(event.pointerId);
-    this.#begin(this.#place(event));
+    this.#begin(this.#place(event), event.pointerId);
   }
 
   #move(event) {
-    if (!this.drawing || this.pen) return;
+    if (!this.drawing || this.pen || this.#isOther(event)) return;
     const events = event.getCoalescedEvents?.() ?? [];
     for (const one of events.length ? events : [event]) this.drawing.points.push(this.#place(one));
     this.#draw();
     this.changed(false);
   }
 
-  #begin(point) {
+  #begin(point, pointer) {
     this.pen = null;
-    this.drawing = { thickness: this.thickness, points: [point] };
+    this.drawing = { thickness: this.thickness, points: [point], pointer };
     this.strokes.push(this.drawing);
     this.#draw();
     this.changed(false);
