@@ -61,6 +61,32 @@ def test_commands_ask_the_host_that_the_page_came_from(page: Page) -> None:
     expect(page.locator("#post_predict .sample code").first).to_have_text(f"curl --data-binary @3.png {home}/predict")
 
 
+@pytest.mark.parametrize("width", [1200, 800, 390])
+def test_list_of_calls_breaks_no_word(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    broken, words = page.evaluate(
+        """() => {
+            const broken = [];
+            let words = 0;
+            for (const link of document.querySelectorAll(".calls a")) {
+                const texts = document.createTreeWalker(link, NodeFilter.SHOW_TEXT);
+                while (texts.nextNode()) {
+                    for (const word of texts.currentNode.data.matchAll(/[^\\s/]+/g)) {
+                        const range = document.createRange();
+                        range.setStart(texts.currentNode, word.index);
+                        range.setEnd(texts.currentNode, word.index + word[0].length);
+                        words += 1;
+                        if (range.getClientRects().length > 1) broken.push(word[0]);
+                    }
+                }
+            }
+            return [broken, words];
+        }"""
+    )
+    assert words > 50
+    assert broken == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
 def test_anyone_can_read_it(browser: Browser, port: int, scheme: str, size: str) -> None:
