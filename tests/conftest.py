@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from flask.testing import FlaskClient
+from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -20,6 +21,10 @@ from service.settings import Settings
 
 # One thread a test process: they run in parallel, and PyTorch's threads spin while they wait for each other.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# How long an example takes is the machine's affair, which may have other things to do.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 # Held by whoever takes the port that the README and compose.yaml name.
 PORT_8000 = FileLock(Path(tempfile.gettempdir()) / "digits-port-8000.lock")

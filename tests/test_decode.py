@@ -215,7 +215,7 @@ def test_largest_accepted_image() -> None:
     assert pixels_of(encode(Image.new("1", (5000, 5000)))).shape == (5000, 5000)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(FORMATS), st.data())
 def test_mutated_files_decode_or_raise_image_errors(format: str, data: st.DataObject) -> None:
     content = bytearray(encode(GREY[::8, ::8], format))
@@ -289,7 +289,7 @@ JPEGS = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(JPEGS), st.data())
 def test_large_jpegs_are_accepted_and_refused_as_in_full(jpeg: bytes, data: st.DataObject) -> None:
     content = bytearray(jpeg)
@@ -348,7 +348,7 @@ def decoded_or_error(data: bytes) -> tuple[str, str] | tuple[tuple[int, ...], by
     return pixels.shape, pixels.tobytes()
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(small_pngs())
 def test_plain_pngs_decode_as_by_pillows_own_reader(data: bytes) -> None:
     with patch.object(service.decode, "_plain_png", lambda _: None):

@@ -64,25 +64,25 @@ def mutated(draw: st.DrawFn, seeds: dict[str, bytes]) -> bytes:
     return bytes(content)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(mutated(FILES))
 def test_any_mutation_of_a_file_is_an_image_or_an_image_error(data: bytes) -> None:
     decoder(data)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from([b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF", b"BM", b"GIF89a", b"II*\0", b""]), st.binary())
 def test_any_bytes_are_an_image_or_an_image_error(head: bytes, rest: bytes) -> None:
     decoder(head + rest)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(mutated(TENSORS))
 def test_any_mutation_of_a_request_is_an_answer_or_a_tensor_error(data: bytes) -> None:
     parser(data)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(mutated(FILES))
 def test_an_image_error_says_what_was_expected_and_nothing_of_the_decoder(data: bytes) -> None:
     start = time.process_time()

@@ -249,7 +249,7 @@ def test_any_shape_is_survived(shape: tuple[int, int]) -> None:
         assert is_sound(find_ink(image))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**32 - 1))
 def test_any_pattern_is_survived(height: int, width: int, seed: int) -> None:
     """Rectangles over and beside each other: sheets, borders, bars, dots, of any share of the image."""

@@ -189,6 +189,7 @@ def test_an_interrupted_overwrite_goes_on_without_that(expected: list[Row], imag
         command(images, "--output", output, "--overwrite"), cwd=ROOT, stderr=subprocess.PIPE, text=True
     )
     while not journal_path(output).exists() or journal_path(output).stat().st_size < 10_000:
+        assert process.poll() is None
         time.sleep(0.002)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=10)
@@ -238,6 +239,7 @@ def test_files_that_vanish_meanwhile_cost_a_row_each(images: Path, tmp_path: Pat
     output = tmp_path / "out.csv"
     process = subprocess.Popen(command(folder, "--output", output), cwd=ROOT, stderr=subprocess.DEVNULL)
     while not journal_path(output).exists():
+        assert process.poll() is None
         time.sleep(0.002)
     for path in (folder / "19").iterdir():
         path.unlink()

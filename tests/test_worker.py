@@ -3,12 +3,12 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections import Counter
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 
-from service.worker import FLUSH_SECONDS, Connections
+from service.worker import Connections
 from tests.conftest import ROOT
 from tests.test_gunicorn import environment, free_port, wait_for, wait_until_ready
 
@@ -27,7 +27,8 @@ def test_the_least_of_all_workers_that_there_are() -> None:
 def test_counts_are_shared_with_forked_processes() -> None:
     connections = Connections()
     connections.set(1, 5)
-    if not (child := os.fork()):
+    child = os.fork()
+    if not child:
         connections.set(2, 4)
         os._exit(0)
     os.waitpid(child, 0)
@@ -35,7 +36,7 @@ def test_counts_are_shared_with_forked_processes() -> None:
 
 
 def test_connections_are_spread_evenly_over_workers(tmp_path: Path) -> None:
-    port = free_port()
+    port, rounds = free_port(), count()
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "gunicorn"],
@@ -44,8 +45,13 @@ def test_connections_are_spread_evenly_over_workers(tmp_path: Path) -> None:
             stdout=log,
         )
 
-    def ask(request_id: str, connections: int) -> Counter[int]:
+    def answered(request_id: str) -> Counter[int]:
+        lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+        return Counter(line["process"] for line in lines if line.get("request_id") == request_id)
+
+    def ask(connections: int) -> Counter[int]:
         """How many of so many connections open at once each process has answered."""
+        request_id = str(next(rounds))
         with ExitStack() as stack:
             address = ("127.0.0.1", port)
             clients = [stack.enter_context(socket.create_connection(address)) for _ in range(connections)]
@@ -53,14 +59,13 @@ def test_connections_are_spread_evenly_over_workers(tmp_path: Path) -> None:
                 client.sendall(f"GET /health/live HTTP/1.1\r\nHost: x\r\nX-Request-ID: {request_id}\r\n\r\n".encode())
             for client in clients:
                 assert client.recv(65536)
-        time.sleep(20 * FLUSH_SECONDS)
-        lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
-        return Counter(line["process"] for line in lines if line.get("request_id") == request_id)
+        wait_for(lambda: answered(request_id).total() == connections)
+        return answered(request_id)
 
     try:
         wait_until_ready(port)
-        wait_for(lambda: len(ask("ready", 2)) == 2)
-        workers = ask("spread", 16)
+        wait_for(lambda: len(ask(2)) == 2)
+        workers = ask(16)
     finally:
         process.terminate()
         process.wait(timeout=30)
