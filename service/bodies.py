@@ -22,7 +22,7 @@ _NOT_ONE_WHOLE = "expected one whole body in gzip's or zlib's format; got one cu
 # How long a client may keep silent in the middle of its request or its answer.
 SILENCE_SECONDS = 5
 # How much is read, inflated and counted at a time.
-PIECE_BYTES = 2**16
+PIECE_BYTES = 2**15
 # How long and how much of a rejected body is read away.
 DRAIN_SECONDS = 10
 DRAIN_BYTES = 2**30

@@ -35,8 +35,8 @@ MAXIMUM_SIDE, MAXIMUM_RUN_LENGTH_PIXELS = 65_535, 2**22
 LARGE_PIXELS = 2_000_000
 # What a JPEG image may take while it is decoded: one that comes in scans is kept whole, as coefficients of two bytes.
 MAXIMUM_JPEG_BYTES = 100_000_000
-# Pixels become grey so many at a time.
-PIXELS_AT_ONCE = 2**21
+# Large images become grey so many pixels at a time.
+PIXELS_AT_ONCE = 2**18
 # Pillow reads a PNG's pixels in pieces of this size; what is no larger may be decoded without its reader.
 PLAIN_BYTES = 2**16
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -296,8 +296,8 @@ def _grey(image: Image.Image, weights: Weights | None = None) -> Pixels:
 
 
 def _in_strips(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Pixels:
-    """The pixels of an image that is converted some rows at a time, so that it never is in memory twice."""
-    if math.prod(image.size) <= PIXELS_AT_ONCE:
+    """The pixels of an image that, if large, is converted some rows at a time: it never is in memory twice."""
+    if math.prod(image.size) <= LARGE_PIXELS:
         return np.asarray(convert(image))
     pixels, top = np.empty(image.size[::-1], np.uint8), 0
     for strip in _strips(image):

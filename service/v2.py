@@ -244,8 +244,9 @@ _INFERENCE = Body(
 
 def _example() -> InferenceResponse:
     classifier = models().classifier()
-    inference = Inference(InferenceRequest([]), [example_image()])
-    outputs = _infer_digits_image(classifier, inference.values)
+    files: Values = [example_image()]
+    inference = Inference(InferenceRequest([]), lambda: files)
+    outputs = _infer_digits_image(classifier, files)
     answer, _ = encode_response(inference, {"name": "digits-image", "version": classifier.version}, outputs, [])
     return msgspec.json.decode(answer, type=InferenceResponse)
 

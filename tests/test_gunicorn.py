@@ -73,11 +73,11 @@ def request(
         connection.close()
 
 
-def wait_until_ready(port: int) -> None:
+def wait_until_ready(port: int, prefix: str = "") -> None:
     deadline = time.monotonic() + 60
     while True:
         try:
-            assert request(port, "GET", "/health/ready")[0] == 200
+            assert request(port, "GET", f"{prefix}/health/ready")[0] == 200
             return
         except OSError:
             assert time.monotonic() < deadline, "not ready within a minute"
@@ -462,6 +462,19 @@ def test_ipv6(host: str) -> None:
     assert any(f"Listening at: http://[::1]:{port}" in line for line in process.stdout)
     process.terminate()
     process.communicate(timeout=30)
+
+
+def test_a_path_outside_of_the_prefix_is_unknown() -> None:
+    port = free_port()
+    process = start(port, {"DIGITS_WORKERS": "1", "SCRIPT_NAME": "/digits"}, stdout=subprocess.DEVNULL)
+    try:
+        wait_until_ready(port, "/digits")
+        assert request(port, "POST", "/digits/predict", example(7))[2]["digit"] == 7
+        for path in ("/predict", "/", "/Digits/predict"):
+            assert request(port, "POST", path, example(7))[::2] == (404, {"error": f"no such path: {path}"})
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
 
 
 def test_nothing_is_written_into_the_home_and_nobody_is_told(tmp_path: Path) -> None:
