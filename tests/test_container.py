@@ -215,9 +215,10 @@ def test_every_route_answers_as_it_does_here(container: tuple[str, int]) -> None
 def test_large_images_fit_into_its_memory_many_at_once(container: tuple[str, int]) -> None:
     identifier, port = container
     files = [
-        encode(Image.new("RGBA", (4000, 4000))),
-        encode(Image.new("CMYK", (4000, 4000)), "TIFF", compression="tiff_lzw"),
-        encode(Image.new("RGBA", (3000, 3000)), "WEBP"),
+        encode(Image.new("RGBA", (4500, 4400))),
+        encode(Image.new("CMYK", (4500, 4400)), "TIFF", compression="tiff_lzw"),
+        encode(Image.new("RGB", (5000, 5000)), "JPEG", progressive=True),
+        encode(Image.new("RGBA", (2600, 2600)), "WEBP"),
     ]
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda data: request(port, "POST", "/predict", data), files * 4))
