@@ -13,6 +13,7 @@ FLASK_MODULES = {
     "errors.py",
     "explain.py",
     "health.py",
+    "master.py",
     "observe.py",
     "openapi.py",
     "page.py",
