@@ -1,9 +1,15 @@
 import logging
 import re
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from flask.testing import FlaskClient
 
+from service.load import Gate
+from service.metrics import Metrics
+from service.observe import Observation, Observations
 from tests.conftest import example
 from tests.test_metrics import samples
 
@@ -83,3 +89,25 @@ def test_counts_by_route_and_status_and_no_path_from_outside(client: FlaskClient
     assert found["digits_images_total", (("outcome", "broken image"),)] >= 1
     for stage in ("decode", "prepare", "inference"):
         assert found["digits_stage_seconds_count", (("stage", stage),)] >= 1
+
+
+class Slow(deque[Observation]):
+    """Lets other threads run between a look at whether there is anything and what follows from it."""
+
+    def __bool__(self) -> bool:
+        anything = len(self) > 0
+        time.sleep(0.001)
+        return anything
+
+
+def test_threads_that_flush_at_once_count_every_request_once() -> None:
+    metrics = Metrics()
+    observations = Observations(metrics, Gate(1, 1, 1))
+    observations.deferred, observations._waiting = True, Slow()
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(20):
+            observations.add_unparsed(400, None, 0.0, "InvalidRequestLine")
+            for one in [pool.submit(observations.flush) for _ in range(4)]:
+                one.result()
+    found = samples(metrics.text().decode())
+    assert found["digits_requests_total", (("route", "unknown"), ("status", "400"))] == 20
