@@ -12,12 +12,13 @@ import numpy as np
 from service.app import create_app
 from service.decode import ImageError, decode
 from service.settings import Settings
-from service.tensors import TensorDescription, TensorError, Values, decode_request, encode_response
+from service.tensors import TensorDescription, TensorError, Values, check_outputs, decode_request, encode_response
 from tests.fuzz import corpus
 
 IMAGES = TensorDescription("images", "UINT8", [-1, 28, 28])
 FILES = TensorDescription("image", "BYTES", [-1])
 OUTPUTS: dict[str, Values] = {"probabilities": np.zeros((1, 10), np.float32), "is_digit": np.zeros(1, np.float32)}
+DESCRIPTIONS = [TensorDescription("probabilities", "FP32", [-1, 10]), TensorDescription("is_digit", "FP32", [-1])]
 MODEL = {"name": "digits", "version": "1"}
 
 
@@ -41,6 +42,8 @@ def parser(data: bytes) -> None:
     for expected in (IMAGES, FILES):
         try:
             inference = decode_request(data[3:], header, expected)
+            check_outputs(inference, DESCRIPTIONS)
+            inference.take_values()
             encode_response(inference, MODEL, OUTPUTS, [str(digit) for digit in range(10)])
         except TensorError as error:
             assert str(error).startswith(("expected", "input"))
