@@ -166,6 +166,7 @@ def test_nothing_is_held_after_an_answer(data: bytes, headers: dict[str, str], c
 
 
 def test_a_full_service_answers_health_and_metrics(full: FlaskClient) -> None:
+    assert full.post("/predict", data=example(7)).status_code == 503
     for path in ("/health/live", "/health/ready", "/v2/health/ready", "/metrics"):
         assert full.get(path).status_code == 200
     assert 'digits_requests_total{route="/predict",status="503"}' in full.get("/metrics").text
