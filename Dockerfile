@@ -25,6 +25,7 @@ RUN cd /venv/lib/python3.*/site-packages \
 FROM packages-cpu AS app
 WORKDIR /app
 COPY entrypoint.py gunicorn.conf.py ./
+COPY digits digits
 COPY service service
 COPY scoring scoring
 COPY models models

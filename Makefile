@@ -31,10 +31,10 @@ format: .venv/test ## Format the code
 
 report: .venv/test ## Print every figure of the model card, draw the report into reports/; REAL_IMAGES=FOLDER PEN_STROKES=FILE
 	$(BIN)/python -m training evaluate --report reports/digits
-	$(BIN)/python -m benchmarks $(if $(REAL_IMAGES),--real-images $(REAL_IMAGES)) $(if $(PEN_STROKES),--pen-strokes $(PEN_STROKES)) $(CHECK)
+	$(BIN)/python -m benchmarks.accuracy $(if $(REAL_IMAGES),--real-images $(REAL_IMAGES)) $(if $(PEN_STROKES),--pen-strokes $(PEN_STROKES)) $(CHECK)
 
 bench: .venv/test ## Measure the service beside others, each in an environment of its own in .venv-bench, and publish that; BENCH="--help" for parts of it; needs wrk, nghttp2-client
-	$(BIN)/python -m benchmarks.serving $(or $(BENCH),--publish)
+	$(BIN)/python -m benchmarks.performance.serving $(or $(BENCH),--publish)
 
 lock: .venv-tools/done ## Pin in requirements/ what pyproject.toml asks for, and what that needs, with hashes
 	.venv-tools/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])' \
@@ -44,7 +44,7 @@ lock: .venv-tools/done ## Pin in requirements/ what pyproject.toml asks for, and
 	echo torch | $(LOCK) pyproject.toml --extra cpu --extra parquet --extra training --extra test --excludes - \
 		--constraint requirements/serve.txt --output-file requirements/test.txt
 	$(LOCK) pyproject.toml --extra cpu --extra ray --constraint requirements/test.txt --output-file requirements/ray.txt
-	for peer in $(wildcard benchmarks/peers/*/requirements.in); do $(LOCK) $$peer --output-file $${peer%in}txt || exit 1; done
+	for peer in $(wildcard benchmarks/performance/peers/*/requirements.in); do $(LOCK) $$peer --output-file $${peer%in}txt || exit 1; done
 
 audit: .venv-tools/done ## Look for known vulnerabilities in what is installed; asks PyPI
 	for file in build serve cuda test ray; do \

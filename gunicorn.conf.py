@@ -5,11 +5,11 @@ import signal
 import sys
 from typing import Any
 
+from digits.classifier import ModelError
+from digits.settings import Settings, SettingsError
+from digits.system import usable_cores
 from service import master
-from service.classifier import ModelError
-from service.cores import usable_cores
 from service.logs import configuration, keep_native_output_out
-from service.settings import Settings, SettingsError
 
 try:
     settings = Settings.from_environment()

@@ -12,14 +12,14 @@ from typing import Any, NoReturn
 
 import click
 
-from scoring.engine import Engine
+from digits.settings import Settings, SettingsError
+from scoring.engines import Engine
 from scoring.errors import ScoringError
 from scoring.extras import cluster
-from scoring.files import check_paths
+from scoring.inputs.paths import check_paths
 from scoring.outputs import check_output, count_finished, read_rows
 from scoring.rows import ERROR
 from scoring.run import Summary, score_to_descriptor, score_to_file
-from service.settings import Settings, SettingsError
 
 STANDARD_OUTPUT, STANDARD_OUTPUT_DESCRIPTOR = "-", 1
 # Requests at a time that keep a service on two cores busy.
@@ -132,10 +132,10 @@ def _engine(asked: Options) -> Engine:
     if asked.url is None:
         if asked.concurrency:
             raise ScoringError("--concurrency: expected --url beside it; got none")
-        from scoring.local import LocalEngine
+        from scoring.engines.local import LocalEngine
 
         return LocalEngine(Settings.from_environment())
-    from scoring.remote import RemoteEngine
+    from scoring.engines.remote import RemoteEngine
 
     return RemoteEngine(asked.url, asked.concurrency or CONCURRENCY)
 
@@ -164,9 +164,9 @@ def _to_file(asked: Options, output: Path, summary: Summary) -> None:
 
 def _examiner(asked: Options, output: Path) -> Callable[[], None]:
     """Checks what is asked for beyond the output, and gives what does it when that is finished. Raises ScoringError."""
-    from scoring.labels import read_labels
-    from scoring.report import check_report, write_report
-    from scoring.survey import Survey
+    from scoring.inputs.labels import read_labels
+    from scoring.report.page import check_report, write_report
+    from scoring.report.summary import Survey
 
     if asked.report:
         check_report(asked.report)

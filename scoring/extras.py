@@ -17,8 +17,8 @@ def storage() -> ModuleType:
 
 
 def cluster() -> ModuleType:
-    """`scoring.cluster`. Raises ScoringError where Ray is not installed."""
-    return _load("scoring.cluster", "ray", "--engine ray", "ray")
+    """`scoring.engines.ray`. Raises ScoringError where Ray is not installed."""
+    return _load("scoring.engines.ray", "ray", "--engine ray", "ray")
 
 
 def _load(module: str, package: str, what: str, extra: str) -> ModuleType:

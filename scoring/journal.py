@@ -10,10 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from scoring.completed import Names
 from scoring.errors import ScoringError
-from scoring.names import Names
+from scoring.inputs.images import Chunk
 from scoring.rows import HEADER, Model, Scored, read_csv
-from scoring.sources import Chunk
 
 # Seconds after which rows are sure to be on the disk, should the machine fail; should the process be killed, they are
 # at once.

@@ -15,13 +15,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from digits.decode import MAXIMUM_PIXELS, ImageError, ImageTooLargeError
 from scoring.errors import ScoringError
-from scoring.files import is_remote
-from scoring.labels import LABELS
+from scoring.inputs.images import CHUNK, CHUNK_BYTES, Chunk, Content, size_of, unreadable
+from scoring.inputs.labels import LABELS
+from scoring.inputs.paths import is_remote
 from scoring.rows import COLUMNS, Row
-from scoring.sources import CHUNK, CHUNK_BYTES, Chunk, Content, size_of, unreadable
 from scoring.storage import open_file
-from service.decode import MAXIMUM_PIXELS, ImageError, ImageTooLargeError
 
 _NAME = pa.dictionary(pa.int8(), pa.string())
 SCHEMA = pa.schema(

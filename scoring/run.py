@@ -10,12 +10,12 @@ from threading import Thread
 
 from tqdm import tqdm
 
-from scoring.engine import Engine
+from scoring.engines import Engine
 from scoring.errors import ScoringError
+from scoring.inputs.images import count_images, find_chunks
 from scoring.journal import Journal, write_all
 from scoring.outputs import finish, journal_path
 from scoring.rows import ERROR, HEADER, Scored
-from scoring.sources import count_images, find_chunks
 
 
 class Summary:

@@ -1,8 +1,1 @@
-"""Reads handwritten digits: decodes and prepares images, classifies them, answers HTTP."""
-
-import os
-
-__version__ = "0.1.0"
-
-# ONNX Runtime asks for this when it is imported; without it, it reports its use to its maker and writes into the home.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+"""Serves the library over HTTP: a Flask application behind gunicorn."""

@@ -5,7 +5,7 @@ from dataclasses import fields
 
 import click
 
-from service.settings import Settings, SettingsError
+from digits.settings import Settings, SettingsError
 
 
 @click.group()

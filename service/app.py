@@ -8,21 +8,21 @@ from flask import Flask, Request
 from flask.sessions import NullSession, SessionInterface
 from werkzeug.routing import MapAdapter
 
-from service.bodies import register_bodies
-from service.decode import MAXIMUM_BYTES
+from digits.decode import MAXIMUM_BYTES
+from digits.registry import Models, VersionFiles, read_versions
+from digits.settings import Settings
+from service.access_log import register_observation
+from service.admission import Gate
 from service.errors import register_errors
-from service.explain import explain
-from service.health import health
-from service.load import Gate
 from service.metrics import Metrics
-from service.models import Models, VersionFiles, read_versions
-from service.observe import register_observation
-from service.page import page
-from service.predict import predict
-from service.reference import reference
-from service.security import register_security
-from service.settings import Settings
-from service.v2 import v2
+from service.middleware import register_security
+from service.request_body import register_bodies
+from service.routes.explain import explain
+from service.routes.health import health
+from service.routes.page import page
+from service.routes.predict import predict
+from service.routes.reference import reference
+from service.routes.v2 import v2
 
 
 class MemoryRequest(Request):

@@ -13,13 +13,13 @@ from werkzeug.exceptions import (
     UnsupportedMediaType,
 )
 
-from service import record
-from service.bodies import BODY
-from service.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError
-from service.load import BodiesError, BusyError
-from service.models import VersionError
-from service.record import DeadlineError
-from service.replies import error_response
+from digits import tracing
+from digits.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError
+from digits.registry import VersionError
+from digits.tracing import DeadlineError
+from service.admission import BodiesError, BusyError
+from service.request_body import BODY
+from service.responses import error_response
 
 # After how long whoever was turned away may come again.
 RETRY_SECONDS = 1
@@ -31,9 +31,9 @@ LATE = "expected an answer in time; got none"
 def register_errors(app: Flask) -> None:
     app.register_error_handler(ImageError, _image_error)
     app.register_error_handler(VersionError, lambda error: error_response(str(error), 404))
-    app.register_error_handler(BusyError, lambda _: _unavailable(record.QUEUE, FULL))
-    app.register_error_handler(BodiesError, lambda _: _unavailable(record.BODIES, BODIES))
-    app.register_error_handler(DeadlineError, lambda _: _unavailable(record.LATE, LATE))
+    app.register_error_handler(BusyError, lambda _: _unavailable(tracing.QUEUE, FULL))
+    app.register_error_handler(BodiesError, lambda _: _unavailable(tracing.BODIES, BODIES))
+    app.register_error_handler(DeadlineError, lambda _: _unavailable(tracing.LATE, LATE))
     app.register_error_handler(HTTPException, _http_error)
     # Gunicorn parses a chunked body while it is read here.
     app.register_error_handler(ParseException, lambda _: _http_error(BadRequest()))
@@ -45,7 +45,7 @@ def _image_error(error: ImageError) -> Response:
 
 
 def _unavailable(cause: str, message: str) -> Response:
-    record.rejection(cause)
+    tracing.rejection(cause)
     response = error_response(message, 503)
     response.headers["Retry-After"] = str(RETRY_SECONDS)
     body = request.environ[BODY]
@@ -72,7 +72,7 @@ def _http_error(error: HTTPException) -> Response:
             return response
         case UnsupportedMediaType():
             return error_response(error.description or error.name, status)
-        case BadRequest() if time.monotonic() > record.deadline():
+        case BadRequest() if time.monotonic() > tracing.deadline():
             return error_response("expected a whole request in time; got a part of one", 408)
         case BadRequest():
             return error_response("expected a whole, well-formed request; got one that is broken or cut short", status)

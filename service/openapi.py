@@ -11,10 +11,10 @@ from apispec import APISpec
 from flask import Flask
 from werkzeug.routing import Rule
 
-from service import __version__
-from service.bodies import ENCODINGS
+from digits import __version__
 from service.operations import BINARY, IMAGE_TYPES, OPERATIONS, Content, Operation, Parameter
-from service.replies import Error
+from service.request_body import ENCODINGS
+from service.responses import Error
 
 DESCRIPTION = """\
 Reads handwritten digits, says how sure it is, and when an image holds none.

@@ -9,8 +9,8 @@ from typing import Annotated, Any, TypeVar
 
 from msgspec import Meta
 
-from service.decode import FORMATS
-from service.settings import VERSION
+from digits.decode import FORMATS
+from digits.settings import VERSION
 
 View = TypeVar("View", bound=Callable[..., Any])
 # What a body or an answer is, by media type: a type that msgspec knows, or a JSON Schema.

@@ -43,10 +43,10 @@ from gunicorn.http.body import LengthReader
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers import gthread
 
-from service.bodies import PIECE_BYTES
-from service.memory import set_memory_options
-from service.observe import Observations
-from service.settings import MAXIMUM_WORKERS, Settings
+from digits.memory import set_memory_options
+from digits.settings import MAXIMUM_WORKERS, Settings
+from service.access_log import Observations
+from service.request_body import PIECE_BYTES
 
 # How long a request may take, about, until another thread leads; and how seldom, at most, the watcher looks at the time
 # where nothing happens.

@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 from PIL import Image
 
+from digits.classifier import Classifier
+from digits.decode import decode
+from digits.picture import Pixels
+from digits.settings import Settings
 from service.app import create_app
-from service.classifier import Classifier
-from service.decode import decode
-from service.picture import Pixels
-from service.settings import Settings
 
 # One thread a test process: they run in parallel, and PyTorch's threads spin while they wait for each other.
 os.environ["OMP_NUM_THREADS"] = "1"

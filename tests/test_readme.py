@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from service.settings import Settings
+from digits.settings import Settings
 from tests.conftest import PORT_8000, ROOT
-from tests.test_gunicorn import environment, free_port, wait_until_ready
+from tests.service.test_gunicorn import environment, free_port, wait_until_ready
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]

@@ -3,7 +3,7 @@ import tomllib
 
 import pytest
 
-from service import __version__
+from digits import __version__
 from tests.conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from training.architecture import FormulaError, parse
 from training.describe import describe as described
+from training.formula import FormulaError, parse
 
 if TYPE_CHECKING:
-    from training.mnist import Dataset
+    from training.datasets.mnist import Dataset
 
 # PyTorch takes seconds to import and `describe` needs none of it, so each command imports what it uses.
 
@@ -102,7 +102,7 @@ def train(
         raise click.UsageError("expected --formula or --from, whose formula is in its file; got both")
     if quick and (start or strokes or teacher):
         raise click.UsageError("expected --quick, which takes the labelled images alone; got another option for more")
-    from training.mnist import MNIST, DataError, load_training, split
+    from training.datasets.mnist import MNIST, DataError, load_training, split
     from training.network import load_network
     from training.train import Recipe, Run, default_device, distilled, renewed
     from training.train import quick as quickened
@@ -131,10 +131,10 @@ def train(
 
 
 def _with_made_images(digits: "Dataset", photographed: bool, strokes: Path | None) -> "Dataset":
-    from training.drawing import drawn_digits
-    from training.outliers import random_outliers
-    from training.photographs import photographed_digits, photographed_drawings
-    from training.strokes import load_strokes
+    from training.datasets.drawn import drawn_digits
+    from training.datasets.outliers import random_outliers
+    from training.datasets.pen_strokes import load_strokes
+    from training.datasets.photographed import photographed_digits, photographed_drawings
     from training.train import DRAWN_PART, OUTLIER_PART, PHOTOGRAPHED_DRAWN_PART, PHOTOGRAPHED_PART
 
     images = digits
@@ -150,12 +150,12 @@ def _with_made_images(digits: "Dataset", photographed: bool, strokes: Path | Non
 
 
 def _adapt(context: click.Context, start: Path, data: Path) -> None:
-    from service.classifier import Classifier
-    from service.grades import share_right
-    from training.adapt import adapt, hold_back
+    from digits.accuracy import share_right
+    from digits.classifier import Classifier
+    from training.datasets.mnist import DataError, load_test, load_training
     from training.evaluate import evaluate
     from training.export import ExportError
-    from training.mnist import DataError, load_test, load_training
+    from training.finetune import adapt, hold_back
 
     options = {"epochs": "epochs", "seeds": "seed", "teacher": "teacher", "strokes": "strokes", "run": "run"}
     for name, option in options.items():
@@ -198,9 +198,9 @@ def _adapt(context: click.Context, start: Path, data: Path) -> None:
 )
 def export(run: Path, data: Path | None, models: Path, version: int | None) -> None:
     """Write a trained network as an ONNX file, verified, graded on MNIST's test set."""
+    from training.datasets.mnist import MNIST, DataError, load_test, load_training, split
     from training.export import ExportError, best_checkpoint, next_version
     from training.export import export as write_model
-    from training.mnist import MNIST, DataError, load_test, load_training, split
 
     try:
         _, validation = split(load_training(data or MNIST))
@@ -216,7 +216,7 @@ def export(run: Path, data: Path | None, models: Path, version: int | None) -> N
 @click.argument("models", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="MODEL...")
 def explain(models: tuple[Path, ...]) -> None:
     """Write explain.onnx beside each MODEL, as `export` does, so that the service can show its layers."""
-    from service.classifier import EXPLANATION
+    from digits.classifier import EXPLANATION
     from training.export import ExportError, write_explanation
 
     for model in models:
@@ -241,10 +241,10 @@ def explain(models: tuple[Path, ...]) -> None:
 )
 def evaluate(model: Path | None, data: Path | None, report: Path | None) -> None:
     """Grade an ONNX file through the service's own classifier."""
-    from service.classifier import Classifier, ModelError
-    from service.settings import Settings, SettingsError
+    from digits.classifier import Classifier, ModelError
+    from digits.settings import Settings, SettingsError
+    from training.datasets.mnist import MNIST, DataError, load_test
     from training.evaluate import evaluate as grade
-    from training.mnist import MNIST, DataError, load_test
 
     try:
         settings = Settings.from_environment()
@@ -253,7 +253,7 @@ def evaluate(model: Path | None, data: Path | None, report: Path | None) -> None
         results = grade(Classifier(path, settings.provider), dataset)
         click.echo(f"{path}\n{results.summary()}")
         if report:
-            from training.report import write_report
+            from training.figures import write_report
 
             for written in write_report(path, dataset, results, report):
                 click.echo(f"wrote {written}")

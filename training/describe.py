@@ -1,6 +1,6 @@
 """A network's table: every layer's volume, parameters and cost."""
 
-from training.architecture import Architecture, Layer
+from training.formula import Architecture, Layer
 
 _HEADINGS = ("layer", "volume", "parameters", "multiply-adds", "receptive field", "weights without sharing")
 

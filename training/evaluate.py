@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.classifier import CLASSES, Classifier
-from service.grades import confusion_text, share_right
-from service.prepare import prepare
-from training.mnist import Dataset
+from digits.accuracy import confusion_text, share_right
+from digits.classifier import CLASSES, Classifier
+from digits.preprocess import prepare
+from training.datasets.mnist import Dataset
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
 
-from service.classifier import EXPLANATION, Classifier
-from service.settings import VERSION
-from training.architecture import Architecture, parse
+from digits.classifier import EXPLANATION, Classifier
+from digits.settings import VERSION
+from training.activations import explaining
+from training.datasets.mnist import CLASSES, Dataset
 from training.evaluate import evaluate
-from training.explain import explaining
-from training.mnist import CLASSES, Dataset
+from training.formula import Architecture, parse
 from training.network import build_network, fold_batch_norm
 from training.train import compute_logits, load_checkpoint
 

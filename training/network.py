@@ -8,8 +8,8 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.architecture import Architecture, parse
-from training.mnist import DataError
+from training.datasets.mnist import DataError
+from training.formula import Architecture, parse
 
 
 def build_network(architecture: Architecture, *, batch_norm: bool = True, dropout: float = 0.0) -> nn.Sequential:

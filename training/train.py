@@ -18,9 +18,9 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from training.architecture import Volume, parse
 from training.augment import augment
-from training.mnist import CLASSES, DataError, Dataset
+from training.datasets.mnist import CLASSES, DataError, Dataset
+from training.formula import Volume, parse
 from training.network import build_network, load_network, unfold_batch_norm
 
 FORMULA = (

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from tests.test_gunicorn import free_port, start, wait_until_ready
+from tests.service.test_gunicorn import free_port, start, wait_until_ready
 
 # As root a sandbox cannot be had; the rest keeps Chromium from looking for its maker's hosts.
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]

@@ -12,7 +12,7 @@ import pytest
 from filelock import FileLock
 
 from tests.conftest import ROOT, example
-from tests.test_gunicorn import serving
+from tests.service.test_gunicorn import serving
 
 pytestmark = [pytest.mark.clients, pytest.mark.xdist_group("clients")]
 

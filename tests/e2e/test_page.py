@@ -15,9 +15,9 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.conftest import EXAMPLES, example_pixels
 from tests.e2e.conftest import served
-from tests.test_gunicorn import free_port
+from tests.service.test_gunicorn import free_port
 from training.__main__ import main
-from training.drawing import WAYS
+from training.datasets.drawn import WAYS
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT, example
-from tests.test_gunicorn import free_port, request, serving, wait_for
+from tests.service.test_gunicorn import free_port, request, serving, wait_for
 
 pytestmark = [pytest.mark.prometheus, pytest.mark.xdist_group("prometheus")]
 

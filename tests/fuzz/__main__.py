@@ -14,7 +14,7 @@ from pathlib import Path
 import atheris
 
 # Instrumented, `find_ink` keeps half a megabyte of each photo, and only then; what it is given are pixels, no bytes.
-with atheris.instrument_imports(include=["service", "PIL"], exclude=["service.ink", "service.parts"]):
+with atheris.instrument_imports(include=["digits", "service", "PIL"], exclude=["digits.ink", "digits.parts"]):
     from tests.fuzz.corpus import with_right_sums
     from tests.fuzz.targets import TARGETS, resident_megabytes
 

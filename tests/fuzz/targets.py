@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from digits.decode import ImageError, decode
+from digits.open_inference import TensorDescription, TensorError, Values, check_outputs, decode_request, encode_response
+from digits.settings import Settings
 from service.app import create_app
-from service.decode import ImageError, decode
-from service.settings import Settings
-from service.tensors import TensorDescription, TensorError, Values, check_outputs, decode_request, encode_response
 from tests.fuzz import corpus
 
 IMAGES = TensorDescription("images", "UINT8", [-1, 28, 28])

@@ -1,0 +1,202 @@
+"""The same digit in other clothes: MNIST's test digits in every kind of file, polarity, size, place and stroke.
+
+Right is the answer that the service gives for the clean 28×28 image; a refusal is wrong.
+"""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter, ImageOps
+
+from benchmarks.accuracy.figures import Figure, share
+from digits.classifier import Classifier, Prediction
+from digits.parts import connected
+from training.datasets.mnist import load_test
+
+COUNT = 300
+# What turns an image back from how a camera held that way stores it; EXIF's orientations.
+STORED = {
+    1: lambda image: image,
+    2: ImageOps.mirror,
+    3: lambda image: image.rotate(180),
+    4: ImageOps.flip,
+    5: lambda image: image.transpose(Image.Transpose.TRANSPOSE),
+    6: lambda image: image.transpose(Image.Transpose.ROTATE_90),
+    7: lambda image: image.transpose(Image.Transpose.TRANSVERSE),
+    8: lambda image: image.transpose(Image.Transpose.ROTATE_270),
+}
+ORIENTATION = 0x0112
+
+Render = Callable[[NDArray[np.uint8], Generator], bytes]
+
+
+def measure(classifier: Classifier, count: int = COUNT) -> list[Figure]:
+    """The part of `count` digits read as when clean, for every kind of clothes and for all together."""
+    digits = load_test().images[:: len(load_test()) // count][:count]
+    return same_answers(classifier, digits, KINDS, "in other clothes")
+
+
+def same_answers(
+    classifier: Classifier, digits: NDArray[np.uint8], kinds: dict[str, Render], title: str, seed: int = 0
+) -> list[Figure]:
+    """The part of the digits, uint8 [N, 28, 28], read as when clean, for each way to render them and for all."""
+    clean = [_digit(one) for one in classifier.read([file_of(Image.fromarray(digit)) for digit in digits])]
+    figures, everything = [], []
+    for name, render in kinds.items():
+        random = np.random.default_rng(seed)
+        read = [_digit(classifier.read([render(digit, random)])[0]) for digit in digits]
+        same = np.array([one is not None and one == other for one, other in zip(read, clean, strict=True)])
+        everything.append(same)
+        figures.append(share(f"{title}: {name}", same))
+    return [share(f"{title}, all", np.concatenate(everything)), *figures]
+
+
+def _digit(result: Any) -> int | None:  # noqa: ANN401 - a prediction or the error in its place
+    return result.digit if isinstance(result, Prediction) else None
+
+
+def file_of(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:  # noqa: ANN401 - Pillow's own
+    file = io.BytesIO()
+    image.save(file, format, **options)
+    return file.getvalue()
+
+
+def enlarged(digit: NDArray[np.uint8], side: int) -> Image.Image:
+    """The digit white on black, grey, side × side pixels, its strokes with the sharp edges of a pen's."""
+    large = np.asarray(Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC), dtype=np.float32)
+    steepness = max(1.0, side / 28 / 2)
+    return Image.fromarray(np.clip((large - 128) * steepness + 128, 0, 255).astype(np.uint8))
+
+
+def _side(random: Generator, smallest: int = 40, largest: int = 600) -> int:
+    return round(float(np.exp(random.uniform(np.log(smallest), np.log(largest)))))
+
+
+def _black_on_white(digit: NDArray[np.uint8], random: Generator) -> bytes:
+    return file_of(ImageOps.invert(enlarged(digit, _side(random))))
+
+
+def _white_on_black(digit: NDArray[np.uint8], random: Generator) -> bytes:
+    return file_of(enlarged(digit, _side(random)))
+
+
+def _turned(digit: NDArray[np.uint8], random: Generator) -> bytes:
+    orientation = int(random.integers(1, 9))
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    return file_of(STORED[orientation](ImageOps.invert(enlarged(digit, _side(random)))), "JPEG", quality=90, exif=exif)
+
+
+def _transparent(digit: NDArray[np.uint8], random: Generator) -> bytes:
+    """Black, white or coloured ink on nothing, in RGBA or LA."""
+    ink = enlarged(digit, _side(random))
+    if random.random() < 0.5:
+        shade = Image.new("L", ink.size, int(random.choice([0, 255])))
+        return file_of(Image.merge("LA", [shade, ink]))
+    image = Image.new("RGBA", ink.size, tuple(int(one) for one in random.integers(0, 256, 3)))
+    image.putalpha(ink)
+    return file_of(image)
+
+
+def _opaque_rgba(digit: NDArray[np.uint8], random: Generator) -> bytes:
+    return file_of(ImageOps.invert(enlarged(digit, _side(random))).convert("RGBA"))
+
+
+def _palette(digit: NDArray[np.uint8], random: Generator) -> bytes:
+    image = ImageOps.invert(enlarged(digit, _side(random))).quantize(int(random.integers(2, 17)))
+    return file_of(image, str(random.choice(["PNG", "GIF"])))
+
+
+def _sixteen_bit(digit: NDArray[np.uint8], random: Generator) -> bytes:
+    ink = np.asarray(enlarged(digit, _side(random)), dtype=np.uint16)
+    return file_of(Image.fromarray(65535 - ink * 257))
+
+
+def _coarse_jpeg(digit: NDArray[np.uint8], random: Generator) -> bytes:
+    return file_of(ImageOps.invert(enlarged(digit, _side(random))), "JPEG", quality=30)
+
+
+def _webp(digit: NDArray[np.uint8], random: Generator) -> bytes:
+    image = ImageOps.invert(enlarged(digit, _side(random)))
+    return file_of(image, "WEBP", quality=int(random.integers(30, 90)))
+
+
+def _huge(digit: NDArray[np.uint8], random: Generator) -> bytes:
+    """A digit that fills an image of 2 to 12 megapixels."""
+    return file_of(ImageOps.invert(enlarged(digit, _side(random, 1400, 3460))), "JPEG", quality=85)
+
+
+def _off_centre(digit: NDArray[np.uint8], random: Generator) -> bytes:
+    ink = enlarged(digit, _side(random, 40, 200))
+    ink = ink.crop(ink.getbbox())
+    width, height = (round(side * random.uniform(1.5, 4)) + 2 for side in ink.size)
+    page = Image.new("L", (width, height))
+    # In a corner, at an edge or anywhere, a pixel from the edge at least.
+    left, top = (
+        (1, room - 1, int(random.integers(1, room)))[random.integers(3)]
+        for room in (width - ink.width, height - ink.height)
+    )
+    page.paste(ink, (left, top))
+    return file_of(ImageOps.invert(page))
+
+
+def _small(digit: NDArray[np.uint8], random: Generator) -> bytes:
+    """A digit 20 to 60 pixels tall on a page of up to 12 megapixels."""
+    ink = enlarged(digit, 28 * 3)
+    ink = ink.crop(ink.getbbox())
+    height = int(random.integers(20, 61))
+    ink = ink.resize((max(2, round(ink.width * height / ink.height)), height), Image.Resampling.BOX)
+    long = _side(random, 200, 4000)
+    page = Image.new("L", (long, round(long * 0.75)))
+    left, top = (int(random.integers(2, room - side - 2)) for room, side in zip(page.size, ink.size, strict=True))
+    page.paste(ink, (left, top))
+    return file_of(ImageOps.invert(page), compress_level=1)
+
+
+def _hair_thin(digit: NDArray[np.uint8], random: Generator) -> bytes:
+    """Only the ridge of the strokes is left."""
+    return file_of(ImageOps.invert(_with_stroke(digit, random, 0.25)))
+
+
+def _marker_thick(digit: NDArray[np.uint8], random: Generator) -> bytes:
+    return file_of(ImageOps.invert(_with_stroke(digit, random, 1.8)))
+
+
+def _with_stroke(digit: NDArray[np.uint8], random: Generator, factor: float) -> Image.Image:
+    """The digit with its strokes made thinner or broader by about this factor, as long as it stays in one piece."""
+    side = _side(random, 150, 400)
+    image = enlarged(np.pad(digit, 4), side).point(lambda value: 255 if value > 127 else 0)
+    for _ in range(round(side / 36 * abs(factor - 1))):
+        changed = image.filter(ImageFilter.MaxFilter(3) if factor > 1 else ImageFilter.MinFilter(3))
+        if _topology(changed) != _topology(image):
+            break
+        image = changed
+    return image.filter(ImageFilter.GaussianBlur(0.7))
+
+
+def _topology(image: Image.Image) -> tuple[int, int]:
+    """How many pieces and how many holes there are."""
+    ink = np.asarray(image) > 127
+    return connected(ink)[1], connected(~ink)[1]
+
+
+KINDS: dict[str, Render] = {
+    "black on white": _black_on_white,
+    "white on black": _white_on_black,
+    "EXIF orientation 1 to 8": _turned,
+    "transparent, RGBA or LA": _transparent,
+    "opaque RGBA": _opaque_rgba,
+    "palette": _palette,
+    "16 bit": _sixteen_bit,
+    "JPEG at quality 30": _coarse_jpeg,
+    "WebP": _webp,
+    "2 to 12 megapixels": _huge,
+    "off-centre": _off_centre,
+    "20 to 60 pixels tall on a large page": _small,
+    "hair-thin": _hair_thin,
+    "marker-thick": _marker_thick,
+}

@@ -1,0 +1,297 @@
+"""Grades how well the service refuses what is no digit: `python -m benchmarks.accuracy.not_a_digit`.
+
+MNIST's test digits are set against images that hold no digit or several: drawn here, letters in Debian's handwriting
+fonts, and Fashion-MNIST (Xiao, Rasul, Vollgraf 2017, arXiv 1708.07747). All go through the service's own preparation
+and classifier. None of these sets may be trained on, nor may a threshold be chosen on them: the figures are to say how
+the service takes what it has never seen.
+"""
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import ascii_lowercase, ascii_uppercase
+
+import click
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from benchmarks.accuracy.figures import Figure, area_under_roc, share
+from digits.classifier import Classifier, Prediction
+from digits.decode import decode_idx
+from digits.ink import BLANK, NOT_A_DIGIT, SEVERAL_DIGITS, extent
+from digits.preprocess import SIZE, prepare
+from training.datasets.mnist import load_test
+
+COUNT = 500
+FASHION = Path("/usr/share/datasets/fashion-mnist")
+FONTS = Path("/usr/share/fonts")
+BOTH = ascii_uppercase + ascii_lowercase
+# Hands with the letters taken of each: some write capitals for small letters, in some the capitals are ornaments.
+HANDS = {
+    "fonts-breip": {"truetype/breip/Breip.ttf": BOTH},
+    "fonts-bwht": {
+        f"opentype/bwht/BecauseWe{name}-Regular.otf": ascii_uppercase
+        for name in ("Build", "Connect", "Create", "Learn", "Mentor", "Organize")
+    },
+    "fonts-dancingscript": {"opentype/dancingscript/DancingScript-Regular.otf": BOTH},
+    "fonts-dkg-handwriting": {"truetype/fifthhorseman/dkg.ttf": ascii_lowercase},
+    "fonts-ecolier-court": {"truetype/ecolier-court/Ecolier-court.ttf": ascii_lowercase},
+    "fonts-femkeklaver": {"truetype/femkeklaver/femkeklaver.ttf": ascii_lowercase},
+    "fonts-humor-sans": {"truetype/humor-sans/Humor-Sans.ttf": ascii_uppercase},
+    "fonts-kaushanscript": {"opentype/kaushanscript/KaushanScript-Regular.otf": BOTH},
+    "fonts-klee": {"truetype/klee/KleeOne-Regular.ttf": BOTH},
+    "fonts-kristi": {"truetype/kristi/Kristi.ttf": BOTH},
+}
+DRAWINGS_OF_A_LETTER = 4
+# Letters that many hands write as a digit; they are graded apart.
+DIGIT_LIKE = "OIlSZBgq"
+
+Pixels = NDArray[np.uint8]
+Grey = NDArray[np.float64]
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the service answered, and how much each image looked like a digit to it, float32 [N]."""
+
+    predictions: list[Prediction]
+    scores: NDArray[np.float32]
+
+    def refused(self, *reasons: str) -> NDArray[np.bool_]:
+        """Which images were refused for one of these reasons, or for whatever reason if none is given, bool [N]."""
+        return np.array([one.digit is None and (not reasons or one.reason in reasons) for one in self.predictions])
+
+
+def answer(classifier: Classifier, images: Sequence[Pixels]) -> Answers:
+    """Prepares and classifies images of any size, uint8 [H, W], as the service would.
+
+    An image that preparation refuses scores 0: it is refused whatever the network says.
+    """
+    prepared = [prepare(image) for image in images]
+    _, scores = classifier.classify(np.stack([one.image for one in prepared]))
+    scores[[one.reason is not None for one in prepared]] = 0
+    return Answers(classifier.predict(prepared), scores)
+
+
+def measure(classifier: Classifier, count: int = COUNT, fonts: Path = FONTS, fashion: Path = FASHION) -> list[Figure]:
+    """The figures, on `count` images of each set drawn here.
+
+    `fonts` and `fashion` are the folders that Debian's packages fill. Raises click.ClickException where one is missing.
+    """
+    letters = load_letters(fonts)
+    clothes = answer(classifier, load_fashion(fashion))
+    digits = load_test().images
+    known = answer(classifier, list(digits))
+    figures = [share("MNIST test digits read, not refused", ~known.refused())]
+    for name, (draw, reasons) in drawn_sets(digits).items():
+        random = np.random.default_rng(0)
+        drawn = answer(classifier, [draw(random) for _ in range(count)])
+        figures.append(share(f"{name} refused as such", drawn.refused(*reasons)))
+    like_digits = np.array([letter in DIGIT_LIKE for letter, _ in letters])
+    written = answer(classifier, [image for _, image in letters])
+    for name, answers, chosen in (
+        ("Fashion-MNIST", clothes, np.ones(len(clothes.scores), bool)),
+        (f"letters but {', '.join(DIGIT_LIKE)}", written, ~like_digits),
+        (f"the letters {', '.join(DIGIT_LIKE)}", written, like_digits),
+    ):
+        figures.append(area_under_roc(f"{name}: area under ROC curve", known.scores, answers.scores[chosen]))
+        figures.append(share(f"{name}: refused", answers.refused()[chosen]))
+    return figures
+
+
+def drawn_sets(digits: Pixels) -> dict[str, tuple[Callable[[Generator], Pixels], tuple[str, ...]]]:
+    """How to draw an image of each set, and the reasons that are right for refusing it."""
+    return {
+        "blank images": (blank, (BLANK,)),
+        "noise": (noise, (BLANK, NOT_A_DIGIT)),
+        "textures": (texture, (BLANK, NOT_A_DIGIT)),
+        "several digits": (lambda random: several_digits(random, digits), (SEVERAL_DIGITS,)),
+        "several digits that touch": (
+            lambda random: several_digits(random, digits, touching=True),
+            (SEVERAL_DIGITS,),
+        ),
+    }
+
+
+def load_fashion(folder: Path) -> list[Pixels]:
+    """Fashion-MNIST's test images, uint8 [28, 28] each."""
+    path = folder / "t10k-images-idx3-ubyte.gz"
+    return list(decode_idx(_read(path, "dataset-fashion-mnist")))
+
+
+def load_letters(folder: Path) -> list[tuple[str, Pixels]]:
+    """Every hand's letters, each drawn several times, with the letter that each is."""
+    random = np.random.default_rng(0)
+    drawn = []
+    for package, hands in HANDS.items():
+        for name, letters in hands.items():
+            file = _read(folder / name, package)
+            for letter in letters * DRAWINGS_OF_A_LETTER:
+                drawn.append((letter, letter_image(random, file, letter)))
+    return drawn
+
+
+def _read(path: Path, package: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise click.ClickException(
+            f"{path}: expected a file of Debian's package {package}; got: {error.strerror}; "
+            f"install it with `apt install {package}`"
+        ) from error
+
+
+def letter_image(random: Generator, font: bytes, letter: str) -> Pixels:
+    """A letter set dark on light, at a random size, slightly turned."""
+    size = random.uniform(24, 200)
+    face = ImageFont.truetype(io.BytesIO(font), size)
+    left, top, right, bottom = face.getbbox(letter)
+    margin = size * random.uniform(0.2, 0.8)
+    canvas = Image.new("L", (round(right - left + 2 * margin), round(bottom - top + 2 * margin)))
+    ImageDraw.Draw(canvas).text((margin - left, margin - top), letter, fill=255, font=face)
+    turned = canvas.rotate(random.uniform(-10, 10), Image.Resampling.BICUBIC)
+    return _on_paper(random, np.asarray(turned) / 255)
+
+
+def blank(random: Generator) -> Pixels:
+    """An empty canvas of one shade, an unevenly lit sheet, or one of textured paper."""
+    size = _size(random)
+    paper = np.full(size, random.uniform(0, 255))
+    kind = random.integers(3)
+    if kind > 0:
+        paper = random.uniform(120, 250) * _light(random, size) + random.normal(0, random.uniform(0, 2), size)
+    if kind > 1:
+        paper += random.uniform(1, 3) * _clouds(random, size, random.uniform(1, 4))
+    return _rounded(paper)
+
+
+def noise(random: Generator) -> Pixels:
+    """Gaussian or uniform noise, salt and pepper, or noise coarsened by JPEG."""
+    size = _size(random)
+    strength = random.uniform(10, 80)
+    match random.integers(4):
+        case 0:
+            return _rounded(random.uniform(50, 200) + random.normal(0, strength, size))
+        case 1:
+            return _rounded(random.uniform(50, 200) + random.uniform(-2 * strength, 2 * strength, size))
+        case 2:
+            flipped = random.random(size) < random.uniform(0.02, 0.5)
+            return _rounded(np.where(flipped, 255 * random.integers(0, 2, size), random.uniform(0, 255)))
+        case _:
+            file = io.BytesIO()
+            pixels = _rounded(random.uniform(50, 200) + random.normal(0, strength, size))
+            Image.fromarray(pixels).save(file, "JPEG", quality=int(random.integers(5, 60)))
+            return np.asarray(Image.open(file))
+
+
+def texture(random: Generator) -> Pixels:
+    """What a photo of wood, fabric or gravel shows: texture at several scales, under a light from one side."""
+    size = _size(random, smallest=64)
+    rows, columns = np.indices(size)
+    match random.integers(3):
+        case 0:  # grain along the rows, bent where the tree's rings were
+            bend = _clouds(random, size, max(size) / 3) + 0.2 * _clouds(random, size, max(size) / 12)
+            rings = np.sin(rows / random.uniform(2, 10) + random.uniform(1, 6) * bend)
+            surface = rings + 0.5 * _clouds(random, size, 2)
+        case 1:  # threads over and under one another, none quite as thick as the next
+            pitch, slant = random.uniform(3, 14), random.uniform(-0.2, 0.2)
+            warp = np.sin(2 * np.pi * (columns + slant * rows) / pitch + _clouds(random, size, 8 * pitch))
+            weft = np.sin(2 * np.pi * (rows - slant * columns) / pitch + _clouds(random, size, 8 * pitch))
+            surface = warp * weft + 0.5 * np.maximum(warp, weft) + 0.4 * _clouds(random, size, pitch)
+        case _:  # stones are where the clouds are thick, dark gaps where they change sign
+            stone = random.uniform(4, 15)
+            gaps = np.minimum(np.abs(_clouds(random, size, stone)), 0.5)
+            surface = 3 * gaps + 0.5 * _clouds(random, size, stone) + 0.3 * _clouds(random, size, 2)
+    shaded = random.uniform(90, 170) + random.uniform(15, 45) * surface
+    return _rounded(shaded * _light(random, size))
+
+
+def several_digits(random: Generator, digits: Pixels, touching: bool = False) -> Pixels:
+    """Two or three of the digits in a row or a column, or scattered; in a row or a column the ink may touch."""
+    chosen = [_cropped(digits[place]) for place in random.choice(len(digits), random.integers(2, 4), replace=False)]
+    match random.integers(2 if touching else 3):
+        case 0:
+            page = _row(random, chosen, touching)
+        case 1:
+            page = _row(random, [one.T for one in chosen], touching).T
+        case _:
+            page = _scattered(random, chosen)
+    zoom = random.uniform(1, 6)
+    page = np.pad(page, random.integers(2, 16))
+    height, width = (round(side * zoom) for side in page.shape)
+    ink = np.asarray(Image.fromarray(page).resize((width, height), Image.Resampling.BICUBIC)) / 255
+    return _on_paper(random, ink)
+
+
+def _row(random: Generator, digits: list[Pixels], touching: bool) -> Pixels:
+    """Cropped digits side by side, 2 to 20 pixels apart, as large as they are, or moved together until they touch."""
+    page = np.zeros((SIZE, 0), np.uint8)
+    for digit in digits:
+        height, width = digit.shape
+        top = random.integers(SIZE - height + 1)
+        tile = np.pad(digit, ((top, SIZE - height - top), (0, 0)))
+        start = page.shape[1] + int(random.integers(2, 21))
+        if touching:
+            start = next(one for one in range(page.shape[1], -1, -1) if not one or _touch(page[:, one:], tile))
+        wide = np.zeros((SIZE, max(page.shape[1], start + width)), np.uint8)
+        wide[:, : page.shape[1]] = page
+        wide[:, start : start + width] = np.maximum(wide[:, start : start + width], tile)
+        page = wide
+    return page
+
+
+def _touch(page: Pixels, tile: Pixels) -> bool:
+    """Whether ink lies upon ink where the two begin."""
+    width = min(page.shape[1], tile.shape[1])
+    return bool(np.any((page[:, :width] > 127) & (tile[:, :width] > 127)))
+
+
+def _scattered(random: Generator, digits: list[Pixels]) -> Pixels:
+    """Cropped digits somewhere on nine fields, one on a field."""
+    page = np.zeros((3 * SIZE, 3 * SIZE), np.uint8)
+    for digit, field in zip(digits, random.choice(9, len(digits), replace=False), strict=True):
+        height, width = digit.shape
+        top, left = random.integers(2, (SIZE - height - 1, SIZE - width - 1)) + SIZE * np.array(divmod(field, 3))
+        page[top : top + height, left : left + width] = digit
+    return page
+
+
+def _cropped(digit: Pixels) -> Pixels:
+    top, bottom, left, right = extent(digit > 0)
+    return digit[top:bottom, left:right]
+
+
+def _on_paper(random: Generator, ink: Grey) -> Pixels:
+    """Ink, 0 to 1, dark on light, with a little noise."""
+    paper, pen = random.uniform(190, 255), random.uniform(0, 100)
+    return _rounded(paper + (pen - paper) * ink + random.normal(0, random.uniform(0, 3), ink.shape))
+
+
+def _size(random: Generator, smallest: int = SIZE) -> Size:
+    """Height and width, as often from 30 to 60 pixels as from 300 to 600, one at most twice the other."""
+    longer = np.exp(random.uniform(np.log(smallest), np.log(600)))
+    shorter = max(smallest, longer * random.uniform(0.5, 1))
+    return (round(shorter), round(longer)) if random.random() < 0.5 else (round(longer), round(shorter))
+
+
+def _light(random: Generator, size: Size) -> Grey:
+    """Light from one side that fades to as little as a half, with a vignette."""
+    rows, columns = np.meshgrid(*(np.linspace(-1, 1, side) for side in size), indexing="ij")
+    angle = random.uniform(0, 2 * np.pi)
+    ramp = (rows * np.sin(angle) + columns * np.cos(angle)) / np.sqrt(2)
+    return 1 - random.uniform(0, 0.25) * (1 + ramp) - random.uniform(0, 0.1) * (rows**2 + columns**2)
+
+
+def _clouds(random: Generator, size: Size, scale: float) -> Grey:
+    """Smooth noise of mean 0 and a deviation of about 1 whose features are `scale` pixels wide."""
+    height, width = (max(2, round(side / scale)) for side in size)
+    coarse = Image.fromarray(random.normal(size=(height, width)).astype(np.float32))
+    return np.asarray(coarse.resize(size[::-1], Image.Resampling.BICUBIC), dtype=np.float64)
+
+
+def _rounded(image: Grey) -> Pixels:
+    return np.clip(image.round(), 0, 255).astype(np.uint8)

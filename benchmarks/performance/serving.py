@@ -1,0 +1,190 @@
+"""The service beside what one would take in its place: `make bench`, or `python -m benchmarks.performance.serving`.
+
+Starts every server here, with two processes each and the same network, and loads them in turn, several rounds: what
+else the machine does meanwhile falls on all of them, and two of them are compared within a round. Needs Debian's wrk
+and nghttp2-client.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+import numpy as np
+from PIL import Image
+
+from benchmarks.accuracy.input_variations import file_of
+from benchmarks.performance import bare
+from benchmarks.performance.conditions import conditions
+from benchmarks.performance.drivers import h2load, write_requests, wrk
+from benchmarks.performance.photos import photo_of_a_digit
+from benchmarks.performance.processes import processor_seconds, tree
+from benchmarks.performance.report import SCENARIOS, Results, Run, first_table, render
+from benchmarks.performance.servers import OURS, ROOT, SERVERS, Server, ask, http, install, running, url, versions
+from training.datasets.mnist import load_test
+
+# The network alone: no server, but measured in the servers' turn.
+BARE, BARE_TITLE = "bare", "the network alone, `session.run`"
+IMAGES, PHOTOS, CHECKED = 500, 4, 10
+CONNECTIONS = {"png": 16, "photo": 8, "tensors": 1}
+BATCH = 256
+# So many h2load, begun one after the other, with a connection each: the clients of one would all send at once.
+GROUPS, WARM_UP_SECONDS = 32, 0.5
+OPEN_LOOP = ("ours", "other", "fastapi")
+FIRST_PORT = 8300
+RESULTS, README = ROOT / "benchmarks" / "results" / "serving.md", ROOT / "README.md"
+
+
+@dataclass(frozen=True)
+class Started:
+    """A server that runs, and the folder that has the requests for each scenario."""
+
+    name: str
+    server: Server
+    port: int
+    process: int
+    requests: Path
+
+    def run(self, scenario: str, seconds: int) -> Run | None:
+        """Loads it as the scenario says; None where it has no part in that."""
+        if scenario == "open":
+            return self._open_loop(seconds) if self.name in OPEN_LOOP else None
+        return self._loaded(scenario, seconds) if (self.requests / scenario).exists() else None
+
+    def _loaded(self, scenario: str, seconds: int) -> Run:
+        processes = tree(self.process)
+        before = processor_seconds(processes)
+        load = wrk(url(self.server, self.port), self.requests / scenario, CONNECTIONS[scenario], seconds)
+        images = load.requests * (BATCH if scenario == "tensors" else 1)
+        processor = (processor_seconds(processes) - before) / images
+        return Run(scenario, self.name, images / load.seconds, processor, load.middle, load.most, load.failed)
+
+    def _open_loop(self, seconds: int) -> Run:
+        """First measures what it can answer."""
+        rate = self._loaded("png", seconds).rate / 2
+        arguments = [f"--rps={rate / GROUPS}", f"--data={self.requests / 'open'}", url(self.server, self.port)]
+        processes = tree(self.process)
+        before = processor_seconds(processes)
+        answers = h2load(arguments, 1, seconds, GROUPS, 1 / rate, WARM_UP_SECONDS)
+        processor = (processor_seconds(processes) - before) / len(answers)
+        middle, most = np.percentile([took for _, took in answers], [50, 99])
+        failed = sum(status != 200 for status, _ in answers)
+        return Run("open", self.name, len(answers) / seconds, processor, middle, most, failed)
+
+
+@click.command()
+@click.option("--peers", help="Servers, with commas between, in place of all: " + ", ".join([*SERVERS, BARE]) + ".")
+@click.option("--scenarios", help="Scenarios, with commas between, in place of all: " + ", ".join(SCENARIOS) + ".")
+@click.option("--rounds", default=5, show_default=True, help="How often each server has its turn.")
+@click.option("--seconds", default=4, show_default=True, help="How long each turn lasts.")
+@click.option(
+    "--other",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Another checkout of this repository, measured beside this one as `other`.",
+)
+@click.option("--publish", is_flag=True, help=f"Write the tables into {RESULTS.name}, and the first into the README.")
+def main(
+    peers: str | None, scenarios: str | None, rounds: int, seconds: int, other: Path | None, publish: bool
+) -> None:
+    """Print a table for each scenario."""
+    servers = dict(SERVERS)
+    if other:
+        servers = {"ours": OURS, "other": replace(OURS, title="digits, the other", directory=other)} | servers
+    names = chosen(peers, [*servers, BARE])
+    begun = conditions("make bench")
+    taken = {name: servers[name] for name in names if name != BARE}
+    for server in taken.values():
+        install(server)
+    runs = []
+    with started(taken) as measured:
+        turns = [one.run for one in measured] + ([bare_runs()] if BARE in names else [])
+        for number, scenario, turn in itertools.product(range(rounds + 1), chosen(scenarios, list(SCENARIOS)), turns):
+            # The first round is there to warm up.
+            run = turn(scenario, seconds if number else 1)
+            if run and number:
+                click.echo(line(number, run), err=True)
+                runs.append(run)
+    begun += [f"{server.title}: {versions(server)}" for server in taken.values()]
+    begun.append(f"two processes each; medians of {rounds} rounds, in which each has its turn of {seconds} seconds")
+    titles = {name: server.title for name, server in taken.items()} | ({BARE: BARE_TITLE} if BARE in names else {})
+    text = render(Results(begun, titles, CONNECTIONS, runs))
+    click.echo(text)
+    if publish:
+        shown = README.read_text(encoding="utf-8")
+        README.write_text(shown.replace(first_table(RESULTS.read_text(encoding="utf-8")), first_table(text)))
+        RESULTS.write_text(text, encoding="utf-8")
+
+
+def chosen(text: str | None, names: Sequence[str]) -> list[str]:
+    """Names given with commas between, in the order of `names`; all where none are given."""
+    given = text.split(",") if text else names
+    for name in given:
+        if name not in names:
+            raise click.ClickException(f"expected one of {', '.join(names)}; got {name}")
+    return [name for name in names if name in given]
+
+
+@contextmanager
+def started(servers: dict[str, Server]) -> Iterator[list[Started]]:
+    """Starts the servers, and checks that each reads digits right."""
+    data = load_test()
+    images = [file_of(Image.fromarray(image)) for image in data.images[:IMAGES]]
+    photos = [photo_of_a_digit(number=number) for number in range(PHOTOS)]
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(TemporaryDirectory()))
+        result = []
+        for port, (name, server) in enumerate(servers.items(), FIRST_PORT):
+            process = stack.enter_context(running(server, port, images[0]))
+            check(server, port, images[:CHECKED], data.labels[:CHECKED].tolist())
+            requests = directory / name
+            requests.mkdir()
+            for scenario, files in (("png", images), ("photo", photos)):
+                write_requests([http(server.path, *server.encode(file)) for file in files], requests / scenario)
+            if server.tensors:
+                batches = data.images[: BATCH * 8].reshape(8, BATCH, 28, 28)
+                write_requests([http(*server.tensors(batch)) for batch in batches], requests / "tensors")
+            (requests / "open").write_bytes(server.encode(images[0])[1])
+            result.append(Started(name, server, port, process, requests))
+        yield result
+
+
+def check(server: Server, port: int, images: Sequence[bytes], labels: Sequence[int]) -> None:
+    """Fails where a server reads a digit wrong. The empty one says null of all."""
+    for image, label in zip(images, labels, strict=True):
+        answer = ask(server, port, image).decode().replace("\\", "").replace(" ", "")
+        if f'"digit":{label},' not in answer and '"digit":null}' not in answer:
+            raise click.ClickException(f"{server.title}: expected the digit {label}; got {answer}")
+
+
+def bare_runs() -> Callable[[str, int], Run | None]:
+    """The network's own turn: two processes that read an image a run, or one at its best batch size."""
+    best: list[int] = []
+
+    def turn(scenario: str, seconds: int) -> Run | None:
+        if scenario == "png":
+            batch, processes = 1, 2
+        elif scenario == "tensors":
+            if not best:
+                best.append(bare.best_batch(seconds))
+            batch, processes = best[0], 1
+        else:
+            return None
+        load, processor = bare.run(batch, seconds, processes)
+        return Run(scenario, BARE, load.rate * batch, processor / batch, None, None)
+
+    return turn
+
+
+def line(number: int, run: Run) -> str:
+    """A run for those who wait."""
+    times = "" if run.most is None else f", 99 % within {run.most * 1e3:.1f} ms"
+    failed = f", {run.failed} failed" if run.failed else ""
+    processor = f"{run.processor * 1e6:,.0f} µs of CPU each"
+    return f"round {number}, {run.scenario}, {run.server}: {run.rate:,.0f}/s, {processor}{times}{failed}"
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks.performance.serving")

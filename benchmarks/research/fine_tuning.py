@@ -1,0 +1,62 @@
+"""Accuracy on one writer before and after fine-tuning: `python -m benchmarks.research.fine_tuning FILE`.
+
+The hands are those of the pen strokes' writers whom the model was never trained on. In four turns every digit of a
+writer is held back once, while the model learns from the writer's others.
+"""
+
+import tempfile
+from pathlib import Path
+
+import click
+import numpy as np
+
+from benchmarks.accuracy.pen_strokes import PENS
+from digits.classifier import Classifier
+from digits.preprocess import prepare
+from digits.settings import Settings
+from training.datasets.drawn import draw
+from training.datasets.mnist import Dataset, load_test
+from training.datasets.pen_strokes import HELD_BACK_WRITERS, load_pen_digits
+from training.evaluate import evaluate
+from training.finetune import HELD_BACK, adapt, hold_back
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--writer", "writers", type=int, multiple=True, default=list(HELD_BACK_WRITERS), show_default=True)
+@click.option("--pen", "pens", type=click.Choice(list(PENS)), multiple=True, default=["mouse"], show_default=True)
+def main(file: Path, writers: tuple[int, ...], pens: tuple[str, ...]) -> None:
+    """Print the digits wrong before and after; FILE is pendigits-orig.tra (see training/datasets/pen_strokes.py)."""
+    start = Settings.from_environment().model_path
+    click.echo("| writer | digits | wrong before | wrong after | MNIST test set before | after, on average |")
+    click.echo("|---|---|---|---|---|---|")
+    mnist = load_test()
+    mnist_before = evaluate(Classifier(start), mnist).accuracy
+    for writer in writers:
+        data = written(file, writer, pens)
+        before = wrong(start, data)
+        after, mnist_after = 0, []
+        for turn in range(HELD_BACK):
+            learned, held_back = hold_back(data, turn)
+            with tempfile.TemporaryDirectory() as models:
+                adapted = adapt(start, learned, Path(models))
+                after += wrong(adapted, held_back)
+                mnist_after.append(evaluate(Classifier(adapted), mnist).accuracy)
+        click.echo(f"| {writer} | {len(data)} | {before} | {after} | {mnist_before:.2%} | {np.mean(mnist_after):.2%} |")
+
+
+def written(file: Path, writer: int, pens: tuple[str, ...]) -> Dataset:
+    """A writer's digits as the pens draw them, prepared."""
+    digits = load_pen_digits(file, [writer])
+    images = [prepare(255 - draw(digit.strokes, *PENS[pen])).image for pen in pens for digit in digits]
+    return Dataset(np.stack(images), np.tile([digit.label for digit in digits], len(pens)))
+
+
+def wrong(model: Path, data: Dataset) -> int:
+    """How many are read wrong or not at all."""
+    results = evaluate(Classifier(model), data)
+    return results.count - results.correct
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks.research.fine_tuning")

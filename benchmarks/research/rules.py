@@ -1,0 +1,135 @@
+"""Whether each rule of preparation earns its place: `python -m benchmarks.research.rules FOLDER`.
+
+Each is switched off in turn, and the images that are then right are counted by source: the real images of FOLDER
+(see benchmarks/accuracy/real_images.py; the source is the folder that an image is in) and drawings of MNIST's training
+digits.
+"""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import click
+import numpy as np
+from PIL import Image
+
+from benchmarks.accuracy import input_variations, not_a_digit, simulated_photos
+from benchmarks.accuracy.input_variations import enlarged, file_of
+from digits import decode, ink, preprocess
+from digits.classifier import Classifier, Prediction
+from digits.settings import Settings
+from training.datasets.mnist import load_training
+from training.datasets.photographed import ENLARGED, photograph
+
+# What is put in a constant's place so that a rule does nothing.
+NEVER, ALWAYS = float("inf"), 0.0
+# How many photographs of all kinds there are for every drawing of a kind.
+PHOTOGRAPHS = 20
+OFF: dict[str, list[tuple[Any, str, Any]]] = {
+    "grey by a colour difference": [(decode, "COLOUR_ADVANTAGE", NEVER)],
+    "strokes thickened": [(preprocess, "MINIMUM_STROKE", 0)],
+    "looked for in a smaller image first": [(ink, "FIRST_SIZE", ink.WORKING_SIZE)],
+    "paper of one shade": [(ink, "FLAT_SHARE", NEVER)],
+    "paper of one shade assumed": [(ink, "FLAT_SHARE", ALWAYS)],
+    "polarity by more than one window": [(ink, "POLARITY_WINDOWS", (0.16,))],
+    "contrast relative to the paper": [(ink, "DARKEST_PAPER", 255)],
+    "readings by narrower windows": [(ink, "PAPER_WINDOWS", (0.22,))],
+    "no narrower windows where the digit is alone": [(ink, "ALONE", NEVER)],
+    "narrower windows not in small images": [(ink, "NARROWEST_WINDOW", 0)],
+    "soft edges are no ink": [(ink, "SOFTEST", ALWAYS)],
+    "even ink is likelier": [(ink, "EVEN_INK", 1e9)],
+    "slopes at the frame are no ink": [(ink, "SLOPE_INSIDE", ALWAYS)],
+    "ink at the frame is unlikely the digit": [(ink, "FRAME_PENALTY", 1)],
+    "cut by the frame is not joined to it": [(ink, "FRAME_CONTACT", ALWAYS)],
+    "weak ink joined to strong": [(ink, "WEAK_SHARES", (1.0, 1.4))],
+    "joined to the frame: stricter thresholds": [(ink, "WEAK_SHARES", (0.5,))],
+    "joined to the frame: without rules": [(ink, "_without_rules", lambda image: image)],
+    "second strokes": [(ink, "PART_MASS", NEVER)],
+    "sheets and boxes looked into": [(ink, "RECTANGULAR", NEVER)],
+    "boxes looked into": [(ink, "BOXED_HEIGHT", NEVER)],
+    "several digits": [(ink, "OTHER_MASS", NEVER), (ink, "BROADEST", NEVER)],
+    "specks and nets are no digit": [(ink, "DIGIT_SHARE", ALWAYS), (ink, "MOST_HOLES", NEVER)],
+    "noise is no ink": [(ink, "PEAK_NOISE", ALWAYS), (ink, "CERTAIN_NOISE", ALWAYS), (ink, "FLOOR_NOISE", ALWAYS)],
+}
+
+Source = Callable[[Classifier], int]
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--count", default=25, show_default=True, help="How many drawings of each kind.")
+def main(folder: Path, count: int) -> None:
+    """Print how many images of each source are right with all rules, and what changes without each."""
+    classifier = Classifier.from_settings(Settings.from_environment())
+    sources = real_sources(folder) | drawn_sources(count)
+    click.echo("| without | " + " | ".join(f"{name} ({len(images)})" for name, images in sources.items()) + " |")
+    click.echo("|---" * (len(sources) + 1) + "|")
+    before = [right(classifier, images) for images in sources.values()]
+    click.echo(f"| (all rules) | {' | '.join(str(count) for count in before)} |")
+    for name, places in OFF.items():
+        patches = [patch.object(*place) for place in places]
+        for one in patches:
+            one.start()
+        after = [right(classifier, images) for images in sources.values()]
+        for one in patches:
+            one.stop()
+        changes = (f"{one - other:+d}" if one != other else "" for one, other in zip(after, before, strict=True))
+        click.echo(f"| {name} | {' | '.join(changes)} |")
+
+
+# Image files, each with the answer that is right.
+Images = list[tuple[bytes, int | None]]
+
+
+def real_sources(folder: Path) -> dict[str, Images]:
+    """The real images by the folder that each is in."""
+    sources: dict[str, Images] = {}
+    with (folder / "labels.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            image = (folder / row["file"]).read_bytes()
+            sources.setdefault(row["file"].rpartition("/")[0], []).append((image, int(row["label"])))
+    return sources
+
+
+def drawn_sources(count: int) -> dict[str, Images]:
+    """Drawings of MNIST's training digits, and of no digit, `count` of each kind."""
+    data = load_training()
+    chosen = np.linspace(0, len(data) - 1, count).astype(int)
+    sources: dict[str, Images] = {}
+    for title, kinds in (
+        ("drawn in other clothes", input_variations.KINDS),
+        ("drawn on paper", simulated_photos.KINDS),
+    ):
+        random = np.random.default_rng(0)
+        sources[title] = [
+            (render(data.images[one], random), int(data.labels[one])) for render in kinds.values() for one in chosen
+        ]
+    random = np.random.default_rng(0)
+    photographed = np.linspace(0, len(data) - 1, PHOTOGRAPHS * count).astype(int)
+    sources["photographed"] = [
+        (file_of(Image.fromarray(photograph(ink, random))), int(label))
+        for label, ink in zip(
+            data.labels[photographed],
+            (np.asarray(enlarged(image, ENLARGED)) for image in data.images[photographed]),
+            strict=True,
+        )
+    ]
+    random = np.random.default_rng(0)
+    for name, draw in not_a_digit.drawn_sets(data.images).items():
+        sources[name] = [(file_of(Image.fromarray(draw[0](random))), None) for _ in range(count)]
+    return sources
+
+
+def right(classifier: Classifier, images: Images) -> int:
+    """How many are answered with their digit, or with none where there is none."""
+    answers = classifier.read([image for image, _ in images])
+    return sum(
+        isinstance(answer, Prediction) and answer.digit == digit
+        for answer, (_, digit) in zip(answers, images, strict=True)
+    )
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks.research.rules")

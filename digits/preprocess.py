@@ -1,0 +1,93 @@
+"""Pixels → the 28×28 image that the network reads, made as MNIST was made.
+
+White ink on black, cropped to the ink, scaled with its aspect ratio kept to fit 20×20, its centre of mass in the centre
+of 28×28 (LeCun, Cortes, Burges: the MNIST database of handwritten digits).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from digits.ink import BLANK, Grey, find_ink
+from digits.picture import Picture, Pixels
+
+SIZE = 28
+BOX = 20
+# MNIST's strokes are hardly ever thinner than this, in pixels of 28×28; thinner ones are thickened to it.
+MINIMUM_STROKE = 1.6
+
+# Where MNIST has the centre of mass, rounded up to whole pixels: 14 to 15 pixels from the edges.
+CENTRE = SIZE / 2 + 0.5
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """`image` is uint8 [28, 28], white ink on black; `reason` says why it holds no digit, None where it may."""
+
+    image: Pixels
+    reason: str | None = None
+
+
+def prepare(image: Picture | Pixels) -> Prepared:
+    """Finds the digit in a grey image, uint8 [H, W], and makes it look as in MNIST."""
+    picture = image if isinstance(image, Picture) else Picture(image)
+    pixels = picture.pixels
+    if pixels.shape == (SIZE, SIZE):
+        if is_prepared(pixels):
+            return Prepared(pixels)
+        if is_prepared(inverted := 255 - pixels):
+            return Prepared(inverted)
+    ink = find_ink(pixels, picture.full)
+    if ink.reason == BLANK:
+        return Prepared(np.zeros((SIZE, SIZE), np.uint8), BLANK)
+    return Prepared(_centred(_thickened(ink.pixels)), ink.reason)
+
+
+def is_prepared(image: Pixels) -> bool:
+    """Whether an image, uint8 [28, 28], already is as in MNIST, so that preparing it again would only blur it."""
+    lines = (image.sum(axis=1), image.sum(axis=0))
+    inked = [one.nonzero()[0] for one in lines]
+    if not len(inked[0]) or max(one[-1] - one[0] + 1 for one in inked) not in (BOX - 1, BOX):
+        return False
+    return all(abs(_centre_of_mass(one) - CENTRE) <= 1 for one in lines)
+
+
+def _centre_of_mass(lines: NDArray[np.number]) -> float:
+    """Where the mass of all rows or columns, of which these are the sums, lies; a pixel's centre lies at its half."""
+    return float(lines @ (np.arange(len(lines)) + 0.5) / lines.sum())
+
+
+def _stroke_width(ink: Grey) -> float:
+    """The mean width of the strokes in pixels: one of width w and length l has the area w·l and edges of about 2·l."""
+    padded = np.zeros((ink.shape[0] + 2, ink.shape[1] + 2), np.float32)
+    padded[1:-1, 1:-1] = ink
+    down, across = padded[1:] - padded[:-1], padded[:, 1:] - padded[:, :-1]
+    edges = np.hypot(np.abs(down).sum(), np.abs(across).sum())
+    return float(2 * ink.sum() / edges)
+
+
+def _thickened(ink: Grey) -> Grey:
+    """Ink whose strokes do not vanish when they are scaled to 20×20."""
+    missing = MINIMUM_STROKE * max(ink.shape) / BOX - _stroke_width(ink)
+    border = int(missing / 2)
+    if border < 1:
+        return ink
+    padded = Image.fromarray(np.pad(ink, border).astype(np.uint8))
+    return np.asarray(padded.filter(ImageFilter.MaxFilter(2 * border + 1)), dtype=np.float32)
+
+
+def _centred(ink: Grey) -> Pixels:
+    """Scales cropped ink to fit 20×20 and puts its centre of mass into the centre of 28×28."""
+    scale = BOX / max(ink.shape)
+    height, width = (max(1, round(side * scale)) for side in ink.shape)
+    scaled = np.asarray(Image.fromarray(ink).resize((width, height), Image.Resampling.BILINEAR))
+    scaled = np.clip(scaled * (255 / scaled.max()), 0, 255)
+    row, column = (_centre_of_mass(scaled.sum(axis=axis)) for axis in (1, 0))
+    # The box stays inside the image even where the mass lies to one side.
+    top = min(max(round(CENTRE - row), 0), SIZE - height)
+    left = min(max(round(CENTRE - column), 0), SIZE - width)
+    image = np.zeros((SIZE, SIZE), np.uint8)
+    image[top : top + height, left : left + width] = scaled.round()
+    return image

@@ -1,0 +1,103 @@
+"""A process that scores chunks until there are no more."""
+
+import gc
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from ctypes import c_int64
+from multiprocessing.connection import Connection
+
+from digits.classifier import Classifier, ModelError
+from digits.decode import ImageError
+from digits.memory import set_memory_options
+from digits.preprocess import Prepared, prepare
+from digits.settings import Settings, SettingsError
+from scoring.inputs.images import Chunk
+from scoring.rows import Model, Scored, scored
+
+# The place of a worker in its chunk while it is at none of the images.
+NO_IMAGE = -1
+# What there is in its place where none is loaded.
+NO_MODEL = Model("", "", "")
+# Of freed memory a worker keeps so much: with less, some, as it happens to lie, give back and take again all the time.
+KEPT_BYTES = 2**26
+# What ends a worker that is at one image for too long.
+OVERTIME = signal.SIGALRM
+
+Images = list[Prepared | ImageError]
+
+
+def work(connection: Connection, place: c_int64, settings: Settings, image_seconds: float) -> None:
+    """Tells the Model that it has loaded, or a ModelError, and then Scored for each (Chunk, errors) that it is given.
+
+    `errors` has the images that are not to be touched, by their places, and what is to be said of them. `place` always
+    has the place of the image that is being decoded and prepared; one that takes longer than about `image_seconds` ends
+    the process by OVERTIME, also where no Python runs.
+    """
+    _prepare_process()
+    try:
+        classifier = Classifier.from_settings(settings)
+    except (ModelError, SettingsError) as error:
+        connection.send(error)
+        return
+    model = Model(**classifier.model, sha256=classifier.sha256)
+    _serve(connection, place, image_seconds, model, lambda names, images: score(names, images, classifier, model))
+
+
+def work_ahead(connection: Connection, place: c_int64, _settings: Settings, image_seconds: float) -> None:
+    """As `work`, of no model, and tells what `score` takes in place of Scored: for a GPU elsewhere."""
+    _prepare_process()
+    _serve(connection, place, image_seconds, NO_MODEL, lambda names, images: (names, images))
+
+
+def _prepare_process() -> None:
+    # Ctrl-C reaches every process of a terminal; the first of them says when it is over.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    set_memory_options(KEPT_BYTES)
+
+
+def _serve(
+    connection: Connection,
+    place: c_int64,
+    image_seconds: float,
+    model: Model,
+    answer: Callable[[Sequence[str], Images], object],
+) -> None:
+    # What is there now stays: looking through it for garbage, time and again, would find none.
+    gc.freeze()
+    with suppress(EOFError, ConnectionError):  # the process that gives and takes has ended
+        connection.send(model)
+        while True:
+            chunk, errors = connection.recv()
+            connection.send(answer(chunk.names, _load(chunk, errors, place, image_seconds)))
+
+
+def _load(chunk: Chunk, errors: Mapping[int, ImageError], place: c_int64, image_seconds: float) -> Images:
+    images: Images = []
+    overdue = 0.0
+    for index in range(len(chunk.names)):
+        if index in errors:
+            images.append(errors[index])
+            continue
+        place.value = index
+        if (now := time.monotonic()) > overdue:
+            signal.setitimer(signal.ITIMER_REAL, image_seconds)
+            overdue = now + image_seconds / 32  # setting it for every image would take 1 % of the time
+        try:
+            images.append(prepare(chunk.load(index)))
+        except ImageError as error:
+            images.append(error)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    place.value = NO_IMAGE
+    return images
+
+
+def score(names: Sequence[str], images: Images, classifier: Classifier, model: Model) -> Scored:
+    """The rows of images that are prepared, or an error."""
+    answers = iter(classifier.answer([one for one in images if isinstance(one, Prepared)]))
+    return scored(
+        names,
+        [(*next(answers), None) if isinstance(one, Prepared) else (None, None, None, str(one)) for one in images],
+        model,
+    )

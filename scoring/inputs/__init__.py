@@ -1,0 +1,1 @@
+"""Which images are scored, and their labels."""

@@ -1,0 +1,175 @@
+"""What digits images really show: a CSV of paths and labels, or the labels of an IDX or Parquet file in its order."""
+
+import csv
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from digits.decode import ImageError, decode_idx
+from scoring.errors import ScoringError
+from scoring.extras import parquet
+from scoring.inputs.images import count_images, holds_images, is_idx, is_parquet
+from scoring.inputs.paths import find_files
+
+# How the columns of a CSV file may be called.
+PATHS, LABELS = ("path", "file"), ("label", "digit")
+# In place of a label where there is none.
+NONE = -1
+_DIGITS = {str(digit): digit for digit in range(10)}
+
+
+class Labels(Protocol):
+    """The labels of images; `unused` counts those that were not found yet."""
+
+    @property
+    def unused(self) -> int: ...
+
+    def find(self, names: Sequence[str]) -> NDArray[np.int8]:
+        """The labels of images by their names in the output, NONE where there is none."""
+
+
+def read_labels(file: Path, inputs: Iterable[str]) -> Labels:
+    """The labels in a file, for the images of the inputs. Raises ScoringError."""
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(4)
+        if head == b"PAR1":
+            return _in_order(file, [_digit(one, file, "") for one in parquet().read_labels(file)], inputs)
+        if head[:2] == b"\x1f\x8b" or head[:3] == b"\x00\x00\x08":
+            return _in_order(file, _idx_labels(file), inputs)
+        return _ByPath(file, _csv_labels(file))
+    except OSError as error:
+        raise ScoringError(f"{file}: expected labels; got: {error.strerror or error}") from error
+    except ImageError as error:
+        raise ScoringError(f"{file}: {error}") from error
+
+
+class _ByPath:
+    """Labels by path, as it is in the output, or relative to the labels' folder; 10 bytes a label."""
+
+    def __init__(self, file: Path, labels: Iterable[tuple[str, int]]) -> None:
+        self._folder = os.path.join(os.path.abspath(file.parent), "")
+        keys, digits = bytearray(), bytearray()
+        for path, digit in labels:
+            keys += _key(os.path.normpath(path))
+            digits.append(digit)
+        if not digits:
+            raise ScoringError(f"{file}: expected labels; got none")
+        given = np.frombuffer(digits, np.int8)
+        self._keys, first, places = np.unique(np.frombuffer(keys, np.uint64), return_index=True, return_inverse=True)
+        self._digits = given[first]
+        for one in np.flatnonzero(self._digits[places] != given)[:1]:
+            other = first[places[one]]
+            raise ScoringError(
+                f"{file}: expected one label a path; got {given[other]} and {given[one]} for the same "
+                f"(labels {other + 1} and {one + 1})"
+            )
+        self._found = np.zeros(len(self._keys), np.bool_)
+
+    @property
+    def unused(self) -> int:
+        return int((~self._found).sum())
+
+    def find(self, names: Sequence[str]) -> NDArray[np.int8]:
+        labels = np.full(len(names), NONE, np.int8)
+        for spelled in (os.path.normpath, os.path.abspath, self._relative):
+            missing = np.flatnonzero(labels == NONE)
+            if not len(missing):
+                break
+            asked = np.frombuffer(b"".join([_key(spelled(names[index])) for index in missing.tolist()]), np.uint64)
+            places = np.minimum(np.searchsorted(self._keys, asked), len(self._keys) - 1)
+            known = self._keys[places] == asked
+            labels[missing[known]] = self._digits[places[known]]
+            self._found[places[known]] = True
+        return labels
+
+    def _relative(self, path: str) -> str:
+        return os.path.abspath(path).removeprefix(self._folder)
+
+
+def _key(path: str) -> bytes:
+    # As in Parquet, where what is not UTF-8 is written so.
+    text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return blake2b(text.encode(), digest_size=8).digest()
+
+
+class _InOrder:
+    """The labels of the images of one file, which are called `file#0`, `file#1`, …"""
+
+    def __init__(self, images: str, labels: NDArray[np.int8]) -> None:
+        self._start, self._labels = f"{images}#", labels
+        self._found = labels == NONE
+
+    @property
+    def unused(self) -> int:
+        return int((~self._found).sum())
+
+    def find(self, names: Sequence[str]) -> NDArray[np.int8]:
+        labels = np.full(len(names), NONE, np.int8)
+        for index, name in enumerate(names):
+            number = name.removeprefix(self._start)
+            if number != name and number.isdecimal() and (place := int(number)) < len(self._labels):
+                labels[index] = self._labels[place]
+                self._found[place] = True
+        return labels
+
+
+def _in_order(file: Path, labels: Sequence[int] | NDArray[np.uint8], inputs: Iterable[str]) -> _InOrder:
+    """Labels of whichever IDX or Parquet file has as many images."""
+    fitting = [
+        path
+        for path in dict.fromkeys(find_files(inputs, holds_images))
+        if (is_parquet(path) or is_idx(path)) and count_images([path]) == len(labels)
+    ]
+    if len(fitting) != 1:
+        raise ScoringError(
+            f"{file}: expected one IDX or Parquet file with as many images, {len(labels)}, among the inputs; "
+            f"got {', '.join(fitting) or 'none'}"
+        )
+    return _InOrder(fitting[0], np.array(labels, np.int8))
+
+
+def _idx_labels(file: Path) -> NDArray[np.uint8]:
+    labels = decode_idx(file.read_bytes())
+    if labels.ndim != 1:
+        raise ScoringError(f"{file}: expected an IDX file of labels; got one of images")
+    if labels.max(initial=0) > 9:
+        raise ScoringError(f"{file}: expected labels 0 to 9; got {labels.max()}")
+    return labels
+
+
+def _csv_labels(file: Path) -> Iterator[tuple[str, int]]:
+    """Paths and labels; what has an empty label has none."""
+    with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as opened:
+        lines = csv.reader(opened, strict=True)
+        try:
+            header = [name.strip().lower() for name in next(lines, [])]
+            path, label = (
+                next((header.index(one) for one in names if one in header), None) for names in (PATHS, LABELS)
+            )
+            if path is None or label is None:
+                raise ScoringError(
+                    f"{file}: expected IDX, Parquet, or CSV whose first line names the columns "
+                    f"{' or '.join(PATHS)} and {' or '.join(LABELS)}; got {', '.join(header)[:100] or 'nothing'}"
+                )
+            for values in lines:
+                if values:
+                    digit = _digit(values[label], file, f" in line {lines.line_num}")
+                    if digit != NONE:
+                        yield values[path], digit
+        except (csv.Error, IndexError) as error:
+            raise ScoringError(
+                f"{file}: expected CSV with {len(header)} columns; got another line {lines.line_num}"
+            ) from error
+
+
+def _digit(value: object, file: Path, where: str) -> int:
+    text = "" if value is None else str(value).strip()
+    if text and text not in _DIGITS:
+        raise ScoringError(f"{file}: expected labels 0 to 9; got {text[:40]!r}{where}")
+    return _DIGITS.get(text, NONE)

@@ -1,0 +1,46 @@
+"""Headers that keep browsers from doing with an answer what it is not for; whose pages may ask, and which proxies are
+believed."""
+
+from collections.abc import Iterable
+from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+from flask import Flask
+from flask_cors import CORS
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from digits.settings import Settings
+
+HEADERS = {
+    # An answer is no page; the pages here say themselves what they may load.
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+# What a page of another origin may read of an answer's headers.
+READABLE = ["Inference-Header-Content-Length", "Retry-After", "X-Request-ID"]
+
+
+def register_security(app: Flask, settings: Settings) -> None:
+    app.wsgi_app = _secured(app.wsgi_app)  # type: ignore[method-assign, assignment]
+    if settings.cors_origins:
+        CORS(app, origins=settings.cors_origins.split(","), expose_headers=READABLE, max_age=600)
+    if count := settings.trusted_proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=count)  # type: ignore[method-assign]
+
+
+def _secured(application: WSGIApplication) -> WSGIApplication:
+    """An application whose answers have the headers, where they have none of their own."""
+
+    def secured(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:  # noqa: ANN401 - as WSGI has it
+            own = {name for name, _ in headers}
+            return start_response(status, headers + [one for one in HEADERS.items() if one[0] not in own], *error)
+
+        return application(environ, start)
+
+    return secured

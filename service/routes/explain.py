@@ -1,0 +1,101 @@
+"""`POST /explain` and `GET /explain/<layer>`: the digit on its way through the network."""
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Annotated
+
+import msgspec
+import numpy as np
+from flask import Blueprint, Response, request
+from msgspec import Meta
+
+from digits.activations import Layer, LayerError, Layers, Values
+from digits.classifier import prepare_loaded
+from digits.decode import decode
+from service.operations import VERSION_IN_QUERY, Operation, Parameter, described, json
+from service.responses import error_response, reply
+from service.routes.predict import IMAGE, Answer, Base64, admitted, answer, encoded, models, received, unpacked
+
+explain = Blueprint("explain", __name__, url_prefix="/explain")
+
+
+class LayerMaps(Layer, kw_only=True):
+    """A layer with its feature maps."""
+
+    minimum: float
+    maximum: float
+    maps: Annotated[
+        Base64, Meta(description="bytes [depth, height, width], 0 for the layer's `minimum` and 255 for its `maximum`")
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation(Answer):
+    """What is answered for an image, and how every layer answered."""
+
+    image: Annotated[Base64, Meta(description="the 28×28 image that the network saw")] = field()
+    layers: list[LayerMaps]
+
+
+class LayerWeights(msgspec.Struct):
+    """A layer's weights and biases, float32, little-endian."""
+
+    name: str
+    shape: Annotated[tuple[int, ...], Meta(description="[filters, depth, height, width] or [neurons, inputs]")]
+    weights: Base64
+    biases: Base64
+
+
+def layers() -> Layers:
+    """The layers of the version asked for, as in `classifier`. Raises VersionError."""
+    return models().layers(request.args.get("version"))
+
+
+@explain.post("")
+@described(Operation({200: json(Explanation)}, parameters=(VERSION_IN_QUERY,), body=IMAGE, errors=(404, 503)))
+def explain_image() -> Response:
+    """Shows how an image is read. That is what `/predict` answers, and every layer with its feature maps."""
+    data = received()
+    with admitted():
+        data = unpacked(data)
+        prepared = prepare_loaded(partial(decode, data))
+        outputs = zip(layers().described(), layers().outputs(prepared.image), strict=True)
+        read = answer(prepared, encoded(prepared.image))
+        return reply(Explanation(**vars(read), layers=[_maps(layer, output) for layer, output in outputs]))
+
+
+@explain.get("/<layer>")
+@described(
+    Operation(
+        {200: json(LayerWeights), 304: {}},
+        parameters=(
+            Parameter("path", "layer", str, "A layer with weights, by its `name`.", "layer_1_conv"),
+            VERSION_IN_QUERY,
+            Parameter("header", "If-None-Match", str, "The `ETag` of an answer that is kept."),
+        ),
+        errors=(404,),
+        headers={"ETag": "The same until another model is served."},
+    )
+)
+def explain_weights(layer: str) -> Response:
+    """Gives a layer's weights and biases."""
+    weights, biases = layers().weights(layer)
+    response = reply(LayerWeights(layer, weights.shape, encoded(weights.astype("<f4")), encoded(biases.astype("<f4"))))
+    # The same until another model is served, which the tag then tells.
+    response.add_etag()
+    response.cache_control.no_cache = True
+    response.make_conditional(request)
+    return response
+
+
+def _maps(layer: Layer, output: Values) -> LayerMaps:
+    """Feature maps as bytes, 0 for the least of all the layer's values and 255 for the largest."""
+    low, high = float(output.min()), float(output.max())
+    scale = 255 / (high - low) if high > low else 0.0
+    maps = encoded(((output - low) * scale).round().astype(np.uint8))
+    return LayerMaps(**msgspec.structs.asdict(layer), minimum=low, maximum=high, maps=maps)
+
+
+@explain.errorhandler(LayerError)
+def _layer_error(error: LayerError) -> Response:
+    return error_response(str(error), 404)

@@ -1,0 +1,125 @@
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+import matplotlib
+import numpy as np
+import pytest
+from numpy.random import Generator
+from skimage.measure import label
+
+import benchmarks.accuracy.not_a_digit
+from benchmarks.accuracy.not_a_digit import (
+    Answers,
+    Pixels,
+    answer,
+    blank,
+    load_letters,
+    measure,
+    noise,
+    several_digits,
+    texture,
+)
+from digits.classifier import Classifier, Images, Prediction, Probabilities
+from digits.preprocess import Prepared
+from tests.conftest import example_pixels
+from tests.training.datasets.test_mnist import write_idx
+from training.datasets.mnist import load_test
+
+FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+DIGITS = load_test().part(np.arange(20))
+
+
+class Credulous(Classifier):
+    """Reads a 0 in everything but blank paper, and is the surer the more ink there is."""
+
+    def __init__(self) -> None:
+        pass
+
+    def classify(self, images: Images) -> tuple[Probabilities, np.ndarray]:
+        return np.full((len(images), 10), 0.1, np.float32), images.mean(axis=(1, 2), dtype=np.float32)
+
+    def predict(self, prepared: Sequence[Prepared]) -> list[Prediction]:
+        return [prediction(None if one.reason else 0, one.reason) for one in prepared]
+
+
+def prediction(digit: int | None, reason: str | None) -> Prediction:
+    return Prediction(digit, 0.1, (0.1,) * 10, reason)
+
+
+def empty(random: Generator) -> Pixels:
+    return np.full((40, 30), 200, np.uint8)
+
+
+@pytest.fixture
+def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a font and three images in place of what Debian's packages hold."""
+    (tmp_path / "hand.ttf").symlink_to(FONT)
+    monkeypatch.setattr(benchmarks.accuracy.not_a_digit, "HANDS", {"fonts-hand": {"hand.ttf": "AOX"}})
+    write_idx(tmp_path / "t10k-images-idx3-ubyte.gz", DIGITS.images[:3])
+    monkeypatch.setattr(benchmarks.accuracy.not_a_digit, "load_test", lambda: DIGITS)
+    return tmp_path
+
+
+def test_what_preparation_refuses_scores_nothing() -> None:
+    answers = answer(Credulous(), [example_pixels(3), np.full((50, 50), 255, np.uint8)])
+    assert answers.scores[0] > 0
+    assert answers.scores[1] == 0
+    assert answers.refused().tolist() == [False, True]
+
+
+def test_only_the_right_reasons_count() -> None:
+    predictions = [prediction(None, "blank"), prediction(None, "not a digit"), prediction(7, None)]
+    answers = Answers(predictions, np.zeros(3, np.float32))
+    assert answers.refused().tolist() == [True, True, False]
+    assert answers.refused("not a digit").tolist() == [False, True, False]
+    assert answers.refused("blank", "not a digit").tolist() == [True, True, False]
+
+
+def test_figures_of_one_who_reads_everything(stand_ins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmarks.accuracy.not_a_digit, "blank", empty)
+    figures = {one.name: one for one in measure(Credulous(), 4, stand_ins, stand_ins)}
+    assert figures["MNIST test digits read, not refused"].value == 1
+    assert figures["blank images refused as such"].value == 1
+    assert figures["several digits refused as such"].count == 4
+    # The same images on both sides cannot be told apart.
+    assert figures["Fashion-MNIST: area under ROC curve"].value == pytest.approx(0.5, abs=0.3)
+    assert figures["Fashion-MNIST: refused"].value == 0
+    letters, digit_like = (one for name, one in figures.items() if name.endswith("q: refused"))
+    assert (letters.count, digit_like.count) == (8, 4)
+
+
+@pytest.mark.parametrize(
+    ("missing", "package"), [("hand.ttf", "fonts-hand"), ("t10k-images-idx3-ubyte.gz", "dataset-fashion-mnist")]
+)
+def test_missing_package_is_named(missing: str, package: str, stand_ins: Path) -> None:
+    (stand_ins / missing).unlink()
+    with pytest.raises(click.ClickException, match=f"{missing}: expected .* `apt install {package}`"):
+        measure(Credulous(), 4, stand_ins, stand_ins)
+
+
+@pytest.mark.parametrize("draw", [blank, noise, texture])
+def test_drawings_are_seeded_images_of_many_sizes(draw: Callable[[Generator], Pixels]) -> None:
+    images, again = ([draw(random) for _ in range(20)] for random in map(np.random.default_rng, (1, 1)))
+    assert {one.dtype for one in images} == {np.dtype(np.uint8)}
+    assert min(min(one.shape) for one in images) >= 28
+    assert len({one.shape for one in images}) > 10
+    assert all(np.array_equal(one, other) for one, other in zip(images, again, strict=True))
+
+
+@pytest.mark.parametrize("touching", [False, True])
+def test_several_digits_lie_apart_unless_they_touch(touching: bool) -> None:
+    blocks = np.zeros((5, 28, 28), np.uint8)
+    blocks[:, 4:24, 8:20] = 255
+    random = np.random.default_rng(1)
+    images = [several_digits(random, blocks, touching) for _ in range(20)]
+    parts = [label(one < np.ptp(one) / 2 + one.min(), return_num=True)[1] for one in images]
+    assert set(parts) == ({1} if touching else {2, 3})
+
+
+def test_letters_are_dark_on_light(stand_ins: Path) -> None:
+    letters = load_letters(stand_ins)
+    assert sorted({letter for letter, _ in letters}) == ["A", "O", "X"]
+    for _, image in letters:
+        assert np.median(image) > 180
+        assert 0.02 < np.mean(image < 150) < 0.4

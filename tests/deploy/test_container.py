@@ -1,0 +1,396 @@
+"""The container, really built and run. Needs a Docker engine."""
+
+import csv
+import gzip
+import http.client
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from PIL import Image
+from werkzeug.test import encode_multipart
+
+from digits import __version__
+from digits.decode import FORMATS
+from digits.settings import Settings
+from service.app import create_app
+from tests.conftest import EXAMPLES, ROOT, encode, example, example_pixels
+from tests.service.test_gunicorn import free_port, metric, request, wait_for, wait_until_ready
+from tests.service.test_restarts import CLIENTS, Load
+
+pytestmark = [pytest.mark.container, pytest.mark.xdist_group("container")]
+
+IMAGE = "digits-test"
+OWN_MEGABYTES = 180
+# As far as a platform may lock it down, and another user than the image's own.
+LOCKED = ["--user=12345:678", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--pids-limit=256"]
+SMALL = ["--memory=256m", "--cpus=0.5"]
+# What only extras bring, which the image leaves out.
+EXTRAS = {"pyarrow", "ray"}
+# Python's packages for 64-bit ARM, as the image's Python takes them.
+ARM = [f"--platform=manylinux_{glibc}_aarch64" for glibc in ("2_28", "2_27", "2_17")] + ["--python-version=3.12"]
+
+
+def docker(*arguments: str, check: bool = True, text: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["docker", *arguments], input=text, capture_output=True, text=True, check=check, timeout=900)
+
+
+def build(tag: str, *options: str, text: str = "") -> str:
+    """Builds an image: of the checkout, unless the text is a Dockerfile of its own."""
+    # Engines without a bridge to the registries need flags of their own, such as --network host.
+    flags = os.environ.get("DOCKER_BUILD_FLAGS", "").split()
+    built = docker("build", *flags, *options, "-t", tag, "-" if text else str(ROOT), check=False, text=text)
+    assert built.returncode == 0, built.stdout + built.stderr
+    return tag
+
+
+def inspect(name: str, template: str) -> str:
+    return docker("inspect", "--format", template, name).stdout.strip()
+
+
+def python(image: str, code: str, *options: str, **keywords: Any) -> subprocess.CompletedProcess[str]:
+    return docker("run", "--rm", "--network", "none", *options, "--entrypoint", "python", image, "-c", code, **keywords)
+
+
+@pytest.fixture(scope="module")
+def image() -> str:
+    if not shutil.which("docker") or docker("info", check=False).returncode != 0:
+        pytest.skip("no Docker engine answers")
+    created = ["CREATED=2026-11-26T12:00:00Z", "REVISION=1a2b3c", "SOURCE=https://example.org/digits"]
+    return build(IMAGE, *(option for one in created for option in ("--build-arg", one)))
+
+
+@contextmanager
+def running(image: str, *options: str, host: bool = True) -> Iterator[tuple[str, int]]:
+    """A container and its port, ready to answer. Shares the host's network, so that any engine can."""
+    port = free_port()
+    network = ["--network", "host", "--env", f"PORT={port}"] if host else ["--network", "none"]
+    identifier = docker("run", "--detach", *network, *options, image).stdout.strip()
+    try:
+        wait_for(
+            lambda: "Ready" in docker("logs", identifier).stdout or inspect(identifier, "{{.State.Pid}}") == "0", 60
+        )
+        assert inspect(identifier, "{{.State.Status}}") == "running", docker("logs", identifier).stderr
+        yield identifier, port
+    finally:
+        docker("rm", "--force", identifier)
+
+
+@pytest.fixture(scope="module")
+def container(image: str) -> Iterator[tuple[str, int]]:
+    """The service with 256 MB of memory and half a core, locked down."""
+    with running(image, *LOCKED, *SMALL) as started:
+        yield started
+
+
+def wait_for_health(identifier: str, status: str) -> None:
+    wait_for(lambda: inspect(identifier, "{{.State.Health.Status}}") == status, 60)
+
+
+def own_layers(image: str) -> dict[str, int]:
+    """What the image has above Python's: each instruction and the bytes it adds."""
+    history = docker("history", "--no-trunc", "--human=false", "--format", "{{.Size}} {{.CreatedBy}}", image).stdout
+    lines = history.splitlines()
+    first = next(number for number, line in enumerate(lines) if " ENV PATH=/venv/bin:" in line)
+    return {line.partition(" ")[2]: int(line.partition(" ")[0]) for line in lines[: first + 1]}
+
+
+def test_own_layers_are_small(image: str) -> None:
+    layers = own_layers(image)
+    assert sum(layers.values()) < OWN_MEGABYTES * 1e6, layers
+
+
+def test_says_what_it_is(image: str) -> None:
+    labels = json.loads(inspect(image, "{{json .Config.Labels}}"))
+    assert {name.removeprefix("org.opencontainers.image."): text for name, text in labels.items()} == {
+        "title": "digits",
+        "description": "Reads handwritten digits over HTTP, or a folder at a time",
+        "licenses": "MIT",
+        "version": __version__,
+        "created": "2026-11-26T12:00:00Z",
+        "revision": "1a2b3c",
+        "source": "https://example.org/digits",
+    }
+
+
+def test_is_not_root_and_carries_no_torch(image: str) -> None:
+    assert inspect(image, "{{.Config.User}}") == "65532:65532"
+    code = "import os; from importlib.util import find_spec; print(os.getuid(), find_spec('torch'), find_spec('onnx'))"
+    assert python(image, code).stdout.split() == ["65532", "None", "None"]
+
+
+def test_what_packages_ask_for_is_there(image: str) -> None:
+    checked = docker("run", "--rm", "--entrypoint", "pip", image, "--python", "/venv/bin/python", "check")
+    assert checked.stdout == "No broken requirements found.\n"
+
+
+def test_every_module_and_every_file_of_ours_is_there(image: str) -> None:
+    code = """
+import importlib, pathlib, pkgutil
+for package in ("service", "scoring"):
+    for module in pkgutil.iter_modules([package], package + "."):
+        try:
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
+        except ModuleNotFoundError as error:
+            if error.name.partition(".")[0] not in {EXTRAS}:
+                raise
+print(*sorted(str(path) for path in pathlib.Path().rglob("*") if path.is_file() and path.suffix != ".pyc"))
+""".replace("{EXTRAS}", str(EXTRAS))
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    copied = ("service/", "scoring/", "models/", "examples/", "entrypoint.py", "gunicorn.conf.py")
+    assert python(image, code).stdout.split() == sorted(path for path in listed if path.startswith(copied))
+
+
+def image_files() -> list[bytes]:
+    """A digit in each format, in each way to compress that is a library of its own, and in a format that is refused."""
+    grey = Image.fromarray(example_pixels(7))
+    colours, ink = grey.convert("RGB"), grey.convert("1")
+    compressions = ("tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits", "lzma", "zstd")
+    return [
+        *(encode(colours, kind) for kind in ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")),
+        *(encode(colours, "TIFF", compression=compression) for compression in compressions),
+        encode(ink, "TIFF", compression="group4"),
+        encode(grey, "WEBP", lossless=True),
+        encode(grey.convert("CMYK"), "JPEG"),
+        encode(colours.resize((2000, 2000)), "JPEG", progressive=True),
+        encode(grey.convert("P")),
+        encode(example_pixels(7).astype("uint16") * 257),
+    ]
+
+
+def requests(client: FlaskClient) -> Iterator[tuple[str, str, bytes | None, dict[str, str]]]:
+    """Method, path, body and headers of one or more requests of each kind that have the same answer everywhere."""
+    served = ("/versions/1", "/versions/2", "/versions/3", "")
+    yield from (("POST", "/predict", data, {}) for data in image_files())
+    yield "POST", "/predict?show=image", gzip.compress(example(3)), {"Content-Encoding": "gzip"}
+    files = {"image": [(io.BytesIO(data), "file") for data in (example(1), b"no image", example(2))]}
+    boundary, form = encode_multipart(files)
+    yield "POST", "/predict/batch", form, {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    yield from (("POST", f"/explain?version={version}", example(3), {}) for version in (1, 2, 3))
+    layers = [layer["name"] for layer in client.post("/explain", data=example(3)).get_json()["layers"]]
+    yield from (("GET", f"/explain/{layer}", None, {}) for layer in layers)
+    for folder in ("page", "docs"):
+        static = ROOT / "service" / "static" / folder
+        yield from (("GET", f"/{folder}/{path.name}", None, {}) for path in static.iterdir())
+    gets = ("/", "/docs", "/openapi.json", "/health/live", "/health/ready")
+    yield from (("GET", path, None, {}) for path in (*gets, "/v2", "/v2/", "/v2/health/live", "/v2/health/ready"))
+    pixels = {"name": "images", "shape": [1, 28, 28], "datatype": "UINT8", "data": [0] * 784}
+    for version in served:
+        for rest in ("", "/ready", "/config"):
+            yield "GET", f"/v2/models/digits{version}{rest}", None, {}
+        yield "POST", f"/v2/models/digits{version}/infer", json.dumps({"inputs": [pixels]}).encode(), {}
+        yield "POST", f"/v2/models/digits-image{version}/infer", example(7), {"Inference-Header-Content-Length": "0"}
+    yield "POST", "/v2/repository/index", b"", {}
+    yield "POST", "/v2/repository/models/digits/load", b"", {}
+
+
+def test_every_route_answers_as_it_does_here(container: tuple[str, int]) -> None:
+    app = create_app(Settings(provider="cpu"))
+    client, asked = app.test_client(), {"observe.show"}
+    for method, path, body, headers in requests(client):
+        connection = http.client.HTTPConnection("127.0.0.1", container[1], timeout=30)
+        connection.request(method, path, body, headers)
+        there = connection.getresponse()
+        with client.open(path, method=method, data=body, headers=headers) as here:
+            assert (there.status, there.read()) == (here.status_code, here.data), path
+        connection.close()
+        asked.add(app.url_map.bind("").match(path.partition("?")[0], method)[0])
+    assert asked == {rule.endpoint for rule in app.url_map.iter_rules()}
+    assert metric(container[1], "digits_images_total", outcome="digit") > len(FORMATS)
+
+
+def test_large_images_fit_into_its_memory_many_at_once(container: tuple[str, int]) -> None:
+    identifier, port = container
+    files = [
+        encode(Image.new("RGBA", (4500, 4400))),
+        encode(Image.new("CMYK", (4500, 4400)), "TIFF", compression="tiff_lzw"),
+        encode(Image.new("RGB", (5000, 5000)), "JPEG", progressive=True),
+        encode(Image.new("RGBA", (2600, 2600)), "WEBP"),
+    ]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda data: request(port, "POST", "/predict", data), files * 4))
+    assert {(status, body["reason"]) for status, _, body in answers} == {(200, "blank")}
+    assert "SIGKILL" not in docker("logs", identifier).stdout
+
+
+def test_becomes_healthy_with_a_worker_a_core(container: tuple[str, int]) -> None:
+    wait_for_health(container[0], "healthy")
+    assert docker("logs", container[0]).stdout.count("Booting worker") == 1
+
+
+def test_everything_that_starts_is_compiled(image: str) -> None:
+    """Started by somebody who may write it, the image's Python has nothing more to compile."""
+    with running(image, "--user=root", "--env=PYTHONDONTWRITEBYTECODE=") as (identifier, port):
+        assert request(port, "POST", "/predict", example(7))[2]["digit"] == 7
+        assert [line for line in docker("diff", identifier).stdout.splitlines() if "__pycache__" in line] == []
+
+
+def test_scores_a_mounted_folder(image: str, tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    run = ["run", "--rm", "--network", "none", *LOCKED, *SMALL, f"--volume={EXAMPLES}:/images:ro"]
+    printed = docker(*run, image, "score", "/images", "--output", "-").stdout
+    rows = list(csv.DictReader(io.StringIO(printed)))
+    assert [(row["path"], row["digit"]) for row in rows] == [
+        (f"/images/{digit}.png", str(digit)) for digit in range(10)
+    ]
+    output = ["--output", "/results/rows.jsonl", "--report", "/results/report.html"]
+    docker(*run, f"--volume={tmp_path}:/results", image, "score", "/images", *output)
+    written = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["digit"] for row in written] == list(range(10))
+    assert (tmp_path / "report.html").read_text(encoding="utf-8").count("data:image/png") >= 20
+
+
+def test_needs_no_shell_and_no_network(image: str) -> None:
+    without = f"FROM {image}\nUSER root\nRUN rm /bin/sh /bin/bash /bin/dash\nUSER 65532:65532\n"
+    code = """
+import urllib.request
+with open("/app/examples/7.png", "rb") as file:
+    print(urllib.request.urlopen("http://127.0.0.1:8000/predict", file.read()).read())
+"""
+    with running(build(f"{image}-without-shell", text=without), *LOCKED, host=False) as (identifier, _):
+        wait_for_health(identifier, "healthy")
+        assert '"digit":7' in docker("exec", identifier, "python", "-c", code).stdout
+
+
+def test_health_is_not_asked_of_a_proxy(image: str) -> None:
+    with running(image, "--env=http_proxy=http://127.0.0.1:9", host=False) as (identifier, _):
+        wait_for_health(identifier, "healthy")
+
+
+def test_becomes_unhealthy_while_its_workers_stand_still(image: str) -> None:
+    often = ["--health-interval=1s", "--health-timeout=2s", "--health-retries=2"]
+    code = """
+import os, signal, sys
+for worker in open("/proc/1/task/1/children").read().split():
+    os.kill(int(worker), getattr(signal, sys.argv[1]))
+"""
+    with running(image, *LOCKED, *often, host=False) as (identifier, _):
+        wait_for_health(identifier, "healthy")
+        for signal, status in [("SIGSTOP", "unhealthy"), ("SIGCONT", "healthy")]:
+            docker("exec", identifier, "python", "-c", code, signal)
+            wait_for_health(identifier, status)
+
+
+def test_health_without_a_service_is_one_sentence(image: str) -> None:
+    result = docker("run", "--rm", "--network", "none", image, "health", check=False)
+    assert result.returncode == 1
+    assert result.stderr.endswith("error: expected an answer from port 8000; got: [Errno 111] Connection refused\n")
+
+
+def test_a_worker_that_takes_more_memory_than_there_is_is_replaced(image: str) -> None:
+    """It loses what it held, and no more; the container stays up."""
+    large = encode(Image.new("RGB", (4900, 4900)), "WEBP")
+    with running(image, *LOCKED, "--memory=160m", "--memory-swap=160m", "--cpus=1") as (identifier, port):
+
+        def kills() -> int:
+            return docker("logs", identifier).stdout.count("was sent SIGKILL! Perhaps out of memory?")
+
+        load = Load(port)
+        with ThreadPoolExecutor(2) as pool:
+            for _ in range(2):
+                pool.submit(request, port, "POST", "/predict", large)
+        # Near its limit a process may crawl for long before it is killed: what is read from disk goes first.
+        wait_for(lambda: kills() > 0, 120)
+        wait_until_ready(port)
+        time.sleep(1)
+        assert request(port, "POST", "/predict", example(7))[2]["digit"] == 7
+        lost = load.end()
+        assert len(lost.failures) <= kills() * CLIENTS
+        assert lost.answered > 20
+        assert inspect(identifier, "{{.State.Status}} {{.RestartCount}}") == "running 0"
+
+
+def test_a_container_that_is_killed_is_started_again_where_asked_for(image: str) -> None:
+    with running(image, *LOCKED, "--restart=on-failure") as (identifier, port):
+        kill = f"import os, signal; os.kill({inspect(identifier, '{{.State.Pid}}')}, signal.SIGKILL)"
+        python(image, kill, "--pid=host", "--user=root")
+        wait_for(lambda: inspect(identifier, "{{.RestartCount}}") == "1")
+        wait_until_ready(port)
+        assert request(port, "POST", "/predict", example(7))[2]["digit"] == 7
+
+
+def test_stop_under_load_answers_every_request_that_was_taken_on(image: str) -> None:
+    """No client that could connect is left without its whole and right answer, and nothing had to be killed."""
+    with running(image, *LOCKED, "--cpus=2") as (identifier, port):
+        load = Load(port)
+        time.sleep(2)
+        docker("stop", identifier)
+        lost = load.end()
+        assert lost.failures == []
+        assert lost.answered > 20
+        assert inspect(identifier, "{{.State.ExitCode}}") == "0"
+
+
+def test_wrong_model_and_wrong_command_stop_the_start_with_a_sentence(image: str, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    arguments = ["run", "--rm", "--volume", f"{tmp_path}:/model", "--env", "DIGITS_MODEL=/model/model.onnx", image]
+    for mode, message in [(0o700, "got: Permission denied."), (0o755, "got a file that ONNX Runtime cannot load.")]:
+        tmp_path.chmod(mode)
+        result = docker(*arguments, check=False)
+        assert result.returncode != 0
+        assert f"error: /model/model.onnx: expected an ONNX model; {message}" in result.stderr
+        assert "Traceback" not in result.stderr
+    result = docker("run", "--rm", image, "dance", check=False)
+    assert result.returncode == 1
+    assert "error: expected serve or score; got 'dance'" in result.stderr
+
+
+def test_nowhere_to_write_stops_the_start_with_a_sentence(image: str) -> None:
+    result = docker("run", "--rm", "--network", "none", "--read-only", "--ipc", "none", image, check=False)
+    assert result.returncode == 1
+    assert "error: expected to write temporary files to /dev/shm or /tmp; got: No usable" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_another_model_is_mounted(image: str, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "12").mkdir()
+    shutil.copy(Settings().model_path, tmp_path / "12")
+    with running(image, *LOCKED, f"--volume={tmp_path}:/models:ro", "--env=DIGITS_MODEL=/models") as (_, port):
+        assert request(port, "POST", "/predict", example(7))[2]["model"] == {"name": "digits", "version": "12"}
+
+
+@pytest.mark.usefixtures("image")  # which skips where there is no engine
+def test_cuda_image_fits_together() -> None:
+    """All that it asks for and does not bring is the driver's library, which the machine with the GPU gives."""
+    image = build(f"{IMAGE}-cuda", "--target", "cuda")
+    checked = docker("run", "--rm", "--user=root", "--entrypoint=pip", image, "--python", "/venv/bin/python", "check")
+    assert checked.stdout == "No broken requirements found.\n"
+    code = """
+import pathlib, subprocess, sys
+[packages] = pathlib.Path("/venv/lib").glob("python3.*/site-packages")
+folders = {str(path.parent) for path in packages.glob("nvidia/**/*.so.*")}
+libraries = [packages / "onnxruntime/capi/libonnxruntime_providers_cuda.so", *packages.glob("nvidia/**/*.so.*")]
+listed = subprocess.run(["ldd", *libraries], env={"LD_LIBRARY_PATH": ":".join(folders)}, capture_output=True, text=True)
+print(*sorted({line.split()[0] for line in listed.stdout.splitlines() if "not found" in line}))
+"""
+    assert python(image, code).stdout.split() == ["libcuda.so.1"]
+    result = docker("run", "--rm", "--network", "none", image, check=False)
+    assert result.returncode == 1
+    assert "error: DIGITS_PROVIDER: expected CUDA; ONNX Runtime could not start it on this machine." in result.stderr
+
+
+def test_the_same_can_be_built_for_arm(tmp_path: Path) -> None:
+    """Every package has its files for it, and what the Dockerfile removes of them is there to be removed."""
+    install = ["install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps", "--no-compile"]
+    wanted = ["--only-binary=:all:", *ARM, "--target", str(tmp_path), "--requirement", "requirements/serve.txt"]
+    command = [sys.executable, "-m", "pip", *install, *wanted]
+    installed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert installed.returncode == 0, installed.stderr
+    commands = re.sub(r"\\\n(\s*#.*\n)*", " ", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
+    removed = " ".join(re.findall(r" rm -r ([^&{]+) &&", commands)).split()
+    assert "numpy/f2py" in removed
+    assert [pattern for pattern in removed if not list(tmp_path.glob(pattern.removeprefix("/venv/")))] == []

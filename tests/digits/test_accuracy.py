@@ -1,0 +1,22 @@
+import numpy as np
+
+from digits.accuracy import confusion_text, share_right, wilson_interval
+
+
+def test_interval_is_wilsons() -> None:
+    # Newcombe 1998, table I: 81 of 263
+    low, high = wilson_interval(81, 263)
+    assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
+
+
+def test_share_is_told_with_what_it_rests_on() -> None:
+    assert share_right(81, 263) == "30.80% right (81 of 263; 95 % interval 25.53% to 36.62%)"
+
+
+def test_columns_of_large_counts_stay_apart() -> None:
+    confusion = np.zeros((10, 11), np.int64)
+    confusion[3, 5], confusion[3, 10] = 1_000_000, 7
+    header, *rows = confusion_text(confusion)
+    assert {len(line) for line in (header, *rows)} == {11 + 11 * 9}
+    assert rows[3].split() == ["3", "0", "0", "0", "0", "0", "1000000", "0", "0", "0", "0", "7"]
+    assert header.split()[-1] == "none"

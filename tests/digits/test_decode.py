@@ -1,0 +1,448 @@
+import gzip
+import struct
+import subprocess
+import sys
+import zlib
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import digits.decode
+from digits.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError, decode, decode_idx, format_name
+from digits.memory import heavy_work
+from tests.conftest import ROOT, encode, example, example_pixels, pixels_of
+from tests.fuzz.corpus import png_chunk, with_right_sums
+
+FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"]
+GREY = example_pixels(7)
+
+
+@pytest.mark.parametrize(
+    ("format", "mode"),
+    [(format, mode) for format in FORMATS for mode in ("1", "L", "P", "RGB") if (format, mode) != ("JPEG", "P")]
+    + [(format, mode) for format in ("PNG", "WEBP", "GIF", "TIFF") for mode in ("RGBA", "LA")]
+    + [
+        ("JPEG", "CMYK"),
+        ("TIFF", "CMYK"),
+        ("PNG", "I;16"),
+        ("TIFF", "I;16"),
+        ("TIFF", "I"),
+        ("TIFF", "F"),
+        ("TIFF", "LAB"),
+    ],
+)
+def test_every_format_and_mode(format: str, mode: str) -> None:
+    match mode:
+        case "I;16":
+            image = Image.fromarray(GREY.astype(np.uint16) * 257)
+        case "I":
+            image = Image.fromarray(GREY.astype(np.int32) * 257)
+        case "F":
+            image = Image.fromarray(GREY.astype(np.float32))
+        case "LAB":
+            image = Image.merge("LAB", [Image.fromarray(GREY), *[Image.new("L", (280, 280), 128)] * 2])
+        case _:
+            image = Image.fromarray(GREY).convert("RGB" if (format, mode) == ("WEBP", "P") else mode)
+    decoded = pixels_of(encode(image, format))
+    assert decoded.shape == GREY.shape
+    assert np.abs(decoded - GREY.astype(float)).mean() < (12 if mode in ("1", "P") or format == "GIF" else 4)
+
+
+def test_deep_samples_of_a_large_image() -> None:
+    samples = np.add.outer(np.arange(1500), np.arange(1400)).astype(np.uint16) * 20
+    np.testing.assert_allclose(pixels_of(encode(samples)), samples / 257, atol=1)
+
+
+def test_samples_of_any_size() -> None:
+    most = np.finfo(np.float32).max
+    assert pixels_of(encode(np.array([[-most, 0, most, np.nan]], np.float32), "TIFF")).tolist() == [[0, 127, 255, 127]]
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(orientation: int, format: str) -> None:
+    upright = Image.fromarray(GREY[:200])
+    stored = {
+        1: upright,
+        2: upright.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+        3: upright.transpose(Image.Transpose.ROTATE_180),
+        4: upright.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
+        5: upright.transpose(Image.Transpose.TRANSPOSE),
+        6: upright.transpose(Image.Transpose.ROTATE_90),
+        7: upright.transpose(Image.Transpose.TRANSVERSE),
+        8: upright.transpose(Image.Transpose.ROTATE_270),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    decoded = pixels_of(encode(stored, format, exif=exif))
+    assert decoded.shape == (200, 280)
+    assert np.abs(decoded - GREY[:200].astype(float)).mean() < 4
+
+
+def test_broken_exif_costs_only_the_orientation() -> None:
+    assert pixels_of(encode(GREY, "JPEG", exif=b"Exif\x00\x00rubbish")).shape[:2] == GREY.shape
+
+
+@pytest.mark.parametrize(
+    ("ink", "others", "paper"),
+    [
+        (0, None, 255),  # black strokes on a transparent canvas
+        (255, None, 0),  # white strokes on a transparent canvas
+        (20, 220, 220),  # a picture with paper of its own and transparent corners
+    ],
+)
+def test_transparency_lies_over_the_paper_it_was_meant_for(ink: int, others: int | None, paper: int) -> None:
+    pixels = np.zeros((40, 40, 4), np.uint8)
+    if others is not None:
+        pixels[4:-4, 4:-4] = (others, others, others, 255)
+    pixels[10:30, 18:22] = (ink, ink, ink, 255)
+    decoded = pixels_of(encode(pixels))
+    assert decoded[0, 0] == paper
+    assert decoded[20, 20] == ink
+
+
+def test_faint_strokes_on_a_transparent_canvas() -> None:
+    pixels = np.zeros((40, 40, 4), np.uint8)
+    pixels[10:30, 18:22] = (255, 255, 255, 90)
+    decoded = pixels_of(encode(pixels))
+    assert decoded[20, 20] > decoded[0, 0] + 80
+
+
+def test_nothing_visible_is_blank_paper() -> None:
+    decoded = pixels_of(encode(np.zeros((10, 10, 4), np.uint8)))
+    assert np.ptp(decoded) == 0
+
+
+def test_palette_transparency() -> None:
+    image = Image.fromarray((GREY < 128).astype(np.uint8), "P")
+    image.putpalette([255, 0, 0, 0, 0, 0])
+    decoded = pixels_of(encode(image, "PNG", transparency=0))
+    assert decoded[GREY > 250].min() == 255
+
+
+@pytest.mark.parametrize(
+    ("ink", "paper"),
+    [((200, 60, 60), (60, 140, 60)), ((60, 140, 60), (200, 60, 60)), ((60, 60, 250), (150, 50, 50))],
+)
+@pytest.mark.parametrize(("format", "mode"), [("JPEG", "RGB"), ("PNG", "RGB"), ("PNG", "RGBA"), ("GIF", "P")])
+def test_ink_that_only_colour_tells_from_the_paper(
+    ink: tuple[int, ...], paper: tuple[int, ...], format: str, mode: str
+) -> None:
+    shade = GREY[..., None] / 255
+    image = Image.fromarray((shade * paper + (1 - shade) * ink).astype(np.uint8))
+    image = image.quantize(16) if mode == "P" else image.convert(mode)
+    decoded = pixels_of(encode(image, format)).astype(float)
+    assert abs(decoded[GREY < 50].mean() - decoded[GREY > 200].mean()) > 50
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+def test_colours_of_the_paper_do_not_hide_brightness(format: str) -> None:
+    """Faint pencil on a sheet half of which is tinted."""
+    pixels = np.full((280, 280, 3), 230, np.uint8)
+    pixels[:140] = (230, 220, 200)
+    pixels[GREY < 128] -= 40
+    decoded = pixels_of(encode(pixels, format))
+    assert np.abs(decoded - np.asarray(Image.fromarray(pixels).convert("L"), float)).mean() < 2
+
+
+def test_first_frame_of_several() -> None:
+    frames = [Image.fromarray(GREY), Image.fromarray(255 - GREY)]
+    for format in ("GIF", "WEBP", "TIFF"):
+        data = encode(frames[0], format, save_all=True, append_images=frames[1:])
+        assert pixels_of(data)[0, 0] > 250
+
+
+def heic() -> bytes:
+    return b"\x00\x00\x00\x18ftypheic" + bytes(100)
+
+
+def png_of_size(width: int, height: int) -> bytes:
+    """A PNG whose header claims a size that its data has not got."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    parts = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "expected an image (PNG, JPEG, WebP, BMP, GIF or TIFF); got no bytes"),
+        (b"hello", "got 5 bytes that are none of these"),
+        (heic(), "got HEIC"),
+        (b"\x00\x00\x00\x1cftypavif" + bytes(100), "got AVIF"),
+        (b"%PDF-1.7 ...", "got PDF"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "got SVG"),
+        (b"<!DOCTYPE html>", "got HTML or XML"),
+        (b"8BPS" + bytes(30), "got Photoshop"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(30), "got a broken PNG"),
+    ],
+)
+def test_what_is_no_image_is_named(data: bytes, message: str) -> None:
+    with pytest.raises(ImageError) as caught:
+        pixels_of(data)
+    assert message in str(caught.value)
+    assert not isinstance(caught.value, ImageTooLargeError)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_cut_short(format: str) -> None:
+    data = encode(GREY, format)
+    for length in (len(data) // 2, len(data) * 9 // 10):
+        with pytest.raises(ImageError, match=r"broken|cut short"):
+            pixels_of(data[:length])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [bytes(MAXIMUM_BYTES + 1), png_of_size(5001, 5000), png_of_size(60000, 60000), png_of_size(2**31 - 1, 2**31 - 1)],
+    ids=["bytes", "pixels", "bomb", "largest"],
+)
+def test_too_large_is_refused_before_it_is_decoded(data: bytes) -> None:
+    with pytest.raises(ImageTooLargeError, match="expected at most"):
+        pixels_of(data)
+
+
+def test_largest_accepted_image() -> None:
+    assert pixels_of(encode(Image.new("1", (5000, 5000)))).shape == (5000, 5000)
+
+
+@settings(max_examples=200)
+@given(st.sampled_from(FORMATS), st.data())
+def test_mutated_files_decode_or_raise_image_errors(format: str, data: st.DataObject) -> None:
+    content = bytearray(encode(GREY[::8, ::8], format))
+    for _ in range(data.draw(st.integers(1, 8))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    content = content[: data.draw(st.integers(0, len(content)))]
+    try:
+        pixels = pixels_of(bytes(content))
+    except ImageError:
+        return
+    assert pixels.dtype == np.uint8
+    assert pixels.ndim == 2
+
+
+LARGE = Image.fromarray(GREY).resize((1000, 704), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"quality": 30}])
+@pytest.mark.parametrize("size", [(1000, 704), (129, 20), (400, 3), (1100, 640), (3001, 2000)])
+def test_large_jpegs_are_decoded_at_a_part_of_their_size(
+    mode: str, options: dict[str, Any], size: tuple[int, int]
+) -> None:
+    picture = decode(encode(LARGE.resize(size).convert(mode), "JPEG", **options))
+    assert picture.full is not None
+    whole = picture.whole()
+    assert whole.shape == size[::-1]
+    factor = round(max(size) / max(picture.pixels.shape))
+    assert factor in (1, 2, 4, 8)
+    expected = np.asarray(Image.fromarray(whole).reduce(factor), float)
+    assert picture.pixels.shape == expected.shape
+    assert np.abs(picture.pixels - expected).mean() < 2
+
+
+def test_small_jpegs_are_decoded_at_once() -> None:
+    assert decode(encode(LARGE.resize((128, 100)), "JPEG")).full is None
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_reduced_jpegs_are_upright(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = decode(encode(LARGE, "JPEG", exif=exif))
+    scale = round(max(LARGE.size) / max(picture.pixels.shape))
+    expected = np.asarray(Image.fromarray(picture.whole()).reduce(scale), float)
+    assert np.abs(picture.pixels - expected).mean() < 2
+
+
+def test_reduced_jpegs_show_what_only_colour_tells_from_the_paper() -> None:
+    shade = np.asarray(LARGE)[..., None] / 255
+    image = Image.fromarray((shade * (60, 140, 60) + (1 - shade) * (200, 60, 60)).astype(np.uint8))
+    picture = decode(encode(image, "JPEG"))
+    assert picture.full is not None
+    scale = round(max(LARGE.size) / max(picture.pixels.shape))
+    expected = np.asarray(Image.fromarray(picture.whole()).reduce(scale), float)
+    assert np.ptp(expected) > 50
+    assert np.abs(picture.pixels - expected).mean() < 4
+
+
+def test_jpeg_of_red_green_and_blue_as_they_are() -> None:
+    """Such a file cannot be decoded to brightness and colours."""
+    picture = decode(encode(LARGE.convert("RGB"), "JPEG", keep_rgb=True))
+    assert picture.full is None
+    assert np.abs(picture.pixels - np.asarray(LARGE, float)).mean() < 4
+
+
+JPEGS = [
+    encode(LARGE.resize((200, 150)).convert(mode), "JPEG", **options)
+    for mode in ("L", "RGB", "CMYK")
+    for options in ({}, {"progressive": True}, {"exif": b"Exif\0\0rubbish"})
+]
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(JPEGS), st.data())
+def test_large_jpegs_are_accepted_and_refused_as_in_full(jpeg: bytes, data: st.DataObject) -> None:
+    content = bytearray(jpeg)
+    for _ in range(data.draw(st.integers(0, 4))):
+        content[data.draw(st.integers(2, len(content) - 1))] = data.draw(st.integers(0, 255))
+    if data.draw(st.booleans()):
+        content = content[: data.draw(st.integers(0, len(content)))]
+    with patch.object(digits.decode, "_reduced_jpeg", lambda _: None):
+        expected = decoded_or_error(bytes(content))
+    assert decoded_or_error(bytes(content)) == expected
+
+
+@st.composite
+def small_pngs(draw: st.DrawFn) -> bytes:
+    """Small PNGs of every kind, many of them with bytes changed, added or taken away, most of these with right sums."""
+    header = struct.pack(
+        ">IIBBBBB",
+        draw(st.integers(0, 9)),
+        draw(st.integers(0, 9)),
+        draw(st.sampled_from([8, 8, 8, 1, 4, 16])),
+        draw(st.sampled_from([0, 0, 2, 3, 4, 6])),
+        draw(st.sampled_from([0, 0, 0, 1])),
+        draw(st.sampled_from([0, 0, 0, 1])),
+        draw(st.sampled_from([0, 0, 0, 1])),
+    )
+    rows = draw(st.binary(min_size=400, max_size=400))
+    # Filters of rows are 0 to 4.
+    rows = bytes(one % 5 for one in rows) if draw(st.booleans()) else rows
+    pixels = zlib.compress(rows[: draw(st.integers(0, 400))]) + draw(st.sampled_from([b"", b"", b"more"]))
+    cut = draw(st.integers(0, len(pixels)))
+    chunks = draw(
+        st.sampled_from(
+            [
+                [(b"IHDR", header), (b"IDAT", pixels), (b"IEND", b"")],
+                [(b"IHDR", header), (b"IDAT", pixels[:cut]), (b"IDAT", pixels[cut:]), (b"IEND", b"")],
+                [(b"IHDR", header), (b"tRNS", bytes(6)), (b"IDAT", pixels), (b"IEND", b"")],
+                [(b"IHDR", header), (b"IDAT", pixels[:cut]), (b"IEND", b"")],
+            ]
+        )
+    )
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
+    if draw(st.booleans()):
+        place = draw(st.integers(0, len(data)))
+        data = data[:place] + draw(st.binary(max_size=2)) + data[place + draw(st.integers(0, 2)) :]
+        if draw(st.booleans()):
+            data = with_right_sums(data)
+    return data
+
+
+def decoded_or_error(data: bytes) -> tuple[str, str] | tuple[tuple[int, ...], bytes]:
+    try:
+        picture = decode(data)
+    except ImageError as error:
+        return type(error).__name__, str(error)
+    pixels = picture.whole()
+    return pixels.shape, pixels.tobytes()
+
+
+@settings(max_examples=1000)
+@given(small_pngs())
+def test_plain_pngs_decode_as_by_pillows_own_reader(data: bytes) -> None:
+    with patch.object(digits.decode, "_plain_png", lambda _: None):
+        expected = decoded_or_error(data)
+    assert decoded_or_error(data) == expected
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_plain_pngs_are_told(mode: str) -> None:
+    image = Image.fromarray(GREY[::10, ::10]).convert(mode)
+    plain = digits.decode._plain_png(encode(image))
+    assert plain is not None
+    assert plain.pixels.tolist() == GREY[::10, ::10].tolist()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert digits.decode._plain_png(encode(image, exif=exif)) is None
+
+
+def test_messages_never_carry_the_decoders_own_text() -> None:
+    data = bytearray(example(7))
+    data[len(data) // 2] ^= 0xFF
+    with pytest.raises(ImageError) as caught:
+        pixels_of(bytes(data))
+    assert str(caught.value) == "expected a whole PNG image; got one that is broken or cut short"
+
+
+def test_format_name_knows_what_pillow_writes() -> None:
+    for format in FORMATS:
+        assert format_name(encode(GREY, format)) == format
+
+
+IDX = b"\x00\x00\x08\x03" + struct.pack(">III", 2, 3, 4) + bytes(range(24))
+
+
+@pytest.mark.parametrize("data", [IDX, gzip.compress(IDX)], ids=["plain", "gzipped"])
+def test_idx(data: bytes) -> None:
+    images = decode_idx(data)
+    assert images.shape == (2, 3, 4)
+    assert images[1, 2, 3] == 23
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x00\x00",
+        IDX[:-1],
+        IDX + b"\x00",
+        IDX[:10],
+        b"\x00\x00\x0d" + IDX[3:],
+        b"\x00\x00\x08\x03" + struct.pack(">III", 3, 0, 0),
+        gzip.compress(IDX)[:-9],
+        b"\x1f\x8brubbish",
+    ],
+    ids=lambda data: f"{len(data)} bytes",  # gzip writes the time into what it compresses
+)
+def test_broken_idx(data: bytes) -> None:
+    with pytest.raises(ImageError, match="expected"):
+        decode_idx(data)
+
+
+def test_huge_idx_claim_is_only_a_wrong_length() -> None:
+    with pytest.raises(ImageError, match="expected 79228162458924105385300197375 bytes"):
+        decode_idx(b"\x00\x00\x08\x03" + b"\xff" * 12)
+
+
+def test_large_images_are_decoded_one_at_a_time_and_small_ones_meanwhile() -> None:
+    large = Image.new("RGB", (2100, 2100))
+    with ThreadPoolExecutor(3) as pool:
+        with heavy_work():
+            waiting = [pool.submit(decode, encode(large, kind)) for kind in ("PNG", "BMP", "TIFF")]
+            assert decode(example(7)).whole().shape == GREY.shape
+            assert not wait(waiting, 0.3).done
+        assert [one.result(timeout=30).whole().shape for one in waiting] == [(2100, 2100)] * 3
+
+
+def test_pillows_warnings_reach_nobody_and_threads_leave_the_filters_as_they_are() -> None:
+    code = """
+import io, sys, warnings
+from concurrent.futures import ThreadPoolExecutor
+from PIL import Image
+from digits.decode import decode
+
+def decode_again(_):
+    decode(file.getvalue()).whole()
+
+file, before = io.BytesIO(), len(warnings.filters)
+cut = b"Exif\\0\\0MM\\0*\\0\\0\\0\\x08\\0\\1\\1\\x12\\0\\3\\0\\0\\0\\1\\0\\0"
+Image.new("L", (70, 70)).save(file, "JPEG", exif=cut)
+sys.setswitchinterval(1e-6)
+with ThreadPoolExecutor(8) as pool:
+    list(pool.map(decode_again, range(400)))
+print(len(warnings.filters) - before)
+"""
+    command = [sys.executable, "-W", "always", "-c", code]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (result.stdout, result.stderr) == ("0\n", "")

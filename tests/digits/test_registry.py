@@ -1,0 +1,70 @@
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from digits.classifier import ModelError
+from digits.registry import Models, read_versions
+from digits.settings import Settings, SettingsError
+from service.app import create_app
+from tests.conftest import example
+from tests.service.routes.test_predict import assert_error
+
+
+def add_version(folder: Path, version: str, content: bytes | None = None) -> None:
+    """The shipped model as one more version, or other bytes in its place."""
+    (folder / version).mkdir()
+    if content is None:
+        shutil.copy(Settings().model_path, folder / version)
+        shutil.copy(Settings().model_path.with_name("explain.onnx"), folder / version)
+    else:
+        (folder / version / "model.onnx").write_bytes(content)
+
+
+def served(settings: Settings) -> Models:
+    return Models(read_versions(settings), settings)
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> FlaskClient:
+    for version in ("3", "20", "100"):
+        add_version(tmp_path, version)
+    return create_app(Settings(model=tmp_path, provider="cpu")).test_client()
+
+
+@pytest.mark.parametrize(("query", "version"), [("", "100"), ("?version=3", "3"), ("?version=20", "20")])
+def test_version_is_chosen_by_query_and_the_highest_is_the_default(
+    query: str, version: str, client: FlaskClient
+) -> None:
+    for path in ("/predict", "/explain"):
+        answer = client.post(path + query, data=example(7)).json
+        assert answer is not None
+        assert answer["digit"] == 7
+        assert answer["model"] == {"name": "digits", "version": version}
+    assert client.get(f"/explain/layer_1_conv{query}").status_code == 200
+
+
+@pytest.mark.parametrize("version", ["", "1", "03", "latest", "../3"])
+def test_version_that_is_not_served(version: str, client: FlaskClient) -> None:
+    message = f"expected a version that is served, one of 100, 20, 3; got {version}"
+    for path in ("/predict", "/predict/batch", "/explain"):
+        assert_error(client.post(path, query_string={"version": version}, data=example(7)), 404, message)
+
+
+def test_broken_version_is_skipped_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    add_version(tmp_path, "1")
+    add_version(tmp_path, "2", b"broken")
+    with caplog.at_level(logging.ERROR):
+        models = served(Settings(model=tmp_path, provider="cpu"))
+    assert models.versions == ["1"]
+    assert [f"{tmp_path / '2' / 'model.onnx'}: expected an ONNX model" in caplog.text] == [True]
+
+
+def test_one_sentence_where_none_can_be_served(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"expected <version>/model\.onnx in .*; got none"):
+        served(Settings(model=tmp_path))
+    add_version(tmp_path, "1", b"broken")
+    with pytest.raises(ModelError, match="cannot load"):
+        served(Settings(model=tmp_path, provider="cpu"))

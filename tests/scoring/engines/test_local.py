@@ -1,0 +1,186 @@
+import io
+import os
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from digits.decode import ImageError
+from digits.picture import Picture
+from digits.settings import MODELS, Settings
+from scoring.engines import local
+from scoring.engines.local import IMAGE_SECONDS, LocalEngine, _Task, _Worker
+from scoring.errors import ScoringError
+from scoring.inputs.images import Chunk, Content, find_chunks
+from scoring.rows import Row, read_csv
+from tests.conftest import EXAMPLES, example_pixels
+
+BLANK = np.zeros((9, 9), np.uint8)
+SETTINGS = Settings(provider="cpu")
+
+
+@dataclass(frozen=True)
+class Trap(Chunk):
+    """Images that do to the process that decodes them what their contents say."""
+
+    def load(self, index: int) -> Picture:
+        content = self.contents[index]
+        if content == "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if content == "exit":
+            os._exit(3)
+        if content == "hang":
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+            time.sleep(1000)
+        if isinstance(content, str) and content.startswith("once"):
+            with Path(content.partition(" ")[2]).open("a+") as file:
+                if not file.tell():
+                    file.write("was here")
+                    file.flush()
+                    os.kill(os.getpid(), signal.SIGKILL)
+        return Picture(BLANK)
+
+
+def score(chunks: Iterable[Chunk], image_seconds: float = IMAGE_SECONDS) -> list[Row]:
+    with LocalEngine(SETTINGS, 2, image_seconds) as engine:
+        text = b"".join(one.text for one in engine.score(chunks))
+    return [row for _, row in read_csv(io.BytesIO(text))]
+
+
+def test_examples() -> None:
+    rows = score(find_chunks([str(EXAMPLES)]))
+    assert [(Path(row.path).name, row.digit) for row in rows] == [(f"{digit}.png", digit) for digit in range(10)]
+    assert all(row.confidence is not None and row.confidence > 0.5 and row.error is row.reason is None for row in rows)
+    assert {row[5:7] for row in rows} == {("digits", "3")}
+
+
+def test_every_image_has_its_row_in_order() -> None:
+    contents: list[Content] = [example_pixels(3), ImageError("expected better"), BLANK]
+    chunks = (
+        Chunk([f"{chunk}.{index}" for index in range(size)], [contents[(chunk + index) % 3] for index in range(size)])
+        for chunk, size in enumerate([1, 250, 0, 7, 256, 3])
+    )
+    rows = score(chunks)
+    assert [row.path for row in rows] == [
+        f"{chunk}.{index}" for chunk, size in enumerate([1, 250, 0, 7, 256, 3]) for index in range(size)
+    ]
+    said = {0: (3, None, None), 1: (None, None, "expected better"), 2: (None, "blank", None)}
+    for row in rows:
+        chunk, index = map(int, row.path.split("."))
+        assert (row.digit, row.reason, row.error) == said[(chunk + index) % 3]
+
+
+def test_images_are_found_as_they_are_needed() -> None:
+    taken = 0
+
+    def chunks() -> Iterator[Chunk]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield Chunk([str(taken)], [BLANK])
+
+    with LocalEngine(SETTINGS, processes=1) as engine:
+        scores = engine.score(chunks())
+        next(scores)
+        assert taken < 10
+
+
+def test_an_image_that_ends_its_process_costs_its_row_and_no_other() -> None:
+    contents = ["fine", "crash", "fine", "hang", "exit", "fine"]
+    rows = score([Trap(list("abcdef"), contents), Trap(["g"], ["fine"])], image_seconds=0.3)
+    assert [row.path for row in rows] == list("abcdefg")
+    assert [row.error for row in rows] == [
+        None,
+        "expected an image that can be decoded; it ended the process by SIGSEGV",
+        None,
+        "expected an image that can be decoded; it took longer than 0.3 s",
+        "expected an image that can be decoded; it ended the process by exit status 3",
+        None,
+        None,
+    ]
+    assert [row.reason for row in rows if row.error is None] == ["blank"] * 4
+
+
+def test_a_process_that_somebody_ends_costs_nothing(tmp_path: Path) -> None:
+    contents = ["fine", f"once {tmp_path / 'a'}", "fine", f"once {tmp_path / 'b'}"]
+    rows = score([Trap(list("abcd"), contents)])
+    assert [(row.path, row.error) for row in rows] == [(name, None) for name in "abcd"]
+    assert (tmp_path / "a").exists()
+
+
+def test_processes_that_die_over_no_image_end_the_run() -> None:
+    with LocalEngine(SETTINGS, processes=1) as engine:
+
+        def chunks() -> Iterator[Chunk]:
+            for name in "abc":
+                engine._workers[0].process.kill()  # while it has nothing to do
+                engine._workers[0].process.join()
+                yield Chunk([name], [BLANK])
+
+        assert [one.text[:2] for one in engine.score(chunks())] == [b"a,", b"b,", b"c,"]
+
+
+def test_processes_that_die_over_no_image_again_and_again_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    with LocalEngine(SETTINGS, processes=1) as engine:
+
+        def doomed(worker: _Worker, task: _Task) -> None:
+            worker.tasks.append(task)
+            worker.process.kill()
+
+        monkeypatch.setattr(_Worker, "give", doomed)
+        with pytest.raises(ScoringError, match=r"expected to score a and the images after it; .* by SIGKILL each time"):
+            list(engine.score([Chunk(["a"], [BLANK])]))
+
+
+def test_no_process_is_left_behind() -> None:
+    with LocalEngine(SETTINGS, processes=2) as engine:
+        processes = [worker.process.pid for worker in engine._workers]
+        assert len(set(processes)) == 2
+    for process in processes:
+        assert process is not None
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)
+
+
+def test_the_model_stays_the_same_to_the_end(tmp_path: Path) -> None:
+    versions = tmp_path / "digits"
+    (versions / "2").mkdir(parents=True)
+    (versions / "2" / "model.onnx").write_bytes((MODELS / "2" / "model.onnx").read_bytes())
+    with LocalEngine(Settings(model=versions), processes=1) as engine:
+        assert engine.model.version == "2"
+        (versions / "3").mkdir()
+        (versions / "3" / "model.onnx").write_bytes((MODELS / "3" / "model.onnx").read_bytes())
+        engine._workers[0].process.kill()
+        assert b",digits,2," in next(engine.score([Chunk(["a"], [BLANK])])).text
+        (versions / "2" / "model.onnx").write_bytes((MODELS / "3" / "model.onnx").read_bytes())
+        engine._workers[0].process.kill()
+        with pytest.raises(ScoringError, match=r"expected the model digits 2 .* still; got digits 2 "):
+            next(engine.score([Chunk(["a"], [BLANK])]))
+
+
+def test_a_process_that_somebody_ends_as_it_starts_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    deaths = iter([True, True, False, False])
+
+    class Unlucky(_Worker):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            if next(deaths):
+                self.process.kill()
+
+    monkeypatch.setattr(local, "_Worker", Unlucky)
+    with LocalEngine(SETTINGS, processes=2) as engine:
+        assert b"blank" in next(engine.score([Chunk(["a"], [BLANK])])).text
+    deaths = iter([True] * 9)
+    with pytest.raises(ScoringError, match="each was ended by SIGKILL as it started"):
+        LocalEngine(SETTINGS, processes=1).__enter__()
+
+
+def test_model_that_cannot_be_loaded(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    with pytest.raises(ScoringError, match=r"expected an ONNX model; got a file that ONNX Runtime cannot load\."):
+        LocalEngine(Settings(model=tmp_path / "model.onnx")).__enter__()

@@ -1,0 +1,321 @@
+"""`python -m scoring --engine ray`, on this machine and on a cluster of two nodes."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from socket import create_connection, create_server
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyarrow.fs import S3FileSystem
+
+from scoring.parquet import SCHEMA
+from tests.conftest import EXAMPLES, ROOT, example
+from tests.e2e.test_clients import environment_of
+
+pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
+
+# S3 on this machine; what it pins clashes.
+MOTO = "moto[s3]==5.2.5 flask==3.1.3 flask-cors==6.0.5"
+MNIST = ROOT / "training/data/mnist/t10k-images-idx3-ubyte.gz"
+# Runs the program with small shards and little patience, on a GPU that is none if so asked.
+PROGRAM = """
+from functools import partial
+from dataclasses import replace
+from scoring import __main__
+from scoring.engines import local, ray as cluster
+from scoring.inputs import shards
+shards.SHARD = {shard}
+local.LocalEngine = partial(local.LocalEngine, image_seconds=2.0)
+cluster.RayEngine = partial(cluster.RayEngine, image_seconds=2.0)
+if {on_gpu}:
+    class OnCores(cluster.ClassifyingActor):
+        def start(self, settings, image_seconds):
+            super().start(replace(settings, provider="cpu"), image_seconds)
+    cluster.ClassifyingActor = OnCores
+__main__.main(prog_name="python -m scoring")
+"""
+# In every process: images that are poison to whatever opens them.
+POISON = """
+import os, signal, sys, time
+def poison(event, arguments):
+    if event == "open" and isinstance(arguments[0], str):
+        if arguments[0].endswith("crash.png"):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if arguments[0].endswith("hang.png"):
+            time.sleep(1000)
+sys.addaudithook(poison)
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is in the environment of the cluster and of the runs."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "sitecustomize.py").write_text(POISON)
+    with create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "PYTHONPATH": str(folder),
+            "RAY_AUTH_MODE": "disabled",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        }.items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[S3FileSystem]:
+    """S3, with an empty bucket `archive`."""
+    endpoint = os.environ["AWS_ENDPOINT_URL"].removeprefix("http://")
+    host, port = endpoint.split(":")
+    command = [str(environment_of(MOTO) / "python"), "-m", "moto.server", "-H", host, "-p", port]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(100):
+        try:
+            create_connection((host, int(port))).close()
+            break
+        except ConnectionRefusedError:
+            time.sleep(0.1)
+    system = S3FileSystem(endpoint_override=endpoint, scheme="http", allow_bucket_creation=True)
+    system.create_dir("archive")
+    yield system
+    process.kill()
+    process.wait()
+
+
+class Nodes:
+    """The cluster of two nodes."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, str(ROOT / "tests/helpers/cluster_of_two.py")]
+        self.process = subprocess.Popen(
+            command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        self.address = self._line()
+
+    def _line(self) -> str:
+        assert self.process.stdout
+        return self.process.stdout.readline().strip()
+
+    def lose_one(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.write("lose a node\n")
+        self.process.stdin.flush()
+        assert self._line() == "lost"
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Nodes]:
+    nodes = Nodes()
+    yield nodes
+    nodes.process.communicate(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """2,000 images."""
+    folder = tmp_path_factory.mktemp("many")
+    for index in range(2000):
+        path = folder / f"{index:04}.png"
+        if index < 10:
+            shutil.copy(EXAMPLES / f"{index}.png", path)
+        else:
+            os.link(folder / f"{index % 10:04}.png", path)
+    return folder
+
+
+def command(*arguments: str | Path, shard: int = 100, on_gpu: bool = False) -> list[str]:
+    program = PROGRAM.format(shard=shard, on_gpu=on_gpu)
+    return [sys.executable, "-c", program, *map(str, arguments)]
+
+
+def score(*arguments: str | Path, shard: int = 100, on_gpu: bool = False) -> subprocess.CompletedProcess[str]:
+    program = command(*arguments, shard=shard, on_gpu=on_gpu)
+    return subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+
+
+def rows_of(output: Path) -> list[dict[str, object]]:
+    """The rows of a file, or of a folder of such, by path."""
+    table = pq.read_table(output)
+    assert table.schema.equals(SCHEMA)
+    rows: list[dict[str, object]] = table.to_pylist()
+    return sorted(rows, key=lambda row: str(row["path"]))
+
+
+def names_of(output: Path) -> list[str]:
+    return sorted(one.name for one in output.glob("rows-*.parquet"))
+
+
+def start(*arguments: str | Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(command(*arguments), cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def wait_for_files(process: subprocess.Popen[str], output: Path, count: int) -> None:
+    while len(names_of(output)) < count:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_same_rows_as_in_process_whatever_the_images(nodes: Nodes, on_gpu: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    shutil.copytree(EXAMPLES, folder / "a")
+    for name in () if on_gpu else ("crash", "hang"):
+        (folder / f"{name}.png").write_bytes(example(3))
+    (folder / "b.png").write_bytes(b"no image")
+    (folder / "c.png").symlink_to("nowhere")
+    (folder / "d\r.png").write_bytes(example(4))
+    os.link(folder / "b.png", os.fsencode(folder) + b"/\xff.png")
+    (folder / "e-idx3-ubyte.gz").write_bytes(MNIST.read_bytes()[:100_000])
+    pq.write_table(pa.table({"image": [example(5), None, b"no image"] * 99}), folder / "f.parquet", row_group_size=40)
+    (folder / "g.parquet").write_bytes(b"no Parquet")
+    assert score(folder, "--output", tmp_path / "here.parquet").returncode == 1
+    variables = {"DIGITS_PROVIDER": "cuda"} if on_gpu else {}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        there = score(
+            folder, "--output", tmp_path / "there", "--engine", "ray", "--address", nodes.address, on_gpu=on_gpu
+        )
+    assert there.returncode == 1, there.stderr
+    rows = rows_of(tmp_path / "there")
+    assert rows == rows_of(tmp_path / "here.parquet")
+    errors = {str(row["path"]).rpartition("/")[2]: row["error"] for row in rows if row["error"]}
+    if not on_gpu:
+        assert errors["crash.png"] == "expected an image that can be decoded; it ended the process by SIGSEGV"
+        assert errors["hang.png"] == "expected an image that can be decoded; it took longer than 2 s"
+    assert there.stderr.startswith(f"{len(rows):,} images: ")
+
+
+def test_object_store_in_and_out(nodes: Nodes, store: S3FileSystem, tmp_path: Path) -> None:
+    for path in [*EXAMPLES.glob("*.png"), MNIST]:
+        with store.open_output_stream(f"archive/images/{path.name}", compression=None) as file:
+            file.write(path.read_bytes())
+    arguments = ["s3://archive/images", "s3://archive/images/none.png"]
+    result = score(*arguments, "--output", "s3://archive/rows", "--engine", "ray", "--address", nodes.address)
+    assert result.returncode == 2
+    assert "s3://archive/images/none.png: expected a file, a folder" in result.stderr
+    arguments = ["s3://archive/images", "--output", "s3://archive/rows", "--engine", "ray", "--address", nodes.address]
+    result = score(*arguments, shard=4096)
+    assert result.returncode == 0, result.stderr
+    score("s3://archive/images", "--output", tmp_path / "here.parquet")
+    there = pq.read_table("archive/rows", filesystem=store).to_pylist()
+    assert sorted(there, key=lambda row: str(row["path"])) == rows_of(tmp_path / "here.parquet")
+    digits = {row["path"]: row["digit"] for row in there}
+    assert [digits[f"s3://archive/images/{digit}.png"] for digit in range(10)] == list(range(10))
+    assert len(digits) == 10 + 10_000
+    again = score(*arguments)
+    assert again.returncode == 0
+    assert again.stderr == "s3://archive/rows: finished already; nothing to do (--overwrite begins anew)\n"
+
+
+def test_killed_at_any_moment_it_goes_on_and_every_image_has_one_row(nodes: Nodes, many: Path, tmp_path: Path) -> None:
+    output = tmp_path / "rows"
+    arguments = [str(many), "--output", str(output), "--engine", "ray", "--address", nodes.address]
+    chance = random.Random(7)
+    for kill in range(3):
+        before = names_of(output)
+        process = start(*arguments)
+        wait_for_files(process, output, len(before) + 1)
+        time.sleep(chance.uniform(0, 0.3))
+        process.kill()
+        process.communicate()
+        assert names_of(output)[: len(before)] == before
+        if kill == 1:
+            os.link(many / "0003.png", many / "0000a.png")  # every shard holds others from here on
+    assert not (output / "_SUCCESS").exists()
+    last = score(*arguments)
+    assert last.returncode == 0, last.stderr
+    assert "had been scored before" in last.stderr
+    paths = Counter(str(row["path"]) for row in rows_of(output))
+    assert paths == Counter(map(str, many.iterdir()))
+
+
+def test_on_this_machine_a_finished_run_is_left_alone(tmp_path: Path) -> None:
+    output = tmp_path / "rows"
+    arguments = ["examples", "--output", str(output), "--engine", "ray"]
+    assert score(*arguments).returncode == 0
+    assert [row["digit"] for row in rows_of(output)] == list(range(10))
+    before = {path: path.stat().st_mtime_ns for path in output.iterdir()}
+    again = score(*arguments)
+    assert again.returncode == 0
+    assert again.stderr == f"{output}: finished already; nothing to do (--overwrite begins anew)\n"
+    assert {path: path.stat().st_mtime_ns for path in output.iterdir()} == before
+    (output / "_SUCCESS").unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        model = shutil.copytree(ROOT / "models/digits/1", tmp_path / "7") / "model.onnx"
+        patch.setenv("DIGITS_MODEL", str(model))
+        other = score(*arguments)
+    assert other.returncode == 2
+    assert "expected rows of the model digits 7" in other.stderr
+    assert score(*arguments).returncode == 0  # nothing is left to score, so that Ray need not start
+
+
+def test_interrupted_it_ends_with_a_summary_and_leaves_nothing_running(many: Path, tmp_path: Path) -> None:
+    output = tmp_path / "rows"
+    process = start(many, "--output", output, "--engine", "ray")
+    wait_for_files(process, output, 1)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said.startswith("interrupted; the same command goes on from here\n")
+    assert "Traceback" not in said
+    assert [one.name for one in output.iterdir() if not one.name.startswith(("rows-", "_new"))] == []
+    with pytest.raises(ProcessLookupError):
+        for _ in range(100):
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--address", "127.0.0.1:1", "--engine", "ray"], "127.0.0.1:1: expected a Ray cluster; nobody answers there"),
+        (["--address", "auto"], "--address: expected it with --engine ray only"),
+        (["--engine", "ray", "--labels", "README.md"], "--engine ray: expected it without --report, --labels"),
+        (["--engine", "ray"], "got: Not a directory"),
+    ],
+)
+def test_what_is_wrong_is_one_clear_error(arguments: list[str], message: str, tmp_path: Path) -> None:
+    output = "README.md/rows" if arguments == ["--engine", "ray"] else tmp_path / "rows"
+    result = score("examples", "--output", output, *arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_killed_worker_and_lost_node_cost_nothing(nodes: Nodes, many: Path, tmp_path: Path) -> None:
+    output = tmp_path / "rows"
+    process = start(many, "--output", output, "--engine", "ray", "--address", nodes.address)
+    wait_for_files(process, output, 1)
+    workers = [
+        int(path.parent.name)
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if path.read_bytes().startswith(b"ray::MapWorker(Map(ScoringActor))")
+        and session_of(path.parent) == session_of(Path("/proc", str(nodes.process.pid)))
+    ]
+    os.kill(workers[0], signal.SIGKILL)
+    wait_for_files(process, output, 3)
+    nodes.lose_one()
+    _, said = process.communicate(timeout=100)
+    assert process.returncode == 0, said
+    assert Counter(str(row["path"]) for row in rows_of(output)) == Counter(map(str, many.iterdir()))
+
+
+def session_of(process: Path) -> int:
+    """The session that a process belongs to."""
+    return int((process / "stat").read_text().rpartition(")")[2].split()[3])

@@ -1,0 +1,147 @@
+import gzip
+import os
+import pickle
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from digits.decode import ImageError
+from digits.picture import Picture
+from scoring.inputs.images import CHUNK, Chunk, count_images, find_chunks, read_idx
+from tests.conftest import encode, example
+from tests.training.datasets.test_mnist import write_idx
+
+
+def loads(*paths: Path) -> dict[str, Picture | str]:
+    """Every image by its name, or why there is none."""
+    found: dict[str, Picture | str] = {}
+    for chunk in find_chunks(map(str, paths)):
+        assert 1 <= len(chunk.names) <= CHUNK
+        for index, name in enumerate(chunk.names):
+            assert name not in found
+            try:
+                found[name] = chunk.load(index)
+            except ImageError as error:
+                found[name] = str(error)
+    return found
+
+
+def error(path: Path) -> str:
+    assert count_images([str(path)]) == 1
+    [(name, said)] = loads(path).items()
+    assert name == str(path)
+    assert isinstance(said, str)
+    return said
+
+
+def test_below_folders_files_are_taken_that_are_named_as_images(tmp_path: Path) -> None:
+    for name in ("1.jpg", "2.JPEG", "3.webp", "notes.txt", "labels.csv", "z.heic", ".DS_Store", "out.csv.partial"):
+        (tmp_path / name).write_bytes(example(1))
+    assert list(loads(tmp_path)) == [str(tmp_path / name) for name in ("1.jpg", "2.JPEG", "3.webp", "z.heic")]
+    assert count_images([str(tmp_path)]) == 4
+
+
+def test_a_file_that_is_named_is_taken_whatever_it_is_called(tmp_path: Path) -> None:
+    path = tmp_path / "scan"
+    path.write_bytes(example(4))
+    [picture] = loads(path).values()
+    assert isinstance(picture, Picture)
+    assert picture.pixels.shape == (280, 280)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_idx_file_gives_each_of_its_images(zipped: bool, tmp_path: Path) -> None:
+    count = CHUNK + 3
+    images = np.arange(count * 5 * 4).reshape(count, 5, 4) % 251
+    path = tmp_path / "some-images-idx3-ubyte"
+    write_idx(path, images)
+    if zipped:
+        path.with_suffix(".gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+        path = path.with_suffix(".gz")
+    for where in (path, tmp_path):
+        found = loads(where)
+        assert list(found) == [f"{path}#{index}" for index in range(count)]
+        for picture, expected in zip(found.values(), images, strict=True):
+            assert isinstance(picture, Picture)
+            np.testing.assert_array_equal(picture.pixels, expected)
+        assert count_images([str(where)]) == count
+
+
+def test_many_images_of_all_kinds_in_the_order_in_which_they_are_found(tmp_path: Path) -> None:
+    for number in range(CHUNK + 5):
+        (tmp_path / f"{number:04d}.png").write_bytes(b"")
+    write_idx(tmp_path / "0100-idx3-ubyte", np.zeros((3, 2, 2)))
+    names = [Path(name).name for name in loads(tmp_path)]
+    assert names == sorted(names)
+    assert len(names) == count_images([str(tmp_path)]) == CHUNK + 8
+
+
+def test_part_and_selection_of_a_chunk() -> None:
+    for contents in (["a", "b", "c"], np.arange(12, dtype=np.uint8).reshape(3, 2, 2)):
+        chunk = Chunk(["x", "y", "z"], contents)
+        for some, names in [(chunk.part(1, 9), ["y", "z"]), (chunk.only([0, 2]), ["x", "z"])]:
+            assert some.names == names
+            assert len(some.contents) == 2
+            assert pickle.loads(pickle.dumps(some)).names == names
+
+
+def test_what_cannot_be_read_is_one_image_with_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(encode(np.zeros((5, 5), np.uint8))[:30])
+    assert "PNG" in error(path)
+    path.write_bytes(b"\x00" * (16 * 2**20 + 1))
+    assert "expected at most 16777216 bytes; got 16777217" in error(path)
+    path.unlink()
+    assert "No such file" in error(path)
+    path.symlink_to("nowhere")
+    assert "No such file" in error(path)
+
+
+def test_what_is_no_regular_file_is_one_image_with_an_error(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    os.mkfifo(tmp_path / "pipe-idx3-ubyte")
+    assert "got neither" in error(tmp_path / "pipe.png")
+    assert "got neither" in error(tmp_path / "pipe-idx3-ubyte")
+
+
+def test_idx_files_of_something_else_are_one_image_with_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "labels-idx1-ubyte"
+    write_idx(path, np.arange(7))
+    assert "got one of labels" in error(path)
+    path.write_bytes(b"\x00\x00\x08\x03" + struct.pack(">III", 1, 0, 5))
+    assert "expected IDX images of 1 to 25000000 pixels" in error(path)
+    path.write_bytes(b"\x00\x00\x08\x03" + struct.pack(">III", 1, 70_000, 1) + bytes(70_000))
+    assert "65535 a side; got 1×70000" in error(path)
+
+
+def test_idx_file_that_breaks_off_gives_what_is_there_and_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "images-idx3-ubyte"
+    write_idx(path, np.ones((5, 3, 3)))
+    whole = path.read_bytes()
+    for data, images, said in [
+        (whole[:-10], 3, "expected 5 IDX images of 3×3; got 3"),
+        (whole + b"x", 5, "expected 5 IDX images of 3×3; got more bytes"),
+        (gzip.compress(whole)[:-9], 5, "got one that is broken or cut short"),
+        (gzip.compress(whole)[:20], 0, "got gzip"),
+    ]:
+        path.write_bytes(data)
+        found = loads(path)
+        assert list(found) == [*(f"{path}#{index}" for index in range(images)), str(path)]
+        assert said in str(found[str(path)])
+
+
+def test_images_of_any_size_wait_in_memory_no_more_than_a_few_megabytes(tmp_path: Path) -> None:
+    path = tmp_path / "images-idx3-ubyte"
+    write_idx(path, np.ones((5, 1500, 2000)))
+    assert [len(chunk.names) for chunk in read_idx(str(path))] == [1] * 5
+
+
+def test_file_names_need_not_be_utf8(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xff.png")
+    path.write_bytes(example(1))
+    [(name, picture)] = loads(tmp_path).items()
+    assert name == str(path)
+    assert isinstance(picture, Picture)

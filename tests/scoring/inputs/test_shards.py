@@ -1,0 +1,91 @@
+"""What a cluster reads, shard by shard, against what is read in process."""
+
+import gzip
+import shutil
+import struct
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from digits.decode import ImageError
+from scoring.completed import Names
+from scoring.inputs import shards
+from scoring.inputs.images import Chunk, find_chunks
+from scoring.inputs.shards import find_shards, read_shard
+from tests.conftest import EXAMPLES, example
+
+# Broken in the middle, where its end still says what it has: behind the break, only shards find more.
+ROTTEN = "rotten.parquet"
+
+
+def idx(images: int, says: int | None = None, more: bytes = b"") -> bytes:
+    header = struct.pack(">IIII", 0x803, images if says is None else says, 4, 4)
+    return header + bytes(index % 256 for index in range(images) for _ in range(16)) + more
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Images as files, in IDX and in Parquet, whole and not."""
+    folder = tmp_path / "images"
+    shutil.copytree(EXAMPLES, folder / "examples")
+    (folder / "broken.png").write_bytes(b"no image")
+    (folder / "missing.png").symlink_to("nowhere")
+    (folder / "a-idx3-ubyte").write_bytes(idx(600))
+    (folder / "none-idx3-ubyte").write_bytes(idx(0))
+    (folder / "short-idx3-ubyte").write_bytes(idx(20, says=1000))
+    (folder / "half-idx3-ubyte").write_bytes(idx(20)[:-3])
+    (folder / "long-idx3-ubyte").write_bytes(idx(14, more=b"!"))
+    (folder / "zipped-idx3-ubyte.gz").write_bytes(gzip.compress(idx(300)))
+    (folder / "torn-idx3-ubyte.gz").write_bytes(gzip.compress(idx(3000))[:-50])
+    (folder / "labels-idx3-ubyte").write_bytes(struct.pack(">II", 0x801, 2) + b"12")
+    files = [example(digit) for digit in range(10)]
+    pq.write_table(pa.table({"image": [*files, None, b"no image", *files]}), folder / "a.parquet", row_group_size=5)
+    pq.write_table(pa.table({"text": ["x"]}), folder / "text.parquet")
+    whole = (folder / "a.parquet").read_bytes()
+    (folder / "cut.parquet").write_bytes(whole[:-9])
+    column = pq.read_metadata(folder / "a.parquet").row_group(1).column(0)
+    start = column.dictionary_page_offset or column.data_page_offset
+    (folder / ROTTEN).write_bytes(whole[:start] + bytes(100) + whole[start + 100 :])
+    return folder
+
+
+def read(chunk: Chunk) -> list[tuple[str, str]]:
+    """Images by name, each with what comes of it."""
+    images = []
+    for index, name in enumerate(chunk.names):
+        try:
+            images.append((name, str(np.asarray(chunk.load(index).whole()).tobytes()[:64])))
+        except ImageError as error:
+            images.append((name, str(error)))
+    return images
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 256, 300, 4096])
+def test_shards_hold_what_is_read_in_process(folder: Path, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "SHARD", size)
+    paths = [str(folder)]
+    expected = [image for chunk in find_chunks(paths) for image in read(chunk)]
+    images = [image for shard in find_shards(paths, Names([])) for one in read_shard(shard) for image in read(one)]
+    assert [image for image in images if ROTTEN not in image[0]] == [one for one in expected if ROTTEN not in one[0]]
+    rotten = [name for name, _ in images if ROTTEN in name]
+    assert rotten.count(str(folder / ROTTEN)) == 1
+    assert {name for name, _ in expected if ROTTEN in name} <= set(rotten)
+    assert len(set(rotten)) == len(rotten)
+
+
+@pytest.mark.parametrize("size", [3, 50])
+def test_what_is_done_is_left_out_and_nothing_else(folder: Path, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "SHARD", size)
+    paths = [str(folder), str(folder / "examples")]
+    expected = sorted(image for chunk in find_chunks(paths) for image in read(chunk))
+    first = list(find_shards(paths, Names([])))
+    images = [image for shard in first[::2] for chunk in read_shard(shard) for image in read(chunk)]
+    (folder / "0.png").write_bytes(example(3))
+    done = Names([name for name, _ in images])
+    again = [image for shard in find_shards(paths, done) for chunk in read_shard(shard) for image in read(chunk)]
+    assert str(folder / "0.png") in dict(again)
+    images += [image for image in again if image[0] != str(folder / "0.png")]
+    assert sorted(one for one in images if ROTTEN not in one[0]) == [one for one in expected if ROTTEN not in one[0]]

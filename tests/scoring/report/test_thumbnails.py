@@ -1,0 +1,80 @@
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from digits.decode import ImageError
+from digits.preprocess import prepare
+from scoring.report.thumbnails import SIDE, Views, load_views
+from tests.conftest import EXAMPLES, encode, example, example_pixels
+from tests.training.datasets.test_mnist import write_idx
+from training.datasets.mnist import load_test
+
+
+def shown(uri: str) -> Image.Image:
+    kind, _, data = uri.partition(";base64,")
+    image = Image.open(io.BytesIO(base64.b64decode(data)))
+    assert kind == f"data:image/{str(image.format).lower()}"
+    return image
+
+
+def views(*names: str | Path) -> list[Views]:
+    found = load_views(map(str, names))
+    assert list(found) == list(dict.fromkeys(map(str, names)))
+    assert all(isinstance(one, Views) for one in found.values()), found
+    return [one for one in found.values() if isinstance(one, Views)]
+
+
+def test_file_as_it_is_and_as_the_network_saw_it() -> None:
+    [view] = views(EXAMPLES / "3.png", EXAMPLES / "3.png")
+    original = shown(view.original)
+    assert original.size == (SIDE, SIDE)
+    small = np.asarray(Image.fromarray(example_pixels(3)).resize((SIDE, SIDE)), np.float32)
+    assert np.abs(np.asarray(original) - small).mean() < 5
+    assert (np.asarray(shown(view.prepared)) == prepare(example_pixels(3)).image).all()
+
+
+def test_images_of_idx_and_parquet_files(tmp_path: Path) -> None:
+    images = load_test().images[:300]
+    write_idx(tmp_path / "some-idx3-ubyte", images)
+    pq.write_table(pa.table({"image": [example(digit) for digit in range(10)]}), tmp_path / "some.parquet")
+    names = [tmp_path / f"some-idx3-ubyte#{index}" for index in (7, 299)]
+    *tiny, seven = views(*names, tmp_path / "some.parquet#7")
+    for view, image in zip(tiny, images[[7, 299]], strict=True):
+        # Enlarged by a whole number, so that the pixels can be told apart.
+        assert (np.asarray(shown(view.original)) == image.repeat(3, axis=0).repeat(3, axis=1)).all()
+        assert (np.asarray(shown(view.prepared)) == prepare(image).image).all()
+    assert (np.asarray(shown(seven.prepared)) == prepare(example_pixels(7)).image).all()
+
+
+def test_photo_takes_little_room_and_keeps_its_shape(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (600, 300)).astype(np.uint8)
+    (tmp_path / "1.png").write_bytes(encode(noise))
+    (tmp_path / "2.png").write_bytes(encode(np.full((1, 3000), 255, np.uint8)))
+    photo, line = views(tmp_path / "1.png", tmp_path / "2.png")
+    assert shown(photo.original).size == (SIDE // 2, SIDE)
+    assert len(photo.original) < 6000
+    assert shown(line.original).size == (SIDE, 1)
+
+
+def test_what_has_gone_or_changed_is_said(tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("no image")
+    (tmp_path / "a#1").write_bytes(example(3))
+    write_idx(tmp_path / "some-idx3-ubyte", load_test().images[:3])
+    gone = [
+        tmp_path / one for one in ("gone.png", "text.png", "some-idx3-ubyte#3", "gone-idx3-ubyte#0", "gone.parquet#1")
+    ]
+    found = load_views(map(str, [*gone, tmp_path / "a#1", tmp_path / "some-idx3-ubyte#2"]))
+    there = {name for name, one in found.items() if isinstance(one, Views)}
+    assert there == {str(tmp_path / "a#1"), str(tmp_path / "some-idx3-ubyte#2")}
+    said = [str(found[str(one)]) for one in gone]
+    assert "No such file" in said[0]
+    assert "none of these" in said[1]
+    assert "it is not there any more" in said[2]
+    assert "No such file" in said[3]
+    assert "it is not there any more" in said[4]
+    assert {type(found[str(one)]) for one in gone} == {ImageError}

@@ -1,0 +1,123 @@
+import errno
+import fcntl
+import os
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from scoring.errors import ScoringError
+from scoring.inputs.images import Chunk
+from scoring.journal import Journal
+from scoring.rows import HEADER, Model, Scored, scored
+
+MODEL = Model("digits", "3", "ab" * 32)
+
+
+def rows(names: Iterable[str], model: Model = MODEL) -> Scored:
+    names = list(names)
+    return scored(names, [(7, 0.9, None, None)] * len(names), model)
+
+
+def remaining(journal: Journal, *chunks: Iterable[str]) -> list[str]:
+    found = journal.remaining(Chunk(list(names), list(names)) for names in chunks)
+    return [name for chunk in found for name in chunk.names]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "out.csv.partial"
+
+
+def test_what_has_a_row_is_not_asked_for_again(path: Path) -> None:
+    with Journal(path, MODEL) as journal:
+        assert remaining(journal, "abc") == ["a", "b", "c"]
+        journal.append(rows("ab"))
+        assert journal.outcomes == Counter({"7": 2})
+    assert path.read_bytes() == HEADER + rows("ab").text
+    with Journal(path, MODEL) as journal:
+        assert journal.outcomes == Counter({"7": 2})
+        assert remaining(journal, "abcd") == ["c", "d"]
+        journal.append(rows("cd"))
+    assert path.read_bytes() == HEADER + rows("abcd").text
+
+
+def test_whatever_was_added_or_has_gone_each_image_counts_once(path: Path) -> None:
+    with Journal(path, MODEL) as journal:
+        journal.append(rows("bdgx"))
+    with Journal(path, MODEL) as journal:
+        assert remaining(journal, "abc", "", "ddef", "g") == ["a", "c", "d", "e", "f"]
+
+
+def test_torn_rows_are_cut_off(path: Path) -> None:
+    whole = HEADER + rows("ab").text
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with Journal(path, MODEL) as journal:
+            names = remaining(journal, "ab")
+            assert names in (["a", "b"], ["b"])
+            journal.append(rows(names))
+        assert path.read_bytes() == whole
+
+
+def test_a_run_that_begins_anew_forgets(path: Path) -> None:
+    with Journal(path, MODEL) as journal:
+        journal.append(rows("abc"))
+    with Journal(path, MODEL, anew=True) as journal:
+        assert remaining(journal, "abc") == ["a", "b", "c"]
+        journal.append(rows("a"))
+    assert path.read_bytes() == HEADER + rows("a").text
+
+
+def test_rows_of_another_model_are_not_mixed_in(path: Path) -> None:
+    with Journal(path, MODEL) as journal:
+        journal.append(rows("a"))
+    before = path.read_bytes()
+    other = MODEL._replace(version="4")
+    with pytest.raises(ScoringError, match=r"expected rows of the model digits 4 .*; got digits 3 .* --overwrite"):
+        Journal(path, other)
+    assert path.read_bytes() == before
+    with Journal(path, other, anew=True) as journal:
+        assert not journal.outcomes
+        journal.append(rows("a", other))
+
+
+def test_two_runs_do_not_write_the_same_output(path: Path) -> None:
+    with Journal(path, MODEL) as journal:
+        for anew in (False, True):
+            with pytest.raises(ScoringError, match="expected to write it alone; another run is at it"):
+                Journal(path, MODEL, anew)
+        journal.append(rows("a"))
+    assert path.read_bytes() == HEADER + rows("a").text
+
+
+def test_what_is_no_journal_is_left_alone(path: Path) -> None:
+    path.write_text("precious")
+    with pytest.raises(ScoringError, match="expected the rows of a run, or no such file; got something else"):
+        Journal(path, MODEL)
+    assert path.read_text() == "precious"
+
+
+def test_file_systems_without_locks_do(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with Journal(path, MODEL) as journal:
+        journal.append(rows("a"))
+    assert path.read_bytes() == HEADER + rows("a").text
+
+
+def test_a_run_that_comes_to_nothing_leaves_nothing(path: Path) -> None:
+    with Journal(path, MODEL):
+        pass
+    assert not path.exists()
+
+
+def test_names_need_not_be_utf8(path: Path) -> None:
+    name = os.fsdecode(b"\xff.png")
+    with Journal(path, MODEL) as journal:
+        journal.append(rows([name]))
+    with Journal(path, MODEL) as journal:
+        assert remaining(journal, [name, "b"]) == ["b"]

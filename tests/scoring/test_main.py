@@ -1,0 +1,305 @@
+"""`python -m scoring`, run as people run it."""
+
+import csv
+import io
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from scoring.outputs import journal_path, read_rows
+from scoring.rows import COLUMNS, Row
+from tests.conftest import EXAMPLES, ROOT, encode
+from training.datasets.mnist import load_test
+
+IDX = "training/data/mnist/t10k-images-idx3-ubyte.gz"
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "scoring", *map(str, arguments)]
+
+
+def score(*arguments: str | Path, limit: int | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs it, if need be on a disk on which a file can only have so many bytes."""
+    return subprocess.run(
+        command(*arguments),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))) if limit else None,
+    )
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """2,000 images in folders, one broken file and one blank image among them."""
+    folder = tmp_path_factory.mktemp("images")
+    for number, image in enumerate(load_test().images[:2000]):
+        path = folder / f"{number // 100:02d}" / f"{number:04d}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(encode(image))
+    (folder / "07" / "0700.png").write_bytes(b"broken")
+    (folder / "09" / "0900.png").write_bytes(encode(np.zeros((28, 28), np.uint8)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(images: Path) -> list[Row]:
+    output = images.with_name("expected.csv")
+    assert score(images, "--output", output).returncode == 1
+    return list(read_rows(output))
+
+
+def test_folder_to_standard_output() -> None:
+    result = score(EXAMPLES, "--output", "-")
+    assert result.returncode == 0, result.stderr
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert list(rows[0]) == list(COLUMNS)
+    assert [row["digit"] for row in rows] == [str(digit) for digit in range(10)]
+    assert "10 images: 10 read, 0 refused, 0 not decoded" in result.stderr
+
+
+def test_all_formats_say_the_same(images: Path, expected: list[Row], tmp_path: Path) -> None:
+    assert [row.path for row in expected] == sorted(str(path) for path in images.rglob("*.png"))
+    for suffix in ("jsonl", "parquet"):
+        result = score(images, "--output", tmp_path / f"out.{suffix}")
+        assert result.returncode == 1
+        assert list(read_rows(tmp_path / f"out.{suffix}")) == expected
+        assert "1 not decoded" in result.stderr
+        assert "1 blank" not in result.stderr
+        assert "blank (1)" in result.stderr
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_sources_of_every_kind_at_once(images: Path, tmp_path: Path) -> None:
+    parquet = tmp_path / "more.parquet"
+    pq.write_table(pa.table({"image": [(EXAMPLES / f"{digit}.png").read_bytes() for digit in (4, 8)]}), parquet)
+    result = score(images / "0[01]" / "*5.png", IDX, parquet, EXAMPLES / "3.png", "--output", tmp_path / "out.csv")
+    assert result.returncode == 0, result.stderr
+    rows = list(read_rows(tmp_path / "out.csv"))
+    assert Counter(row.path.partition("#")[0] for row in rows if "#" in row.path) == {IDX: 10_000, str(parquet): 2}
+    assert [row.digit for row in rows if row.path.startswith(str(parquet))] == [4, 8]
+    labels = load_test().labels
+    right = sum(row.digit == labels[int(row.path.partition("#")[2])] for row in rows if row.path.startswith(IDX))
+    assert right == 9962
+    assert len(rows) == 20 + 10_000 + 2 + 1
+
+
+def test_finished_output_is_left_as_it_is(tmp_path: Path) -> None:
+    output = tmp_path / "out.csv"
+    assert score(EXAMPLES / "3.png", "--output", output).returncode == 0
+    before = output.read_bytes(), output.stat().st_mtime_ns
+    again = score(EXAMPLES, "--output", output)
+    assert again.returncode == 0
+    assert f"{output}: finished already, with 1 rows of the model digits 3 " in again.stderr
+    assert (output.read_bytes(), output.stat().st_mtime_ns) == before
+    anew = score(EXAMPLES, "--output", output, "--overwrite")
+    assert anew.returncode == 0
+    assert len(list(read_rows(output))) == 10
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def run_until_killed(seconds: float, *arguments: str | Path) -> int:
+    """Its exit status, whether it was killed or had ended before."""
+    process = subprocess.Popen(command(*arguments), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    _, said = process.communicate(timeout=20)  # until the last of its processes has ended too
+    assert "scoring/engines/worker.py" not in said  # where a process only begins, Python itself complains
+    return process.returncode
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_killed_at_any_moment_it_goes_on_and_every_image_has_one_row(
+    suffix: str, images: Path, expected: list[Row], tmp_path: Path
+) -> None:
+    output = tmp_path / f"out.{suffix}"
+    chance = random.Random(suffix)
+    before = 0
+    for _ in range(4):
+        run_until_killed(chance.uniform(0.2, 0.9), images, "--output", output)
+        if output.exists():
+            break
+        now = len(journal_path(output).read_bytes()) if journal_path(output).exists() else 0
+        assert now >= before
+        before = now
+    last = score(images, "--output", output)
+    assert last.returncode in (0, 1)
+    assert list(read_rows(output)) == expected
+    assert list(tmp_path.iterdir()) == [output]
+
+
+@pytest.mark.kills
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_killed_fifty_times(suffix: str, images: Path, expected: list[Row], tmp_path: Path) -> None:
+    chance = random.Random(suffix)
+    kills = 0
+    while kills < 50:
+        output = tmp_path / f"out.{suffix}"
+        for _ in range(20):
+            if run_until_killed(chance.uniform(0.25, 0.7), images, "--output", output) >= 0:
+                break
+            kills += 1
+        score(images, "--output", output)
+        assert list(read_rows(output)) == expected
+        assert list(tmp_path.iterdir()) == [output]
+        output.unlink()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_ends_with_a_summary_and_goes_on(
+    number: int, expected: list[Row], images: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.csv"
+    process = subprocess.Popen(
+        command(images, "--output", output), cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while not journal_path(output).exists() or journal_path(output).stat().st_size < 10_000:
+        assert process.poll() is None
+        time.sleep(0.002)
+    os.killpg(process.pid, number)  # as a terminal does
+    _, said = process.communicate(timeout=10)
+    assert process.returncode == 128 + number
+    assert said.startswith("interrupted; the same command goes on from here\n")
+    assert "images/s" in said
+    assert "Traceback" not in said
+    result = score(images, "--output", output)
+    assert "had been scored before" in result.stderr
+    assert list(read_rows(output)) == expected
+
+
+def test_an_interrupted_overwrite_goes_on_without_that(expected: list[Row], images: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.csv"
+    assert score(EXAMPLES, "--output", output).returncode == 0
+    process = subprocess.Popen(
+        command(images, "--output", output, "--overwrite"), cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    while not journal_path(output).exists() or journal_path(output).stat().st_size < 10_000:
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=10)
+    assert said.startswith("interrupted; the same command without --overwrite goes on from here\n")
+    assert len(list(read_rows(output))) == 10
+    assert "had been scored before" in score(images, "--output", output).stderr
+    assert list(read_rows(output)) == expected
+
+
+def test_ctrl_c_twice_is_as_good_as_once(images: Path, tmp_path: Path) -> None:
+    for pause in (0.1, 0.2, 0.3, 0.4):
+        process = subprocess.Popen(
+            command(images, "--output", tmp_path / "out.csv"),
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        time.sleep(pause)
+        for _ in range(2):
+            os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=10)
+        if said.startswith("interrupted"):  # else its own code had not begun
+            assert process.returncode == 130
+            assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_full_disk_is_one_clear_error_and_costs_nothing_that_is_done(
+    suffix: str, images: Path, expected: list[Row], tmp_path: Path
+) -> None:
+    output = tmp_path / f"out.{suffix}"
+    limits = {"csv": 100_000, "jsonl": 450_000, "parquet": 100_000}
+    result = score(images, "--output", output, limit=limits[suffix])
+    assert result.returncode == 2
+    assert f"error: {output}: expected to be able to write it; got: File too large" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not output.exists()
+    result = score(images, "--output", output)
+    assert "had been scored before" in result.stderr
+    assert list(read_rows(output)) == expected
+
+
+def test_files_that_vanish_meanwhile_cost_a_row_each(images: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    shutil.copytree(images, folder)
+    output = tmp_path / "out.csv"
+    process = subprocess.Popen(command(folder, "--output", output), cwd=ROOT, stderr=subprocess.DEVNULL)
+    while not journal_path(output).exists():
+        assert process.poll() is None
+        time.sleep(0.002)
+    for path in (folder / "19").iterdir():
+        path.unlink()
+    assert process.wait(60) == 1
+    rows = list(read_rows(output))
+    assert 1900 <= len(rows) <= 2000
+    assert len({row.path for row in rows}) == len(rows)
+    gone = [row for row in rows if "/19/" in row.path and row.error]
+    assert {row.error for row in gone} <= {"expected a file that can be read; got: No such file or directory"}
+
+
+def test_nothing_is_done_when_something_is_wrong(tmp_path: Path) -> None:
+    output = tmp_path / "out.csv"
+    cases: list[tuple[list[str | Path], str]] = [
+        ([tmp_path / "none", "--output", output], "there is none of that name"),
+        ([EXAMPLES, tmp_path / "*.png", "--output", output], "there is none of that name"),
+        ([tmp_path, "--output", output], "expected images; found none"),
+        ([EXAMPLES], "Missing option '--output'"),
+        ([EXAMPLES, "--output", tmp_path / "out.xlsx"], "expected a name that ends in .csv, .jsonl, .parquet"),
+        ([EXAMPLES, "--output", tmp_path / "none" / "out.csv"], "got: No such file or directory"),
+    ]
+    for arguments, message in cases:
+        result = score(*arguments)
+        assert result.returncode == 2
+        assert message in result.stderr
+        assert "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("closed", ["--output - >&-", "--output - | head -n 1; exit ${PIPESTATUS[0]}"])
+def test_standard_output_that_nobody_takes_is_no_success(closed: str) -> None:
+    result = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m scoring {IDX} {closed}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+
+
+def test_nobody_need_read_what_it_says(tmp_path: Path) -> None:
+    words = f"{sys.executable} -m scoring examples --output {tmp_path / 'out.csv'} 2>&-"
+    assert subprocess.run(["bash", "-c", words], cwd=ROOT, check=False).returncode == 0
+    assert len(list(read_rows(tmp_path / "out.csv"))) == 10
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_full_disk_behind_standard_output_is_one_clear_error(unbuffered: str) -> None:
+    command = f"PYTHONUNBUFFERED={unbuffered} {sys.executable} -m scoring examples --output - > /dev/full"
+    result = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "error: standard output: expected to be able to write it; got: No space left on device" in result.stderr
+    assert "Exception ignored" not in result.stderr
+
+
+def test_reader_that_stops_early_is_no_failure_of_ours() -> None:
+    command = f"{sys.executable} -m scoring {IDX} --output - | head -n 2"
+    result = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[1].startswith(f"{IDX}#0,7,")
+    assert "Traceback" not in result.stderr

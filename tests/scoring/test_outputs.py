@@ -1,0 +1,127 @@
+import csv
+import json
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from scoring import parquet
+from scoring.errors import ScoringError
+from scoring.outputs import check_output, count_finished, finish, journal_path, read_rows
+from scoring.rows import COLUMNS, HEADER, Row, write_csv
+from tests.scoring.test_rows import MODEL, ROWS
+
+SUFFIXES = ("csv", "jsonl", "parquet")
+
+
+def write(output: Path, rows: list[Row] = ROWS) -> None:
+    journal_path(output).write_bytes(HEADER + write_csv(rows))
+    finish(output)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_output_takes_the_place_of_its_journal(suffix: str, tmp_path: Path) -> None:
+    output = tmp_path / f"out.{suffix}"
+    output.write_text("an earlier one")
+    write(output)
+    assert list(tmp_path.iterdir()) == [output]
+    assert count_finished(output) == {MODEL: len(ROWS)}
+    rows = list(read_rows(output))
+    assert rows[:3] == ROWS[:3]
+    assert rows[3][1:] == ROWS[3][1:]
+
+
+def test_csv(tmp_path: Path) -> None:
+    write(tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == list(COLUMNS)
+    assert rows[1] == ["a, b.png", "7", "0.998", "", "", *MODEL]
+    assert rows[2] == ['"c".png', "", "0.1", "blank", "", *MODEL]
+    assert os.fsencode(rows[4][0]) == b"\xff\r.png"
+
+
+def test_json_lines(tmp_path: Path) -> None:
+    write(tmp_path / "out.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert len(rows) == 4
+    model = {"model": "digits", "model_version": "3", "model_sha256": "ab" * 32}
+    assert rows[1] == {"path": '"c".png', "digit": None, "confidence": 0.1, "reason": "blank", "error": None, **model}
+    assert os.fsencode(rows[3]["path"]) == b"\xff\r.png"
+
+
+def test_parquet_is_typed_and_written_a_row_group_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "ROW_GROUP", 3)
+    write(tmp_path / "out.parquet")
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert table.schema.names == list(COLUMNS)
+    assert table.schema.field("digit").type == pa.int8()
+    assert table.schema.field("confidence").type == pa.float64()
+    assert table.to_pylist()[2] == ROWS[2]._asdict()
+    assert table.to_pylist()[3]["path"] == r"\xff" + "\r.png"  # text in Parquet is UTF-8
+    assert [pq.ParquetFile(tmp_path / "out.parquet").metadata.row_group(one).num_rows for one in (0, 1)] == [3, 1]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_is_not_of_this_kind_is_left_alone(suffix: str, tmp_path: Path) -> None:
+    output = tmp_path / f"out.{suffix}"
+    for text in ("precious", "", '{"a": 1}\n', "path,digit\n1,2\n"):
+        output.write_text(text)
+        with pytest.raises(ScoringError, match=r"expected a file of scored rows, or none; .* with --overwrite"):
+            count_finished(output)
+        assert output.read_text() == text
+
+
+def test_an_output_with_a_journal_beside_it_is_not_finished(tmp_path: Path) -> None:
+    output = tmp_path / "out.csv"
+    write(output)
+    journal_path(output).write_bytes(HEADER)
+    assert not count_finished(output)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_output_that_is_no_longer_whole_is_not_taken_for_one(suffix: str, tmp_path: Path) -> None:
+    output = tmp_path / f"out.{suffix}"
+    write(output)
+    whole = output.read_bytes()
+    said = {
+        "csv": "something else after row [34]; remove it",
+        "jsonl": "after row 3",
+        "parquet": "something else; remove",
+    }
+    for data in (whole[:-20], whole[:-20] + b"garbage\n" + whole[-20:]):
+        output.write_bytes(data)
+        with pytest.raises(ScoringError, match=said[suffix]):
+            count_finished(output)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_journal_that_is_not_whole_is_kept(suffix: str, tmp_path: Path) -> None:
+    output = tmp_path / f"out.{suffix}"
+    journal_path(output).write_bytes(HEADER + write_csv(ROWS) + b"torn")
+    if suffix != "csv":  # of which it is the output
+        with pytest.raises(ScoringError, match="something else after row 4"):
+            finish(output)
+        assert list(tmp_path.iterdir()) == [journal_path(output)]
+
+
+def test_what_is_no_file_is_no_output(tmp_path: Path) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    os.mkfifo(tmp_path / "pipe.csv")
+    for name in ("folder.csv", "pipe.csv"):
+        with pytest.raises(ScoringError, match="expected a file, or none; got something else of that name"):
+            check_output(tmp_path / name)
+
+
+def test_outputs_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("out.txt", "out", "out.csv.gz"):
+        with pytest.raises(ScoringError, match=r"expected a name that ends in \.csv, \.jsonl, \.parquet, or -"):
+            check_output(tmp_path / name)
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    monkeypatch.delitem(__import__("sys").modules, "scoring.parquet")
+    with pytest.raises(
+        ScoringError, match=r"expected the package pyarrow; install the extra: pip install '\.\[parquet\]'"
+    ):
+        check_output(tmp_path / "out.parquet")

@@ -1,0 +1,84 @@
+import re
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from digits.classifier import Classifier
+from service.routes.page import card_figures
+from tests.conftest import ROOT
+
+FILES = sorted(path.name for path in (ROOT / "service" / "static" / "page").iterdir())
+TEMPLATES = sorted(path.name for path in (ROOT / "service" / "templates").iterdir())
+TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+
+
+def get(client: FlaskClient, path: str, **options: Any) -> TestResponse:
+    """Like `client.get`, and closes the file."""
+    response = client.get(path, **options)
+    response.get_data()
+    response.close()
+    return response
+
+
+def test_page_shows_the_model_that_is_served(client: FlaskClient, classifier: Classifier) -> None:
+    response = get(client, "/")
+    assert response.status_code == 200
+    assert response.mimetype == "text/html"
+    assert classifier.metadata["formula"].replace(">", "&gt;") in response.text
+    assert f"models/digits/{classifier.model['version']}/model.onnx" in response.text
+    assert f"{int(classifier.metadata['multiply_adds']):,}" in response.text
+
+
+def test_page_shows_the_model_card(client: FlaskClient) -> None:
+    for cell in ("MNIST test set", "real images", "10,000", "189"):
+        assert f">{cell}</" in get(client, "/").text
+
+
+def test_nothing_from_elsewhere_and_nothing_inline_is_allowed(client: FlaskClient) -> None:
+    policy = get(client, "/").headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'")
+    assert not re.search(r"unsafe|http|data:|blob:|\*", policy)
+    for name in ["", *(f"page/{file}" for file in FILES)]:
+        addresses = set(re.findall(r"https?://[^\"' )]*", get(client, f"/{name}").text))
+        assert addresses <= {"http://www.w3.org/2000/svg"}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_file_of_the_page(name: str, client: FlaskClient) -> None:
+    response = get(client, f"/page/{name}")
+    assert response.status_code == 200
+    assert response.mimetype == TYPES[Path(name).suffix]
+    again = get(client, f"/page/{name}", headers={"If-None-Match": response.headers["ETag"]})
+    assert again.status_code == 304
+
+
+def test_no_template_is_served_as_it_is(client: FlaskClient) -> None:
+    assert TEMPLATES
+    ways = ("", "../", "../templates/", "../../templates/", "..%2f..%2ftemplates%2f")
+    for folder, way, name in product(("page", "docs"), ways, TEMPLATES):
+        response = get(client, f"/{folder}/{way}{name}")
+        assert response.status_code == 404
+        assert list(response.json or {}) == ["error"]
+
+
+def test_all_files_are_used(client: FlaskClient) -> None:
+    used = get(client, "/").text + "".join(get(client, f"/page/{name}").text for name in FILES)
+    assert all(re.search(rf'["/]{re.escape(name)}"', used) for name in FILES)
+
+
+def test_first_load_is_light(client: FlaskClient) -> None:
+    assert sum(len(get(client, path).data) for path in ["/", *(f"/page/{name}" for name in FILES)]) < 100_000
+
+
+def test_card_of_another_version_is_not_shown(tmp_path: Path) -> None:
+    model = tmp_path / "digits" / "3" / "model.onnx"
+    assert card_figures(model, "3") == []
+    (tmp_path / "README.md").write_text(
+        "# Model card: digits, version 3\n\n| MNIST | 99.50% (99.1% to 99.8%) | 10,000 |\n| a | b | c |\n"
+    )
+    assert card_figures(model, "3") == [("MNIST", "99.50% (99.1% to 99.8%)", "10,000")]
+    assert card_figures(model, "2") == []

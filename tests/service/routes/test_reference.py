@@ -1,0 +1,108 @@
+import re
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from service.routes.page import POLICY
+from tests.conftest import EXAMPLES, ROOT
+from tests.service.routes.test_page import TYPES, get
+from tests.service.test_gunicorn import environment, serving
+
+FILES = sorted(path.name for path in (ROOT / "service" / "static" / "docs").iterdir())
+
+
+class Page(HTMLParser):
+    """The links, the ids and the commands of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.commands: list[str] = []
+        self.in_code = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.in_code = tag == "code"
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value or "")
+            elif name in ("href", "src"):
+                self.links.append(value or "")
+
+    def handle_data(self, data: str) -> None:
+        if self.in_code and data.startswith("curl "):
+            self.commands.append(data)
+        self.in_code = False
+
+
+@pytest.fixture
+def page(client: FlaskClient) -> Page:
+    return Page(get(client, "/docs").text)
+
+
+def test_page_shows_every_call_and_every_type(client: FlaskClient) -> None:
+    response = get(client, "/docs")
+    assert response.status_code == 200
+    assert response.mimetype == "text/html"
+    document: dict[str, Any] = get(client, "/openapi.json").json or {}
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            assert f'<span class="method">{method.upper()}</span> <code>{path}</code>' in response.text
+            assert f'<details id="{operation["operationId"]}"' in response.text
+    for name in document["components"]["schemas"]:
+        assert f'<h3 id="{name}">{name}</h3>' in response.text
+
+
+def test_links_lead_somewhere(page: Page, client: FlaskClient) -> None:
+    assert [one for one, count in Counter(page.ids).items() if count > 1] == []
+    for link in page.links:
+        assert link[1:] in page.ids if link.startswith("#") else get(client, link).status_code == 200
+
+
+def test_pages_lead_to_each_other(page: Page, client: FlaskClient) -> None:
+    assert "/" in page.links
+    assert "/docs" in Page(get(client, "/").text).links
+
+
+def test_nothing_from_elsewhere_and_nothing_inline(client: FlaskClient) -> None:
+    response = get(client, "/docs")
+    assert response.headers["Content-Security-Policy"] == POLICY
+    assert not re.search(r"<style| style=|<script(?! type=\"module\" src=)| on\w+=", response.text)
+    for path in ("/docs", *(f"/docs/{name}" for name in FILES)):
+        assert set(re.findall(r"https?://[^\"'/ )]*", get(client, path).text)) <= {"http://localhost:8000"}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_file_of_the_page(name: str, client: FlaskClient, page: Page) -> None:
+    assert f"/docs/{name}" in page.links
+    response = get(client, f"/docs/{name}")
+    assert response.mimetype == TYPES[Path(name).suffix]
+    again = get(client, f"/docs/{name}", headers={"If-None-Match": response.headers["ETag"]})
+    assert again.status_code == 304
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with serving() as (port, _):
+        yield port
+
+
+def test_shown_commands_are_answered(port: int, page: Page) -> None:
+    assert shutil.which("curl")
+    assert len(page.commands) > 30
+    for command in page.commands:
+        asked = command.replace(":8000", f":{port}").replace(" --output -", "")
+        asked = asked.replace("curl ", "curl --silent --output /dev/null --write-out '%{http_code}' ")
+        result = subprocess.run(
+            ["bash", "-c", asked], cwd=EXAMPLES, env=environment(), capture_output=True, text=True, check=False
+        )
+        expected = "501" if command.endswith("/load") else "200"
+        assert (result.returncode, result.stdout) == (0, expected), command

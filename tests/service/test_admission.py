@@ -1,0 +1,185 @@
+import gzip
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+
+import pytest
+from flask.testing import FlaskClient
+from PIL import Image
+from werkzeug.test import EnvironBuilder, run_wsgi_app
+
+from digits import tracing
+from digits.decode import decode
+from digits.memory import heavy_work
+from digits.settings import Settings
+from digits.tracing import DeadlineError
+from service.admission import BodiesError, BusyError, Gate
+from service.app import create_app
+from tests.conftest import encode, example
+from tests.service.routes.test_predict import assert_error
+
+
+def soon() -> float:
+    return time.monotonic() + 30
+
+
+def test_so_many_enter_so_many_wait_and_the_rest_is_turned_away() -> None:
+    gate, inside, leave = Gate(2, 1, 2**20), threading.Semaphore(0), threading.Event()
+
+    def enter() -> None:
+        with gate.admitted(soon()):
+            inside.release()
+            leave.wait()
+
+    with ThreadPoolExecutor(3) as pool:
+        asking = [pool.submit(enter) for _ in range(3)]
+        assert inside.acquire(timeout=10)
+        assert inside.acquire(timeout=10)
+        while not gate._waiting:
+            time.sleep(0.01)
+        assert not inside.acquire(timeout=0.1)
+        with pytest.raises(BusyError), gate.admitted(soon()):
+            pass
+        leave.set()
+        for one in asking:
+            one.result()
+    with gate.admitted(soon()):
+        pass
+
+
+def test_turns_come_in_the_order_in_which_they_were_asked_for() -> None:
+    gate, came = Gate(1, 10, 2**20), list[int]()
+
+    def enter(number: int) -> None:
+        with gate.admitted(soon()):
+            came.append(number)
+
+    with ThreadPoolExecutor(10) as pool, gate.admitted(soon()):
+        for number in range(10):
+            pool.submit(enter, number)
+            while len(gate._waiting) <= number:
+                time.sleep(0.001)
+    assert came == list(range(10))
+
+
+def test_heavy_work_is_done_one_at_a_time_and_given_up_at_the_deadline() -> None:
+    large = encode(Image.new("L", (1500, 1400)))
+    with ThreadPoolExecutor(1) as pool:
+
+        def late() -> None:
+            tracing.begin(time.monotonic() + 0.1)
+            try:
+                decode(large)
+            finally:
+                tracing.end()
+
+        with heavy_work(), pytest.raises(DeadlineError):
+            pool.submit(late).result()
+        assert pool.submit(decode, large).result().whole().shape == (1400, 1500)
+
+
+def test_so_many_bytes_are_held_and_no_more() -> None:
+    gate = Gate(1, 1, 100)
+    gate.hold(60)
+    gate.check(40)
+    for refused in (lambda: gate.hold(41), lambda: gate.check(41)):
+        with pytest.raises(BodiesError):
+            refused()
+    gate.drop(60)
+    gate.hold(100)
+
+
+def test_whoever_waits_past_the_deadline_leaves_and_takes_no_place_with_him() -> None:
+    gate = Gate(1, 1, 2**20)
+    with gate.admitted(soon()):
+        for _ in range(3):
+            with pytest.raises(DeadlineError), gate.admitted(time.monotonic() + 0.01):
+                pass
+
+
+@pytest.fixture(scope="module")
+def full() -> FlaskClient:
+    """A service whose only place is taken."""
+    app = create_app(Settings(concurrency=1, queue=0))
+    app.extensions["gate"].enter(soon())
+    return app.test_client()
+
+
+@pytest.mark.parametrize("path", ["/predict", "/explain"])
+def test_a_full_service_says_when_to_come_again(path: str, full: FlaskClient) -> None:
+    response = full.post(path, data=example(7))
+    assert_error(response, 503, "expected fewer requests at once")
+    assert response.headers["Retry-After"] == "1"
+
+
+def test_a_full_service_answers_before_it_has_read_the_body(full: FlaskClient) -> None:
+    body = BytesIO(example(7))
+    length = len(example(7))
+    environ = EnvironBuilder("/predict", method="POST", input_stream=body, content_length=length).get_environ()
+    pieces, status, _ = run_wsgi_app(full.application, environ)
+    answer = iter(pieces)
+    assert b"expected fewer requests at once" in next(answer)
+    assert status.startswith("503")
+    assert body.tell() == 0
+    assert list(answer) == []
+    assert body.tell() == length  # or the connection would be reset, and the answer lost
+
+
+def test_a_service_that_holds_as_many_bytes_as_it_may_says_when_to_come_again() -> None:
+    app = create_app(Settings(provider="cpu", body_megabytes=17))
+    client, gate = app.test_client(), app.extensions["gate"]
+    gate.hold(17 * 2**20 - 10_000)
+    response = client.post("/predict", data=bytes(20_000))
+    assert_error(response, 503, "server busy: the request bodies in memory have reached their limit")
+    assert response.headers["Retry-After"] == "1"
+    # What is inflated counts, and what comes in pieces of unknown number.
+    squeezed = gzip.compress(bytes(20_000))
+    assert client.post("/predict", data=squeezed, headers={"Content-Encoding": "gzip"}).status_code == 503
+    stream = BytesIO(bytes(20_000))
+    headers = {"Transfer-Encoding": "chunked"}
+    chunked = client.post(
+        "/predict", input_stream=stream, headers=headers, environ_overrides={"wsgi.input_terminated": True}
+    )
+    assert chunked.status_code == 503
+    assert client.post("/predict", data=example(7)).status_code == 200
+    assert 'digits_rejections_total{cause="bodies"} 3.0' in client.get("/metrics").text
+
+
+@pytest.mark.parametrize(
+    ("data", "headers"),
+    [
+        (example(7), {}),
+        (b"no image", {}),
+        (bytes(16 * 2**20 + 1), {}),
+        (gzip.compress(example(7)), {"Content-Encoding": "gzip"}),
+        (gzip.compress(bytes(17 * 2**20)), {"Content-Encoding": "gzip"}),
+        (b"broken", {"Content-Encoding": "gzip"}),
+        (b"broken", {"Content-Type": "multipart/form-data; boundary=b"}),
+    ],
+    ids=range(7),
+)
+def test_nothing_is_held_after_an_answer(data: bytes, headers: dict[str, str], client: FlaskClient) -> None:
+    client.post("/predict", data=data, headers=headers)
+    gate = client.application.extensions["gate"]
+    gate.hold(Settings().body_megabytes * 2**20)
+    gate.drop(Settings().body_megabytes * 2**20)
+
+
+def test_a_full_service_answers_health_and_metrics(full: FlaskClient) -> None:
+    assert full.post("/predict", data=example(7)).status_code == 503
+    for path in ("/health/live", "/health/ready", "/v2/health/ready", "/metrics"):
+        assert full.get(path).status_code == 200
+    assert 'digits_requests_total{route="/predict",status="503"}' in full.get("/metrics").text
+
+
+def test_a_batch_is_given_up_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = create_app(Settings(deadline=1)).test_client()
+    real = time.monotonic
+    calls = iter(range(10**6))
+    # Time runs: a tenth of a second at every look at the clock.
+    monkeypatch.setattr("digits.tracing.time.monotonic", lambda: real() + next(calls) / 10)
+    files = [(BytesIO(example(digit)), "x.png") for digit in range(10) for _ in range(5)]
+    response = client.post("/predict/batch", data={"image": files})
+    assert_error(response, 503, "expected an answer in time")
+    assert "digits_images_in_flight 0.0" in client.get("/metrics").text

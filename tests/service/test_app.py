@@ -1,0 +1,30 @@
+from pathlib import Path
+
+import pytest
+
+from digits.classifier import Classifier, ModelError
+from digits.settings import Settings, SettingsError
+from service.app import create_app
+
+
+def test_model_is_loaded_once_and_warmed_up_before_anything_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[None] = []
+    warm_up = Classifier.warm_up
+    monkeypatch.setattr(Classifier, "warm_up", lambda self: calls.append(warm_up(self)))
+    app = create_app(Settings(provider="cpu"))
+    assert len(calls) == len(Settings().model_paths)
+    calls.clear()
+    with app.test_client() as client:
+        client.get("/health/ready")
+    assert calls == []
+
+
+def test_missing_model_stops_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="No such file"):
+        create_app(Settings(model=tmp_path / "model.onnx"))
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIGITS_PROVIDER", "none")
+    with pytest.raises(SettingsError, match="DIGITS_PROVIDER"):
+        create_app()

@@ -1,0 +1,75 @@
+import gzip
+import io
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+
+from digits.decode import MAXIMUM_BYTES
+from tests.conftest import encode, example
+from tests.service.routes.test_predict import assert_error
+
+COMPRESSED = pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+
+
+@COMPRESSED
+@pytest.mark.parametrize("content_type", ["image/png", "multipart/form-data"])
+def test_compressed_bodies(
+    encoding: str, compress: Callable[[bytes], bytes], content_type: str, client: FlaskClient
+) -> None:
+    data = example(4)
+    if content_type == "multipart/form-data":
+        head = b'--b\r\nContent-Disposition: form-data; name="image"; filename="4.png"\r\n\r\n'
+        data, content_type = head + data + b"\r\n--b--\r\n", "multipart/form-data; boundary=b"
+    headers = {"Content-Encoding": encoding.upper()}
+    response = client.post("/predict", data=compress(data), headers=headers, content_type=content_type)
+    assert response.json is not None
+    assert response.json["digit"] == 4
+
+
+@COMPRESSED
+def test_body_may_be_longer_compressed(encoding: str, compress: Callable[[bytes], bytes], client: FlaskClient) -> None:
+    dot = encode(np.zeros((1, 1), np.uint8), "WEBP", lossless=True)
+    assert len(compress(dot)) > len(dot)
+    response = client.post("/predict", data=compress(dot), headers={"Content-Encoding": encoding})
+    assert response.status_code == 200
+
+
+@COMPRESSED
+def test_nothing_is_inflated_that_no_route_takes(
+    encoding: str, compress: Callable[[bytes], bytes], client: FlaskClient
+) -> None:
+    headers = {"Content-Encoding": encoding}
+    assert_error(client.put("/predict", data=b"not compressed", headers=headers), 405, "got PUT")
+    assert_error(client.post("/nowhere", data=b"not compressed", headers=headers), 404, "no such path")
+
+
+@COMPRESSED
+def test_bomb_is_not_inflated(encoding: str, compress: Callable[[bytes], bytes], client: FlaskClient) -> None:
+    headers = {"Content-Encoding": encoding}
+    assert_error(client.post("/predict", data=compress(bytes(MAXIMUM_BYTES)), headers=headers), 400, "none of these")
+    assert_error(
+        client.post("/predict", data=compress(bytes(MAXIMUM_BYTES + 1)), headers=headers),
+        413,
+        f"expected a body of at most {MAXIMUM_BYTES} bytes when inflated; got more",
+    )
+
+
+@COMPRESSED
+@pytest.mark.parametrize("spoil", [lambda data: data[:-3], lambda data: data + b"more", lambda _: b"", lambda _: b"x"])
+def test_broken_compression(
+    encoding: str,
+    compress: Callable[[bytes], bytes],
+    spoil: Callable[[bytes], bytes],
+    client: FlaskClient,
+) -> None:
+    response = client.post("/predict", data=spoil(compress(example(4))), headers={"Content-Encoding": encoding})
+    assert_error(response, 400, "in gzip's or zlib's format")
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "compress"])
+def test_other_encodings(encoding: str, client: FlaskClient) -> None:
+    response = client.post("/predict", data=io.BytesIO(example(4)), headers={"Content-Encoding": encoding})
+    assert_error(response, 415, f"expected Content-Encoding gzip or deflate, once, or none; got {encoding}")

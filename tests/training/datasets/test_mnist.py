@@ -1,0 +1,92 @@
+import gzip
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import encode, example_pixels
+from training.datasets import mnist
+from training.datasets.mnist import DataError, load_test, load_training, split
+
+
+def write_idx(path: Path, values: np.ndarray) -> None:
+    header = b"\x00\x00\x08" + bytes([values.ndim]) + b"".join(side.to_bytes(4, "big") for side in values.shape)
+    path.write_bytes(header + values.astype(np.uint8).tobytes())
+
+
+def test_mnist_is_all_there() -> None:
+    train, test = load_training(), load_test()
+    assert train.images.shape == (60000, 28, 28)
+    assert test.images.shape == (10000, 28, 28)
+    assert np.bincount(test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+
+
+def test_validation_part_is_fixed_and_apart() -> None:
+    data = load_test()
+    train, validation = split(data)
+    assert len(validation) == 833
+    assert len(train) + len(validation) == len(data)
+    assert split(data)[1].sha256 == validation.sha256
+    assert not {one.tobytes() for one in validation.images} & {one.tobytes() for one in train.images}
+
+
+@pytest.mark.parametrize("damage", ["changed", "cut short", "missing"])
+def test_damaged_file_is_named_with_what_to_do(damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mnist, "MNIST", tmp_path)
+    for path in (Path(mnist.__file__).parents[1] / "data" / "mnist").glob("*.gz"):
+        shutil.copy(path, tmp_path)
+    labels = tmp_path / "t10k-labels-idx1-ubyte.gz"
+    content = gzip.decompress(labels.read_bytes())
+    match damage:
+        case "changed":
+            labels.write_bytes(gzip.compress(content[:-1] + b"\x00"))
+        case "cut short":
+            labels.write_bytes(labels.read_bytes()[:-100])
+        case "missing":
+            labels.unlink()
+    with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte.gz: expected .* got.*git checkout"):
+        load_test(tmp_path)
+
+
+def test_labelled_folders_are_prepared_by_the_service(tmp_path: Path) -> None:
+    for digit in (3, 7):
+        (tmp_path / str(digit)).mkdir()
+        for number in range(2):
+            (tmp_path / str(digit) / f"{number}.png").write_bytes(encode(example_pixels(digit)))
+    (tmp_path / "7" / "blank.png").write_bytes(encode(np.full((50, 50), 255, np.uint8)))
+    data = load_training(tmp_path)
+    assert data.labels.tolist() == [3, 3, 7, 7]  # the blank one is left out
+    assert data.images.shape == (4, 28, 28)
+
+
+def test_other_idx_files_are_prepared(tmp_path: Path) -> None:
+    digit = np.zeros((40, 40), np.uint8)
+    digit[5:15, 5:8] = 255
+    write_idx(tmp_path / "train-images-idx3-ubyte", np.stack([digit, 255 - digit]))
+    write_idx(tmp_path / "train-labels-idx1-ubyte", np.array([1, 1]))
+    data = load_training(tmp_path)
+    assert data.images.shape == (2, 28, 28)
+    assert np.array_equal(data.images[0], data.images[1])
+
+
+@pytest.mark.parametrize(
+    "problem", ["empty", "class names", "no image", "broken image", "labels missing", "label 10", "counts"]
+)
+def test_unusable_data_is_refused_with_the_reason(problem: str, tmp_path: Path) -> None:
+    match problem:
+        case "class names":
+            (tmp_path / "seven").mkdir()
+        case "no image":
+            (tmp_path / "7").mkdir()
+        case "broken image":
+            (tmp_path / "7").mkdir()
+            (tmp_path / "7" / "x.png").write_bytes(b"no image")
+        case "labels missing" | "label 10" | "counts":
+            write_idx(tmp_path / "train-images-idx3-ubyte", np.zeros((2, 28, 28)))
+            if problem == "label 10":
+                write_idx(tmp_path / "train-labels-idx1-ubyte", np.array([1, 10]))
+            if problem == "counts":
+                write_idx(tmp_path / "train-labels-idx1-ubyte", np.array([1]))
+    with pytest.raises(DataError, match=r"expected .*; got"):
+        load_training(tmp_path)

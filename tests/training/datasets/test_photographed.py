@@ -1,0 +1,54 @@
+import numpy as np
+
+from digits.classifier import Classifier
+from digits.preprocess import prepare
+from training.datasets.drawn import draw, random_digit, random_pen
+from training.datasets.mnist import load_training
+from training.datasets.photographed import photograph, photographed_digits, photographed_drawings, redrawn
+
+DIGITS = load_training().part(np.arange(200))
+
+
+def test_photographs_are_pages_of_many_sizes_shades_and_polarities() -> None:
+    random = np.random.default_rng(0)
+    pages = [photograph(digit, random) for digit in DIGITS.images[:60]]
+    assert all(page.dtype == np.uint8 and page.ndim == 2 for page in pages)
+    assert min(page.size for page in pages) < 50**2
+    assert max(page.size for page in pages) > 200**2
+    brightness = [float(np.median(page)) for page in pages]
+    assert min(brightness) < 60
+    assert max(brightness) > 200
+
+
+def test_same_photographs_every_time() -> None:
+    one, other = (photograph(DIGITS.images[0], np.random.default_rng(3)) for _ in range(2))
+    assert np.array_equal(one, other)
+
+
+def test_prepared_photographs_show_the_digit(classifier: Classifier) -> None:
+    data = photographed_digits(DIGITS, 100)
+    assert 60 <= len(data) <= 100
+    assert data.images.shape == (len(data), 28, 28)
+    assert photographed_digits(DIGITS, 100).sha256 == data.sha256
+    probabilities, _ = classifier.classify(data.images)
+    assert np.mean(probabilities.argmax(axis=1) == data.labels) > 0.85
+    drawings = photographed_drawings(30)
+    assert set(drawings.labels.tolist()) == set(range(10))
+
+
+def test_service_reads_most_of_them(classifier: Classifier) -> None:
+    random = np.random.default_rng(0)
+    labels = np.arange(150) % 10
+    pages = [photograph(draw(random_digit(int(one), random), random_pen(random), 160), random) for one in labels]
+    read = [one.digit for one in classifier.predict([prepare(page) for page in pages])]
+    assert np.mean(np.array(read) == labels) > 0.8
+
+
+def test_redrawn_digits_are_thin_or_broad_and_still_the_same_digit(classifier: Classifier) -> None:
+    random = np.random.default_rng(0)
+    images = [redrawn(digit, random) for digit in DIGITS.images]
+    read = [one.digit for one in classifier.predict([prepare(image) for image in images])]
+    assert np.mean(np.array(read) == DIGITS.labels) > 0.9
+    ink = [image.mean() / digit.mean() for image, digit in zip(images, DIGITS.images, strict=True)]
+    assert min(ink) < 0.5
+    assert max(ink) > 1.2

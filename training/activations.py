@@ -1,0 +1,57 @@
+"""model.onnx → explain.onnx: the same graph and weights, which gives every layer's output and its weights as well."""
+
+import json
+from typing import Any
+
+import onnx
+from onnx import TensorProto, helper
+
+from training.formula import Layer, parse
+
+
+def explaining(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of a model of `training export` with more outputs.
+
+    Each layer's, named as its node, from `input` on: float32 [N, D, H, W], or [N, n] from the first FC on; and the
+    weights `<layer>_weights`, [K, D, F, F] of CONV or [n, neurons] of FC, and `<layer>_biases`, [K] or [n]. The
+    metadata's `layers` describes the layers in JSON.
+    """
+    explained = onnx.ModelProto()
+    explained.CopyFrom(model)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    layers = parse(metadata["formula"]).layers
+    names = ["input", *(node.name for node in model.graph.node if node.name.startswith("layer_"))]
+    kinds = [layer.kind for layer in layers]
+    first_flat = kinds.index("FC") if "FC" in kinds else len(kinds)
+    for index, (name, layer) in enumerate(zip(names, layers, strict=True)):
+        volume = layer.output
+        shape = [volume.depth] if index >= first_flat else [volume.depth, volume.height, volume.width]
+        explained.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape]))
+    for constant in model.graph.initializer:
+        if constant.name.endswith(("_weights", "_biases")):
+            output = helper.make_tensor_value_info(constant.name, TensorProto.FLOAT, constant.dims)
+            explained.graph.output.append(output)
+    described = [_described(name, layer) for name, layer in zip(names, layers, strict=True)]
+    helper.set_model_props(explained, metadata | {"layers": json.dumps(described)})
+    onnx.checker.check_model(explained, full_check=True)
+    return explained
+
+
+def _described(name: str, layer: Layer) -> dict[str, Any]:
+    """Volumes as width, height and depth."""
+    return {
+        "name": name,
+        "kind": layer.kind,
+        "text": str(layer),
+        "input": [layer.input.width, layer.input.height, layer.input.depth],
+        "output": [layer.output.width, layer.output.height, layer.output.depth],
+        "size": layer.size,
+        "stride": layer.stride,
+        "padding": layer.padding,
+        "receptive_field": list(layer.receptive_field),
+        "jump": layer.jump,
+        "start": layer.start,
+        "weights_per_filter": layer.weights_per_filter,
+        "parameters": layer.parameters,
+        "multiply_adds": layer.multiply_adds,
+    }

@@ -1,0 +1,146 @@
+"""The images to train on: MNIST, another set of IDX files, or a folder of labelled images."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from digits.decode import ImageError, decode, decode_idx
+from digits.picture import Picture, Pixels
+from digits.preprocess import SIZE, prepare
+
+MNIST = Path(__file__).resolve().parents[1] / "data" / "mnist"
+CLASSES = 10
+# The label of an image to train on that holds no digit.
+NO_DIGIT = CLASSES
+VALIDATION_PART = 1 / 12  # 5,000 of MNIST's 60,000
+
+# sha256 of the unzipped files, the same for every copy of MNIST.
+SHA256 = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+
+
+class DataError(Exception):
+    """The data cannot be trained on; the message says what was expected, what came and what to do."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images uint8 [N, 28, 28], white ink on black, labels int64 [N], 0 to 9 or NO_DIGIT."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def part(self, which: NDArray[np.int64]) -> "Dataset":
+        return Dataset(self.images[which], self.labels[which])
+
+    def __add__(self, other: "Dataset") -> "Dataset":
+        return Dataset(np.concatenate([self.images, other.images]), np.concatenate([self.labels, other.labels]))
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.images.tobytes() + self.labels.tobytes()).hexdigest()
+
+
+def load_training(directory: Path = MNIST) -> Dataset:
+    """The training set: MNIST itself, the IDX files `train-…` of a directory, or its folders of labelled images."""
+    if directory.resolve() == MNIST:
+        return _mnist("train")
+    if any(directory.glob("*train-images*")):
+        return _prepared_idx(directory, "train")
+    return _labelled_folders(directory)
+
+
+def load_test(directory: Path = MNIST) -> Dataset:
+    """The test set of MNIST or of another directory of IDX files (`t10k-…` or `test-…`)."""
+    if directory.resolve() == MNIST:
+        return _mnist("t10k")
+    return _prepared_idx(directory, "t10k" if any(directory.glob("*t10k-images*")) else "test")
+
+
+def split(data: Dataset) -> tuple[Dataset, Dataset]:
+    """Parts a training set into the part to train on and a fixed part to validate every choice on."""
+    order = np.random.default_rng(0).permutation(len(data))
+    count = round(len(data) * VALIDATION_PART)
+    return data.part(np.sort(order[count:])), data.part(np.sort(order[:count]))
+
+
+def _mnist(part: str) -> Dataset:
+    images, labels = (_verified(f"{part}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))
+    return Dataset(images, labels.astype(np.int64))
+
+
+def _verified(name: str) -> NDArray[np.uint8]:
+    path = MNIST / f"{name}.gz"
+    remedy = "restore it with `git checkout -- training/data/mnist`"
+    try:
+        values = decode_idx(path.read_bytes())
+    except (OSError, ImageError) as error:
+        raise DataError(f"{path}: expected the MNIST file; got: {error}; {remedy}") from error
+    header = b"\x00\x00\x08" + bytes([values.ndim]) + b"".join(side.to_bytes(4, "big") for side in values.shape)
+    found = hashlib.sha256(header + values.tobytes()).hexdigest()
+    if found != SHA256[name]:
+        raise DataError(f"{path}: expected sha256 {SHA256[name]} unzipped; got {found}; {remedy}")
+    return values
+
+
+def _prepared_idx(directory: Path, part: str) -> Dataset:
+    files = []
+    for kind in ("images", "labels"):
+        found = sorted(directory.glob(f"*{part}-{kind}*"))
+        if len(found) != 1:
+            raise DataError(f"{directory}: expected one IDX file *{part}-{kind}*; got {len(found)}")
+        try:
+            files.append(decode_idx(found[0].read_bytes()))
+        except ImageError as error:
+            raise DataError(f"{found[0]}: {error}") from error
+    images, labels = files
+    if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
+        raise DataError(f"{directory}: expected as many images as labels; got {images.shape} and {labels.shape}")
+    if labels.size == 0 or labels.max() >= CLASSES:
+        raise DataError(f"{directory}: expected labels 0 to 9; got {labels.max(initial=0)} among {len(labels)}")
+    return _without_blanks(images, labels.astype(np.int64))
+
+
+def _labelled_folders(directory: Path) -> Dataset:
+    folders = sorted(path for path in directory.iterdir() if path.is_dir()) if directory.is_dir() else []
+    names = [folder.name for folder in folders]
+    if not names or not set(names) <= {str(digit) for digit in range(CLASSES)}:
+        raise DataError(
+            f"{directory}: expected IDX files (*train-images*, *train-labels*) or a sub-folder a class, named 0 to 9; "
+            f"got {', '.join(names) or 'no folder'}"
+        )
+    paths = [path for folder in folders for path in sorted(folder.iterdir()) if path.is_file()]
+    if not paths:
+        raise DataError(f"{directory}: expected images in the sub-folders; got none")
+    return _without_blanks(map(_decoded, paths), np.array([int(path.parent.name) for path in paths]))
+
+
+def _decoded(path: Path) -> Picture:
+    try:
+        return decode(path.read_bytes())
+    except ImageError as error:
+        raise DataError(f"{path}: {error}; remove it or replace it") from error
+
+
+def _without_blanks(images: Iterable[Picture | Pixels], labels: NDArray[np.int64]) -> Dataset:
+    """Prepared by the service's own code; images in which that finds no digit are left out, and said so."""
+    prepared = [
+        prepare(image) for image in tqdm(images, "preparing", len(labels), unit="image", leave=False, disable=None)
+    ]
+    kept = np.array([one.reason is None for one in prepared])
+    if not kept.all():
+        tqdm.write(f"left out {np.sum(~kept)} of {len(kept)} images, in which no digit was found")
+    data = np.stack([one.image for one in prepared]).reshape(-1, SIZE, SIZE)
+    return Dataset(data[kept], labels[kept])

@@ -1,0 +1,164 @@
+"""Images that hold no digit, so that the network learns to say so (Hendrycks, Mazeika, Dietterich 2019).
+
+All are made here: random glyphs, digits turned or mirrored into what is none, digits cut up, and filled shapes and
+silhouettes with texture. No letter, no photo and no other data set is among them, so that those can tell how well it
+works.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter
+from tqdm import tqdm
+
+from digits.ink import BLANK, extent
+from digits.picture import Pixels
+from digits.preprocess import prepare
+from training.datasets.drawn import Stroke, draw, random_pen, smooth
+from training.datasets.mnist import NO_DIGIT, Dataset
+
+# What is no digit any more when turned by a quarter, by a half or mirrored. (A 6 turned by a half is a 9, a 2 mirrored
+# much like a 5, a 7 mirrored much like a 1 with a flag.)
+QUARTERS, HALVES, MIRRORED = (2, 3, 4, 5, 6, 7, 8, 9), (3, 4, 7), (3, 4, 6, 9)
+SIDE = 56
+# Ink narrower than this, by its height, may be a 1, however it came about.
+NARROWEST = 0.4
+# A silhouette's stripes, folds or lattice, in waves over its side.
+WAVES = (2, 14)
+
+
+def random_outliers(digits: Dataset, count: int) -> Dataset:
+    """Images of no digit, prepared by the service's own code, a quarter of them made from digits; always the same."""
+    random = np.random.default_rng(0)
+    kinds: list[Callable[[], Pixels]] = [
+        lambda: _glyph(random),
+        lambda: _glyph(random),
+        lambda: _turned(digits, random),
+        lambda: _cut_up(digits, random),
+        lambda: _shape(random),
+        lambda: _silhouette(random),
+        lambda: _silhouette(random),
+        lambda: _silhouette(random),
+    ]
+    images: list[Pixels] = []
+    with tqdm(desc="making outliers", total=count, unit="image", leave=False, disable=None) as progress:
+        while len(images) < count:
+            image = kinds[len(images) % len(kinds)]()
+            prepared = prepare(image)
+            if prepared.reason != BLANK and not _is_narrow(prepared.image):
+                images.append(prepared.image)
+                progress.update()
+    return Dataset(np.stack(images), np.full(count, NO_DIGIT))
+
+
+def _is_narrow(image: Pixels) -> bool:
+    top, bottom, left, right = extent(image > 0)
+    return right - left < NARROWEST * (bottom - top)
+
+
+def _glyph(random: np.random.Generator) -> Pixels:
+    """A few strokes through random points: too many of them for a digit to come out often."""
+    strokes: list[Stroke] = []
+    box = random.uniform((0.4, 0.4), (1, 1))
+    while sum(len(stroke) for stroke in strokes) < 5:
+        points = random.random((random.integers(2, 6), 2))
+        if random.random() < 0.3:  # as strokes are often upright or level
+            points[1] = np.where(random.random() < 0.5, (points[0, 0], points[1, 1]), (points[1, 0], points[0, 1]))
+        strokes.append(points * box)
+    curved = random.random(len(strokes)) < 0.7
+    return draw([smooth(one) if bend else one for one, bend in zip(strokes, curved, strict=True)], random_pen(random))
+
+
+def _pick(digits: Dataset, labels: tuple[int, ...], random: np.random.Generator) -> Pixels:
+    """A random digit with one of these labels."""
+    chosen = random.choice(labels)
+    return digits.images[random.choice(np.flatnonzero(digits.labels == chosen))]
+
+
+def _turned(digits: Dataset, random: np.random.Generator) -> Pixels:
+    match random.integers(3):
+        case 0:
+            return np.rot90(_pick(digits, QUARTERS, random), int(random.choice([1, 3])))
+        case 1:
+            return np.rot90(_pick(digits, HALVES, random), 2)
+        case _:
+            return np.fliplr(_pick(digits, MIRRORED, random))
+
+
+def _cut_up(digits: Dataset, random: np.random.Generator) -> Pixels:
+    """The quarters of a digit's box, each from another digit or in another's place, and turned."""
+    boxes = [_pick(digits, tuple(range(10)), random)[4:24, 4:24] for _ in range(4)]
+    quarters = [
+        np.rot90(box[10 * row : 10 * row + 10, 10 * column : 10 * column + 10], int(random.integers(4)))
+        for box, row, column in zip(boxes, *random.integers(2, size=(2, 4)), strict=True)
+    ]
+    return np.pad(np.vstack([np.hstack(quarters[:2]), np.hstack(quarters[2:])]), 4)
+
+
+def _shape(random: np.random.Generator) -> Pixels:
+    """A filled outline, or several that overlap or reach out of the image, with light, shade and texture."""
+    image = Image.new("L", (SIDE, SIDE))
+    canvas = ImageDraw.Draw(image)
+    for _ in range(random.integers(1, 5)):
+        corners = random.integers(3, 9)
+        angles = np.sort(random.uniform(0, 2 * np.pi, corners))
+        radii = random.uniform(0.3, 1, (corners, 1)) * random.uniform(0.15, 0.7) * SIDE * random.uniform(0.3, 1, 2)
+        outline = random.uniform(0.3, 0.7, 2) * SIDE + radii * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        if random.random() < 0.5:
+            outline = smooth(np.concatenate([outline, outline[:1]]))
+        canvas.polygon([tuple(point) for point in outline], fill=int(random.integers(80, 256)))
+    if random.random() < 0.5:
+        image = image.filter(ImageFilter.GaussianBlur(random.uniform(0, 2)))
+    texture = _texture(random)
+    return (np.asarray(image) * (1 - random.uniform(0, 0.8) * texture)).astype(np.uint8)
+
+
+def _texture(random: np.random.Generator) -> NDArray[np.float64]:
+    """Smooth noise, coarse or fine, long or round, from 0 to 1."""
+    cells = random.integers(2, SIDE // 2, size=2)
+    coarse = Image.fromarray(random.random(cells).astype(np.float32))
+    return np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC), dtype=np.float64).clip(0, 1)
+
+
+def _silhouette(random: np.random.Generator) -> Pixels:
+    """A thing seen from one side, mostly symmetric, as a vase, a bell, a fork or a sole is; plain or patterned."""
+    rows = np.linspace(0, 1, SIDE)[:, None]
+    columns = np.linspace(-1, 1, SIDE)[None, :]
+    left, right = _profile(random), _profile(random)
+    if random.random() < 0.7:
+        right = left
+    mask = (columns > -left) & (columns < right)
+    if random.random() < 0.4:  # legs, or the opening of a cup
+        mask &= ~_notch(random, rows, columns)
+    if random.random() < 0.2:  # a handle
+        ring = np.hypot((rows - 0.1) / 0.3, columns / random.uniform(0.3, 0.8))
+        mask |= (np.abs(ring - 1) < random.uniform(0.1, 0.3)) & (rows < 0.4)
+    brightness = random.uniform(0.3, 1) * (1 - random.uniform(0, 0.7) * _texture(random))
+    if random.random() < 0.5:
+        phase = (rows, columns / 2, rows + columns / 2)[random.integers(3)] * random.uniform(*WAVES)
+        brightness = brightness * (1 - random.uniform(0, 0.6) * (np.sin(2 * np.pi * phase) > random.uniform(-0.9, 0.9)))
+    image = Image.fromarray((255 * mask * brightness).astype(np.uint8))
+    size = [max(8, round(SIDE * random.uniform(0.5, 1))), SIDE]
+    if random.random() < 0.35:  # lying
+        size.reverse()
+    image = image.resize((size[0], size[1]), Image.Resampling.BILINEAR)
+    image = image.rotate(random.normal(0, 5), Image.Resampling.BILINEAR, expand=True)
+    return np.pad(np.asarray(image), 6)
+
+
+def _profile(random: np.random.Generator) -> NDArray[np.float64]:
+    """Half a silhouette's width at every height, [SIDE, 1], in steps or slopes."""
+    places = np.sort(random.random(random.integers(2, 7)))
+    widths = random.uniform(0.25, 1, len(places))
+    heights = np.linspace(0, 1, SIDE)
+    if random.random() < 0.4:
+        return widths[np.searchsorted(places[1:], heights)][:, None]
+    return np.interp(heights, places, widths)[:, None]
+
+
+def _notch(random: np.random.Generator, rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """What is cut out of the lower end or the upper one, a wedge or a slot, bool [SIDE, SIDE]."""
+    depth, width = random.uniform(0.1, 0.85), random.uniform(0.05, 0.5)
+    inside = (rows - 1 + depth if random.random() < 0.7 else depth - rows) / depth
+    return (inside > 0) & (np.abs(columns) < width * (inside if random.random() < 0.6 else 1))

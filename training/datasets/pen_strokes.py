@@ -1,0 +1,79 @@
+"""Digits as pen paths: real handwriting of people whom MNIST does not know, drawn with any pen.
+
+"Pen-Based Recognition of Handwritten Digits" (E. Alpaydin and F. Alimoglu, 1998; UCI Machine Learning Repository,
+https://archive.ics.uci.edu/dataset/81, CC BY 4.0), its training part in the original UNIPEN form, pendigits-orig.tra:
+7,494 digits by 30 writers in Turkey, where nearly every 1 has a flag and most 7s a bar, which MNIST hardly has.
+"""
+
+import gzip
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from digits.preprocess import prepare
+from training.datasets.drawn import draw, random_pen
+from training.datasets.mnist import DataError, Dataset
+from training.datasets.photographed import DRAWN_SIZE, photographed
+
+SHA256 = "a66225d68d7d68591e62944df1ad33b3f5aa608e2df2505844b41f5568a80da4"
+TRAINING_WRITERS = range(1, 26)
+HELD_BACK_WRITERS = range(26, 31)
+
+# Each digit is drawn and photographed this often for training, each time with another pen.
+DRAWINGS, PHOTOGRAPHS = 4, 2
+
+
+@dataclass(frozen=True)
+class PenDigit:
+    """A digit as it was written: each stroke float64 [n, 2], x to the right and y down, in the tablet's units."""
+
+    label: int
+    writer: int
+    strokes: tuple[NDArray[np.float64], ...]
+
+
+def load_pen_digits(path: Path, writers: Iterable[int]) -> list[PenDigit]:
+    """Reads the writers' digits from pendigits-orig.tra, gzipped or not. Raises DataError unless it is that file."""
+    try:
+        content = path.read_bytes()
+        content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path}: expected pendigits-orig.tra; got: {error}") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != SHA256:
+        raise DataError(
+            f"{path}: expected pendigits-orig.tra, sha256 {SHA256} unzipped; got {found}; "
+            "it is in the UCI Machine Learning Repository, https://archive.ics.uci.edu/dataset/81"
+        )
+    digits = [_pen_digit(segment) for segment in content.decode("ascii").split(".SEGMENT DIGIT")[1:]]
+    chosen = set(writers)
+    return [digit for digit in digits if digit.writer in chosen]
+
+
+def _pen_digit(segment: str) -> PenDigit:
+    label, writer, _ = re.findall(r"\.COMMENT\s+(\d+)\s+(\d+)\s+(\d+)", segment)[0]
+    strokes = []
+    for stroke in segment.split(".PEN_DOWN")[1:]:
+        points = np.array(stroke.split(".PEN_UP")[0].split(), dtype=np.float64).reshape(-1, 2)
+        strokes.append(points * (1, -1))  # the tablet's y points up
+    return PenDigit(int(label), int(writer), tuple(strokes))
+
+
+def load_strokes(path: Path) -> Dataset:
+    """The training writers' digits as images to train on, drawn with pens of random width, and photographs of such."""
+    random = np.random.default_rng(0)
+    digits = load_pen_digits(path, TRAINING_WRITERS)
+    labels = np.array([digit.label for digit in digits])
+    images = [
+        prepare(draw(digit.strokes, random_pen(random))).image
+        for digit in tqdm(digits * DRAWINGS, desc="drawing pen strokes", unit="digit", leave=False, disable=None)
+    ]
+    inks = (draw(digit.strokes, random_pen(random), DRAWN_SIZE) for digit in digits * PHOTOGRAPHS)
+    drawings = Dataset(np.stack(images), np.tile(labels, DRAWINGS))
+    return drawings + photographed(inks, np.tile(labels, PHOTOGRAPHS), random)
