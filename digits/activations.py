@@ -16,7 +16,7 @@ from digits.preprocess import SIZE
 Values = NDArray[np.float32]
 
 
-class LayerError(Exception):
+class ActivationsError(Exception):
     """The layers cannot be shown, or there is no such layer; the message may be shown to the sender."""
 
 
@@ -44,7 +44,7 @@ class Layer(msgspec.Struct):
     multiply_adds: int
 
 
-class Layers:
+class Activations:
     """The layers of a model's network. Nothing is loaded before the first use, so that prediction pays nothing."""
 
     def __init__(self, file: ModelFile | None) -> None:
@@ -53,9 +53,9 @@ class Layers:
         self._lock = Lock()
 
     def session(self) -> onnxruntime.InferenceSession:
-        """Raises LayerError where there is no such file, ModelError where it cannot be loaded."""
+        """Raises ActivationsError where there is no such file, ModelError where it cannot be loaded."""
         if self._file is None:
-            raise LayerError(
+            raise ActivationsError(
                 f"expected {EXPLANATION} beside the model, which shows the layers; got none; "
                 "`python -m training explain MODEL` writes it"
             )
@@ -93,10 +93,13 @@ class Layers:
         return [output[0] for output in self.session().run(names, {"images": image[None]})]
 
     def weights(self, name: str) -> tuple[Values, Values]:
-        """A layer's weights, float32 [K, D, F, F] of CONV or [n, neurons] of FC, and its biases. Raises LayerError."""
+        """A layer's weights, float32 [K, D, F, F] of CONV or [n, neurons] of FC, and its biases.
+
+        Raises ActivationsError.
+        """
         with_weights = [layer.name for layer in self.described() if layer.parameters]
         if name not in with_weights:
-            raise LayerError(f"expected a layer with weights, one of {', '.join(with_weights)}; got {name}")
+            raise ActivationsError(f"expected a layer with weights, one of {', '.join(with_weights)}; got {name}")
         blank = np.zeros((1, SIZE, SIZE), np.uint8)
         weights, biases = self.session().run([f"{name}_weights", f"{name}_biases"], {"images": blank})
         return weights, biases

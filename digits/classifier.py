@@ -1,31 +1,24 @@
-"""28×28 images → predictions: the ONNX Runtime session and what its answers mean."""
+"""28×28 images → probabilities: the ONNX Runtime session of a model."""
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import onnxruntime
-from msgspec import Meta
 from numpy.typing import NDArray
 
 from digits import tracing
-from digits.decode import ImageError, decode
-from digits.ink import BLANK, NOT_A_DIGIT, SEVERAL_DIGITS
-from digits.memory import OneTurn
-from digits.picture import Picture
-from digits.preprocess import SIZE, Prepared, prepare
+from digits.preprocess import SIZE
 from digits.settings import VERSION, Settings
 
 CLASSES = 10
 # Images a session run: larger batches are no faster on a CPU and make ONNX Runtime keep more memory.
 MAXIMUM_BATCH = 16
 
-UNCERTAIN = "uncertain"
 # Beside the model: the same network, which gives every layer's output too.
 EXPLANATION = "explain.onnx"
 
@@ -35,36 +28,6 @@ Probabilities = NDArray[np.float32]
 
 class ModelError(Exception):
     """The model cannot be loaded, or not on the execution provider asked for; one sentence."""
-
-
-Digit = Annotated[Annotated[int, Meta(ge=0, le=9)] | None, Meta(description="0 to 9, or null where none can be read")]
-Confidence = Annotated[float, Meta(ge=0, le=1)]
-TenProbabilities = Annotated[
-    tuple[Confidence, ...],
-    Meta(min_length=CLASSES, max_length=CLASSES, description="one a digit: which it would be if it were one"),
-]
-Reason = Annotated[
-    Annotated[str, Meta(extra_json_schema={"enum": [BLANK, SEVERAL_DIGITS, NOT_A_DIGIT, UNCERTAIN]})] | None,
-    Meta(description="why `digit` is null; null otherwise"),
-]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """`digit` is None where none can be read, and `reason` then says why. `confidence` is the largest probability."""
-
-    digit: Digit
-    confidence: Annotated[Confidence, Meta(description="the largest probability")]
-    probabilities: TenProbabilities
-    reason: Reason
-
-
-class Answer(NamedTuple):
-    """What a Prediction says, without its probabilities."""
-
-    digit: int | None
-    confidence: float
-    reason: str | None
 
 
 class ModelVersion(TypedDict):
@@ -107,24 +70,13 @@ class Classifier:
         self,
         model: Path | ModelFile,
         provider: str = Settings.provider,
-        minimum_is_digit: float = Settings.minimum_is_digit,
-        minimum_confidence: float = Settings.minimum_confidence,
     ) -> None:
-        """Loads an ONNX file onto the execution provider `auto`, `cpu` or `cuda`. Raises ModelError.
-
-        A prediction whose `is_digit` or confidence lies below its minimum is refused.
-        """
+        """Loads an ONNX file onto the execution provider `auto`, `cpu` or `cuda`. Raises ModelError."""
         file = model if isinstance(model, ModelFile) else ModelFile.read(model)
         self.path = file.path
         self.session = load_session(file, provider)
         self.sha256 = hashlib.sha256(file.data).hexdigest()
         _check_shape(file.path, self.session)
-        self.minimum_is_digit, self.minimum_confidence = minimum_is_digit, minimum_confidence
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> "Classifier":
-        """The classifier that the settings ask for. Raises ModelError and SettingsError."""
-        return cls(settings.model_path, settings.provider, settings.minimum_is_digit, settings.minimum_confidence)
 
     @property
     def provider(self) -> str:
@@ -153,61 +105,11 @@ class Classifier:
         probabilities, is_digit = np.empty((len(images), CLASSES), np.float32), np.empty(len(images), np.float32)
         for start in range(0, len(images), MAXIMUM_BATCH):
             part = slice(start, start + MAXIMUM_BATCH)
-            with tracing.stage("inference"):
+            with tracing.span("inference"):
                 outputs = self.session.run(["probabilities", "is_digit"], {"images": images[part]})
             probabilities[part], is_digit[part] = outputs
             tracing.batch(len(is_digit[part]))
         return probabilities, is_digit
-
-    def predict(self, prepared: Sequence[Prepared]) -> list[Prediction]:
-        """Predictions for prepared images, in their order."""
-        if not prepared:
-            return []
-        outputs = self.classify(np.array([one.image for one in prepared]))
-        return [self._prediction(one.reason, *output) for one, *output in zip(prepared, *outputs, strict=True)]
-
-    def _prediction(self, reason: str | None, row: Probabilities, is_digit: float) -> Prediction:
-        if reason == BLANK:
-            # Nothing was there to classify, so nothing speaks for any digit.
-            row = np.full(CLASSES, 1 / CLASSES, np.float32)
-        best = int(row.argmax())
-        probabilities = tuple([round(one, 6) for one in row.tolist()])
-        reason = self._reason(reason, probabilities[best], is_digit)
-        tracing.outcome(reason or tracing.DIGIT)
-        return Prediction(best if reason is None else None, probabilities[best], probabilities, reason)
-
-    def _reason(self, reason: str | None, confidence: float, is_digit: float) -> str | None:
-        """Why a digit is refused, if not already for the reason that preparation had."""
-        if reason is not None:
-            return reason
-        if is_digit < self.minimum_is_digit:
-            return NOT_A_DIGIT
-        return UNCERTAIN if confidence < self.minimum_confidence else None
-
-    def answer(self, prepared: Sequence[Prepared]) -> list[Answer]:
-        """What `predict` says, without the probabilities, which take longer to write down than all the rest."""
-        if not prepared:
-            return []
-        probabilities, is_digit = self.classify(np.array([one.image for one in prepared]))
-        columns = (probabilities.argmax(axis=1), probabilities.max(axis=1), is_digit)
-        return [
-            self._answer(one.reason, *row)
-            for one, row in zip(prepared, zip(*(column.tolist() for column in columns), strict=True), strict=True)
-        ]
-
-    def _answer(self, reason: str | None, best: int, confidence: float, is_digit: float) -> Answer:
-        confidence = 1 / CLASSES if reason == BLANK else round(confidence, 6)
-        reason = self._reason(reason, confidence, is_digit)
-        return Answer(best if reason is None else None, confidence, reason)
-
-    def predict_each(self, prepared: Sequence[Prepared | ImageError]) -> list[Prediction | ImageError]:
-        """Predictions for prepared images, in their order; an error in place of an image stays in its place."""
-        predictions = iter(self.predict([one for one in prepared if isinstance(one, Prepared)]))
-        return [next(predictions) if isinstance(one, Prepared) else one for one in prepared]
-
-    def read(self, files: Sequence[bytes]) -> list[Prediction | ImageError]:
-        """Decodes, prepares and predicts image files, in their order; one that cannot be decoded gives its error."""
-        return self.predict_each([prepare_or_error(partial(decode, data)) for data in files])
 
     def warm_up(self) -> None:
         """Predicts once, so that the first request finds everything loaded; on CUDA once a batch size.
@@ -220,29 +122,6 @@ class Classifier:
         # ONNX Runtime has a class for each of its status codes, with no common one above them.
         except Exception as error:
             raise ModelError(f"{self.path}: expected an ONNX model that can be run; its first run failed.") from error
-
-
-def prepare_or_error(load: Callable[[], Picture]) -> Prepared | ImageError:
-    """Prepares the image that `load` gives, or gives the error that it raises."""
-    try:
-        return prepare_loaded(load)
-    except ImageError as error:
-        # Its traceback would keep the file in memory, in a cycle with the caller's list of results.
-        error.__traceback__ = error.__cause__ = error.__context__ = None
-        return error
-
-
-def prepare_loaded(load: Callable[[], Picture]) -> Prepared:
-    """Prepares the image that `load` gives. Raises ImageError where that does."""
-    try:
-        with OneTurn():
-            with tracing.stage("decode"):
-                picture = load()
-            with tracing.stage("prepare"):
-                return prepare(picture)
-    except ImageError:
-        tracing.outcome(tracing.BROKEN)
-        raise
 
 
 def load_session(file: ModelFile, provider: str) -> onnxruntime.InferenceSession:

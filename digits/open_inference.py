@@ -351,7 +351,7 @@ def check_outputs(inference: Inference, outputs: Sequence[TensorDescription]) ->
 
 
 def encode_response(
-    inference: Inference, model: Mapping[str, str], outputs: Mapping[str, Values], labels: Sequence[str]
+    inference: Inference, model: Mapping[str, Any], outputs: Mapping[str, Values], labels: Sequence[str]
 ) -> tuple[bytes, int | None]:
     """The body of an answer, and how many of its bytes are JSON where binary tensors follow, otherwise None.
 

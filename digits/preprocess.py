@@ -23,29 +23,29 @@ CENTRE = SIZE / 2 + 0.5
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Preprocessed:
     """`image` is uint8 [28, 28], white ink on black; `reason` says why it holds no digit, None where it may."""
 
     image: Pixels
     reason: str | None = None
 
 
-def prepare(image: Picture | Pixels) -> Prepared:
+def preprocess(image: Picture | Pixels) -> Preprocessed:
     """Finds the digit in a grey image, uint8 [H, W], and makes it look as in MNIST."""
     picture = image if isinstance(image, Picture) else Picture(image)
     pixels = picture.pixels
     if pixels.shape == (SIZE, SIZE):
-        if is_prepared(pixels):
-            return Prepared(pixels)
-        if is_prepared(inverted := 255 - pixels):
-            return Prepared(inverted)
+        if is_preprocessed(pixels):
+            return Preprocessed(pixels)
+        if is_preprocessed(inverted := 255 - pixels):
+            return Preprocessed(inverted)
     ink = find_ink(pixels, picture.full)
     if ink.reason == BLANK:
-        return Prepared(np.zeros((SIZE, SIZE), np.uint8), BLANK)
-    return Prepared(_centred(_thickened(ink.pixels)), ink.reason)
+        return Preprocessed(np.zeros((SIZE, SIZE), np.uint8), BLANK)
+    return Preprocessed(_centred(_thickened(ink.pixels)), ink.reason)
 
 
-def is_prepared(image: Pixels) -> bool:
+def is_preprocessed(image: Pixels) -> bool:
     """Whether an image, uint8 [28, 28], already is as in MNIST, so that preparing it again would only blur it."""
     lines = (image.sum(axis=1), image.sum(axis=0))
     inked = [one.nonzero()[0] for one in lines]

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from digits.activations import Layers
+from digits.activations import Activations
 from digits.classifier import EXPLANATION, Classifier, ModelError, ModelFile
+from digits.recognizer import Recognizer
 from digits.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def try_out(files: Sequence[VersionFiles], settings: Settings) -> list[VersionFi
     def tried(one: VersionFiles) -> VersionFiles:
         _loaded(one, settings)
         try:
-            Layers(one.explanation).try_out()
+            Activations(one.explanation).try_out()
         except ModelError as error:
             log.error("Skipped the layers of a version of the model: %s", error)
             return replace(one, explanation=None)
@@ -57,41 +58,45 @@ def try_out(files: Sequence[VersionFiles], settings: Settings) -> list[VersionFi
     return _each(tried, files)
 
 
-class Models:
+class Registry:
     """Every version that loads, by its number as text, the highest first, which is the default."""
 
     def __init__(self, files: Sequence[VersionFiles], settings: Settings) -> None:
         """Loads versions and warms them up; one that cannot be is skipped and logged. Raises ModelError if none can."""
-        self._classifiers: dict[str, Classifier] = {}
-        self._layers: dict[str, Layers] = {}
-        for classifier, one in _each(lambda one: (_loaded(one, settings), one), files):
-            self._classifiers[classifier.version] = classifier
-            self._layers[classifier.version] = Layers(one.explanation)
+        self._recognizers: dict[str, Recognizer] = {}
+        self._layers: dict[str, Activations] = {}
+        for recognizer, one in _each(lambda one: (_loaded(one, settings), one), files):
+            self._recognizers[recognizer.classifier.version] = recognizer
+            self._layers[recognizer.classifier.version] = Activations(one.explanation)
 
     @property
     def versions(self) -> list[str]:
         """All that are served, the default first."""
-        return list(self._classifiers)
+        return list(self._recognizers)
+
+    def recognizer(self, version: str | None = None) -> Recognizer:
+        """The recognizer of a version, of the default unless given. Raises VersionError."""
+        return self._recognizers[self._known(version)]
 
     def classifier(self, version: str | None = None) -> Classifier:
         """The classifier of a version, of the default unless given. Raises VersionError."""
-        return self._classifiers[self._known(version)]
+        return self.recognizer(version).classifier
 
-    def layers(self, version: str | None = None) -> Layers:
+    def layers(self, version: str | None = None) -> Activations:
         """The layers of a version, of the default unless given. Raises VersionError."""
         return self._layers[self._known(version)]
 
     def _known(self, version: str | None) -> str:
         version = self.versions[0] if version is None else version
-        if version not in self._classifiers:
+        if version not in self._recognizers:
             raise VersionError(f"expected a version that is served, one of {', '.join(self.versions)}; got {version}")
         return version
 
 
-def _loaded(files: VersionFiles, settings: Settings) -> Classifier:
-    classifier = Classifier(files.model, settings.provider, settings.minimum_is_digit, settings.minimum_confidence)
-    classifier.warm_up()
-    return classifier
+def _loaded(files: VersionFiles, settings: Settings) -> Recognizer:
+    recognizer = Recognizer.from_settings(settings, files.model)
+    recognizer.classifier.warm_up()
+    return recognizer
 
 
 def _each(attempt: Callable[[Given], Made], givens: Iterable[Given]) -> list[Made]:

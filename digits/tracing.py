@@ -18,7 +18,7 @@ class DeadlineError(Exception):
 
 
 @dataclass
-class Record:
+class Trace:
     """Seconds by stage (queue, decode, prepare, inference), the sizes of the batches run, images by outcome.
 
     `deadline` is a `time.monotonic()`; `rejection` says why the service was too busy for the request, if it was.
@@ -32,60 +32,60 @@ class Record:
 
 
 class _Thread(threading.local):
-    record: Record | None = None
+    trace: Trace | None = None
 
 
 _thread = _Thread()
 
 
-def begin(deadline: float = math.inf) -> Record:
+def begin(deadline: float = math.inf) -> Trace:
     """A new record, which collects what this thread does from now on, until the deadline, a `time.monotonic()`."""
-    _thread.record = Record(deadline)
-    return _thread.record
+    _thread.trace = Trace(deadline)
+    return _thread.trace
 
 
-def end() -> Record | None:
+def end() -> Trace | None:
     """The record that this thread's doings went into, which are collected no more."""
-    record, _thread.record = _thread.record, None
-    return record
+    trace, _thread.trace = _thread.trace, None
+    return trace
 
 
 def deadline() -> float:
     """When this thread's request must have been answered, a `time.monotonic()`; never, if there is none."""
-    return math.inf if _thread.record is None else _thread.record.deadline
+    return math.inf if _thread.trace is None else _thread.trace.deadline
 
 
-def stage(name: str) -> AbstractContextManager[None]:
+def span(name: str) -> AbstractContextManager[None]:
     """Counts the time until it is left for a stage. Raises DeadlineError if the time was up before."""
-    return nullcontext() if _thread.record is None else _Stage(name, _thread.record)
+    return nullcontext() if _thread.trace is None else _Span(name, _thread.trace)
 
 
-class _Stage(AbstractContextManager[None]):
-    def __init__(self, name: str, record: Record) -> None:
-        self._name, self._record = name, record
+class _Span(AbstractContextManager[None]):
+    def __init__(self, name: str, trace: Trace) -> None:
+        self._name, self._trace = name, trace
 
     def __enter__(self) -> None:
         self._start = time.monotonic()
-        if self._start > self._record.deadline:
+        if self._start > self._trace.deadline:
             raise DeadlineError
 
     def __exit__(self, *_error: object) -> None:
-        self._record.seconds[self._name] += time.monotonic() - self._start
+        self._trace.seconds[self._name] += time.monotonic() - self._start
 
 
 def batch(size: int) -> None:
     """Counts a batch that the network was run on."""
-    if _thread.record is not None:
-        _thread.record.batch_sizes.append(size)
+    if _thread.trace is not None:
+        _thread.trace.batch_sizes.append(size)
 
 
 def outcome(name: str) -> None:
     """Counts the answer to an image."""
-    if _thread.record is not None:
-        _thread.record.outcomes[name] += 1
+    if _thread.trace is not None:
+        _thread.trace.outcomes[name] += 1
 
 
 def rejection(cause: str) -> None:
     """Says why the service is too busy for the request."""
-    if _thread.record is not None:
-        _thread.record.rejection = cause
+    if _thread.trace is not None:
+        _thread.trace.rejection = cause

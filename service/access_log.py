@@ -18,7 +18,7 @@ from flask import Blueprint, Flask, Response, current_app
 from flask.globals import request_ctx
 
 from digits import tracing
-from digits.registry import Models
+from digits.registry import Registry
 from service.admission import Gate
 from service.metrics import Metrics
 from service.operations import Operation, described
@@ -52,7 +52,7 @@ class Observation(NamedTuple):
     client: str | None
     bytes: int | None
     seconds: float
-    record: tracing.Record
+    record: tracing.Trace
     fault: str | None = None
 
 
@@ -106,7 +106,7 @@ class Observations:
                 client,
                 None,
                 seconds,
-                tracing.Record(),
+                tracing.Trace(),
                 fault,
             )
         )
@@ -127,7 +127,7 @@ def _log(observation: Observation) -> None:
     log.handle(line)
 
 
-def register_observation(app: Flask, models: Models, metrics: Metrics, deadline: float) -> None:
+def register_observation(app: Flask, models: Registry, metrics: Metrics, deadline: float) -> None:
     """Gives every request so many seconds. What wraps the application later, as for proxies, comes before."""
     observations = app.extensions["observations"] = Observations(metrics, app.extensions["gate"])
     app.extensions["metrics"] = metrics
@@ -167,7 +167,7 @@ def _observed(application: WSGIApplication, observations: Observations, deadline
                     environ.get("REMOTE_ADDR"),
                     request.content_length,
                     time.monotonic() - begun,
-                    tracing.end() or tracing.Record(),
+                    tracing.end() or tracing.Trace(),
                 )
             )
             headers = [*headers, ("X-Request-ID", request_id), ("traceparent", trace_parent)]

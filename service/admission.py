@@ -88,7 +88,7 @@ class Admission(AbstractContextManager["Admission"]):
         self._gate, self._deadline, self._images = gate, deadline, images
 
     def __enter__(self) -> "Admission":
-        with tracing.stage("queue"):
+        with tracing.span("queue"):
             self._gate.enter(self._deadline, self._images)
         return self
 

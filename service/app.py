@@ -9,7 +9,7 @@ from flask.sessions import NullSession, SessionInterface
 from werkzeug.routing import MapAdapter
 
 from digits.decode import MAXIMUM_BYTES
-from digits.registry import Models, VersionFiles, read_versions
+from digits.registry import Registry, VersionFiles, read_versions
 from digits.settings import Settings
 from service.access_log import register_observation
 from service.admission import Gate
@@ -65,7 +65,7 @@ def create_app(
     Raises SettingsError or ModelError.
     """
     settings = settings or Settings.from_environment()
-    models = Models(read_versions(settings) if versions is None else versions, settings)
+    models = Registry(read_versions(settings) if versions is None else versions, settings)
     app = Service(__name__, static_folder=None)
     app.request_class = MemoryRequest
     app.url_map.merge_slashes = False  # a redirect would be HTML

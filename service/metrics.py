@@ -17,7 +17,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
-from digits.tracing import Record
+from digits.tracing import Trace
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _SIZES = (1, 2, 4, 8, 16)
@@ -93,7 +93,7 @@ class Metrics:
         """A version of the model is served."""
         self._model.labels(version, str(default).lower(), provider).set(1)
 
-    def count(self, answered: Iterable[tuple[str, int, float, Record]]) -> None:
+    def count(self, answered: Iterable[tuple[str, int, float, Trace]]) -> None:
         """Requests were answered: the route, the status, the seconds and the record of each.
 
         Many together take a fifth of the time that each would take by itself.

@@ -16,6 +16,7 @@ from PIL import Image
 from digits.classifier import Classifier
 from digits.decode import decode
 from digits.picture import Pixels
+from digits.recognizer import Recognizer
 from digits.settings import Settings
 from service.app import create_app
 
@@ -84,9 +85,15 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def classifier() -> Classifier:
+def recognizer() -> Recognizer:
+    """The shipped model with the default thresholds."""
+    return Recognizer(Settings().model_path, "cpu")
+
+
+@pytest.fixture(scope="session")
+def classifier(recognizer: Recognizer) -> Classifier:
     """The shipped model."""
-    return Classifier(Settings().model_path, "cpu")
+    return recognizer.classifier
 
 
 @pytest.fixture

@@ -151,7 +151,7 @@ def _with_made_images(digits: "Dataset", photographed: bool, strokes: Path | Non
 
 def _adapt(context: click.Context, start: Path, data: Path) -> None:
     from digits.accuracy import share_right
-    from digits.classifier import Classifier
+    from digits.recognizer import Recognizer
     from training.datasets.mnist import DataError, load_test, load_training
     from training.evaluate import evaluate
     from training.export import ExportError
@@ -168,7 +168,7 @@ def _adapt(context: click.Context, start: Path, data: Path) -> None:
         raise _Failure(str(error)) from error
     for name, path in (("before", start), ("after", adapted)):
         for title, images in (("images held back", held_back), ("MNIST test set", load_test())):
-            results = evaluate(Classifier(path, "cpu"), images)
+            results = evaluate(Recognizer(path, "cpu"), images)
             click.echo(f"{name}: {title}: {share_right(results.correct, results.count)}")
     click.echo(f"wrote {adapted}")
 
@@ -241,7 +241,8 @@ def explain(models: tuple[Path, ...]) -> None:
 )
 def evaluate(model: Path | None, data: Path | None, report: Path | None) -> None:
     """Grade an ONNX file through the service's own classifier."""
-    from digits.classifier import Classifier, ModelError
+    from digits.classifier import ModelError
+    from digits.recognizer import Recognizer
     from digits.settings import Settings, SettingsError
     from training.datasets.mnist import MNIST, DataError, load_test
     from training.evaluate import evaluate as grade
@@ -250,7 +251,7 @@ def evaluate(model: Path | None, data: Path | None, report: Path | None) -> None
         settings = Settings.from_environment()
         path = model or settings.model_path
         dataset = load_test(data or MNIST)
-        results = grade(Classifier(path, settings.provider), dataset)
+        results = grade(Recognizer(path, settings.provider), dataset)
         click.echo(f"{path}\n{results.summary()}")
         if report:
             from training.figures import write_report

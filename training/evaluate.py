@@ -1,4 +1,4 @@
-"""Grades an ONNX file through the service's own preparation and classifier: its figures are the deployed ones."""
+"""Grades an ONNX file through the service's own preparation and recognizer: its figures are the deployed ones."""
 
 from dataclasses import dataclass
 
@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digits.accuracy import confusion_text, share_right
-from digits.classifier import CLASSES, Classifier
-from digits.preprocess import prepare
+from digits.classifier import CLASSES
+from digits.preprocess import preprocess
+from digits.recognizer import Recognizer
 from training.datasets.mnist import Dataset
 
 
@@ -48,9 +49,9 @@ class Results:
         return "\n".join([*lines, "", *confusion_text(confusion)])
 
 
-def evaluate(classifier: Classifier, data: Dataset) -> Results:
+def evaluate(recognizer: Recognizer, data: Dataset) -> Results:
     """Prepares and predicts every image as the service would."""
-    predictions = classifier.predict([prepare(image) for image in data.images])
+    predictions = recognizer.predict([preprocess(image) for image in data.images])
     return Results(
         data.labels,
         np.array([-1 if one.digit is None else one.digit for one in predictions]),

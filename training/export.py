@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from digits.classifier import EXPLANATION, Classifier
+from digits.recognizer import Recognizer
 from digits.settings import VERSION
 from training.activations import explaining
 from training.datasets.mnist import CLASSES, Dataset
@@ -113,7 +114,7 @@ def export(checkpoint: Path, validation: Dataset, test: Dataset, models: Path, v
         _save(model, metadata, partial)
         images = np.concatenate([validation.images, random_images(256)])
         require_parity(Classifier(partial, "cpu"), network, calibration, images)
-        results = evaluate(Classifier(partial, "cpu"), test)
+        results = evaluate(Recognizer(partial, "cpu"), test)
         _save(model, metadata | {"test_images": str(results.count), "test_correct": str(results.correct)}, partial)
         require_parity(Classifier(partial, "cpu"), network, calibration, images)
         path = models / str(version) / "model.onnx"

@@ -18,7 +18,7 @@ from benchmarks.accuracy import (
     simulated_photos,
 )
 from benchmarks.accuracy.figures import Figure
-from digits.classifier import Classifier
+from digits.recognizer import Recognizer
 from digits.settings import Settings
 
 CARD = Path("models/README.md")
@@ -43,7 +43,7 @@ NAMES = ["mnist", "real_images", "pen_strokes", "clothes", "paper", "not_a_digit
 def main(names: tuple[str, ...], folder: Path | None, file: Path | None, check: bool) -> None:
     """Grade the served model by the benchmarks NAME..., or by all whose data there are: mnist, real_images,
     pen_strokes, clothes, paper, not_a_digit, corruptions."""
-    measures: dict[str, Callable[[Classifier], list[Figure]] | None] = {
+    measures: dict[str, Callable[[Recognizer], list[Figure]] | None] = {
         "mnist": mnist.measure,
         "real_images": partial(real_images.measure, folder=folder) if folder else None,
         "pen_strokes": partial(pen_strokes.measure, file=file) if file else None,
@@ -52,16 +52,16 @@ def main(names: tuple[str, ...], folder: Path | None, file: Path | None, check: 
         "not_a_digit": not_a_digit.measure,
         "corruptions": corruptions.measure,
     }
-    classifier = Classifier.from_settings(Settings.from_environment())
+    recognizer = Recognizer.from_settings(Settings.from_environment())
     published = published_values(CARD.read_text(encoding="utf-8"))
     below = []
-    click.echo(f"| model {classifier.model['version']} | value (95 % interval) | n |\n|---|---|---|")
+    click.echo(f"| model {recognizer.classifier.version} | value (95 % interval) | n |\n|---|---|---|")
     for name in names or NAMES:
         measure = measures[name]
         if measure is None:
             click.echo(f"left out {name}: give --{name.replace('_', '-')}", err=True)
             continue
-        for figure in measure(classifier):
+        for figure in measure(recognizer):
             click.echo(figure.row())
             value = published.get(figure.name)
             if check and (value is None or figure.is_below(value)):

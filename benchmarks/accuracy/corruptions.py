@@ -1,7 +1,7 @@
 """Grades the model on corrupted digits: `python -m benchmarks.accuracy.corruptions`.
 
 The 15 corruptions of MNIST-C (Mu, Gilmer 2019, arXiv 1906.02337), at the strengths given there, are made here from
-MNIST's test digits and go through the service's own preparation and classifier. They are not the published images:
+MNIST's test digits and go through the service's own preparation and recognizer. They are not the published images:
 the network of pytorch/examples, after two epochs and given them as they are, gets 87 % right, and 43 % when translated.
 """
 
@@ -17,8 +17,8 @@ from skimage.feature import canny
 from skimage.filters import gaussian
 
 from benchmarks.accuracy.figures import Figure, share
-from digits.classifier import Classifier
-from digits.preprocess import SIZE, prepare
+from digits.preprocess import SIZE, preprocess
+from digits.recognizer import Recognizer
 from training.datasets.mnist import load_test
 
 COUNT = 1000
@@ -27,13 +27,13 @@ Pixels = NDArray[np.uint8]
 Grey = NDArray[np.float64]
 
 
-def measure(classifier: Classifier, count: int = COUNT) -> list[Figure]:
+def measure(recognizer: Recognizer, count: int = COUNT) -> list[Figure]:
     """A figure a corruption: the part of `count` test digits, spread over the test set, read right; mean and worst."""
     data = load_test()
     data = data.part(np.linspace(0, len(data) - 1, count).astype(np.int64))
     rights = {}
     for name in CORRUPTIONS:
-        predictions = classifier.predict([prepare(image) for image in corrupt(name, data.images)])
+        predictions = recognizer.predict([preprocess(image) for image in corrupt(name, data.images)])
         rights[name] = np.array([one.digit == label for one, label in zip(predictions, data.labels, strict=True)])
     figures = [share(f"MNIST-C, {name.replace('_', ' ')}", right) for name, right in rights.items()]
     worst = min(figures, key=lambda figure: figure.value)

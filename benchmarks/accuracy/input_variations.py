@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 
 from benchmarks.accuracy.figures import Figure, share
-from digits.classifier import Classifier, Prediction
 from digits.parts import connected
+from digits.recognizer import Prediction, Recognizer
 from training.datasets.mnist import load_test
 
 COUNT = 300
@@ -34,21 +34,21 @@ ORIENTATION = 0x0112
 Render = Callable[[NDArray[np.uint8], Generator], bytes]
 
 
-def measure(classifier: Classifier, count: int = COUNT) -> list[Figure]:
+def measure(recognizer: Recognizer, count: int = COUNT) -> list[Figure]:
     """The part of `count` digits read as when clean, for every kind of clothes and for all together."""
     digits = load_test().images[:: len(load_test()) // count][:count]
-    return same_answers(classifier, digits, KINDS, "in other clothes")
+    return same_answers(recognizer, digits, KINDS, "in other clothes")
 
 
 def same_answers(
-    classifier: Classifier, digits: NDArray[np.uint8], kinds: dict[str, Render], title: str, seed: int = 0
+    recognizer: Recognizer, digits: NDArray[np.uint8], kinds: dict[str, Render], title: str, seed: int = 0
 ) -> list[Figure]:
     """The part of the digits, uint8 [N, 28, 28], read as when clean, for each way to render them and for all."""
-    clean = [_digit(one) for one in classifier.read([file_of(Image.fromarray(digit)) for digit in digits])]
+    clean = [_digit(one) for one in recognizer.recognize([file_of(Image.fromarray(digit)) for digit in digits])]
     figures, everything = [], []
     for name, render in kinds.items():
         random = np.random.default_rng(seed)
-        read = [_digit(classifier.read([render(digit, random)])[0]) for digit in digits]
+        read = [_digit(recognizer.recognize([render(digit, random)])[0]) for digit in digits]
         same = np.array([one is not None and one == other for one, other in zip(read, clean, strict=True)])
         everything.append(same)
         figures.append(share(f"{title}: {name}", same))

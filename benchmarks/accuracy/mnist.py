@@ -3,16 +3,16 @@
 import numpy as np
 
 from benchmarks.accuracy.figures import Figure, calibration_error, share
-from digits.classifier import Classifier
+from digits.recognizer import Recognizer
 from training.datasets.mnist import load_test
 from training.evaluate import evaluate
 
 COVERAGE = 0.99
 
 
-def measure(classifier: Classifier) -> list[Figure]:
+def measure(recognizer: Recognizer) -> list[Figure]:
     """The part right, the calibration error, and the part wrong among the 99 % that the model is surest of."""
-    results = evaluate(classifier, load_test())
+    results = evaluate(recognizer, load_test())
     right = results.digits == results.labels
     surest = np.argsort(-results.confidences, kind="stable")[: round(COVERAGE * results.count)]
     return [

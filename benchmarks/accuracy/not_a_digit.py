@@ -2,7 +2,7 @@
 
 MNIST's test digits are set against images that hold no digit or several: drawn here, letters in Debian's handwriting
 fonts, and Fashion-MNIST (Xiao, Rasul, Vollgraf 2017, arXiv 1708.07747). All go through the service's own preparation
-and classifier. None of these sets may be trained on, nor may a threshold be chosen on them: the figures are to say how
+and recognizer. None of these sets may be trained on, nor may a threshold be chosen on them: the figures are to say how
 the service takes what it has never seen.
 """
 
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.accuracy.figures import Figure, area_under_roc, share
-from digits.classifier import Classifier, Prediction
 from digits.decode import decode_idx
 from digits.ink import BLANK, NOT_A_DIGIT, SEVERAL_DIGITS, extent
-from digits.preprocess import SIZE, prepare
+from digits.preprocess import SIZE, preprocess
+from digits.recognizer import Prediction, Recognizer
 from training.datasets.mnist import load_test
 
 COUNT = 500
@@ -66,33 +66,33 @@ class Answers:
         return np.array([one.digit is None and (not reasons or one.reason in reasons) for one in self.predictions])
 
 
-def answer(classifier: Classifier, images: Sequence[Pixels]) -> Answers:
+def answer(recognizer: Recognizer, images: Sequence[Pixels]) -> Answers:
     """Prepares and classifies images of any size, uint8 [H, W], as the service would.
 
     An image that preparation refuses scores 0: it is refused whatever the network says.
     """
-    prepared = [prepare(image) for image in images]
-    _, scores = classifier.classify(np.stack([one.image for one in prepared]))
+    prepared = [preprocess(image) for image in images]
+    _, scores = recognizer.classifier.classify(np.stack([one.image for one in prepared]))
     scores[[one.reason is not None for one in prepared]] = 0
-    return Answers(classifier.predict(prepared), scores)
+    return Answers(recognizer.predict(prepared), scores)
 
 
-def measure(classifier: Classifier, count: int = COUNT, fonts: Path = FONTS, fashion: Path = FASHION) -> list[Figure]:
+def measure(recognizer: Recognizer, count: int = COUNT, fonts: Path = FONTS, fashion: Path = FASHION) -> list[Figure]:
     """The figures, on `count` images of each set drawn here.
 
     `fonts` and `fashion` are the folders that Debian's packages fill. Raises click.ClickException where one is missing.
     """
     letters = load_letters(fonts)
-    clothes = answer(classifier, load_fashion(fashion))
+    clothes = answer(recognizer, load_fashion(fashion))
     digits = load_test().images
-    known = answer(classifier, list(digits))
+    known = answer(recognizer, list(digits))
     figures = [share("MNIST test digits read, not refused", ~known.refused())]
     for name, (draw, reasons) in drawn_sets(digits).items():
         random = np.random.default_rng(0)
-        drawn = answer(classifier, [draw(random) for _ in range(count)])
+        drawn = answer(recognizer, [draw(random) for _ in range(count)])
         figures.append(share(f"{name} refused as such", drawn.refused(*reasons)))
     like_digits = np.array([letter in DIGIT_LIKE for letter, _ in letters])
-    written = answer(classifier, [image for _, image in letters])
+    written = answer(recognizer, [image for _, image in letters])
     for name, answers, chosen in (
         ("Fashion-MNIST", clothes, np.ones(len(clothes.scores), bool)),
         (f"letters but {', '.join(DIGIT_LIKE)}", written, ~like_digits),

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.accuracy.figures import Figure, share
-from digits.classifier import Classifier
-from digits.preprocess import prepare
+from digits.preprocess import preprocess
+from digits.recognizer import Recognizer
 from training.datasets.drawn import draw
 from training.datasets.pen_strokes import HELD_BACK_WRITERS, load_pen_digits
 
@@ -14,13 +14,13 @@ from training.datasets.pen_strokes import HELD_BACK_WRITERS, load_pen_digits
 PENS = {"pen": (0.05, 200), "marker": (0.16, 200), "mouse": (0.02, 400)}
 
 
-def measure(classifier: Classifier, file: Path) -> list[Figure]:
+def measure(recognizer: Recognizer, file: Path) -> list[Figure]:
     """The part of the digits right for each pen; `file` is pendigits-orig.tra, see training/datasets."""
     digits = load_pen_digits(file, HELD_BACK_WRITERS)
     labels = np.array([digit.label for digit in digits])
     figures = []
     for name, (pen, size) in PENS.items():
-        predictions = classifier.predict([prepare(255 - draw(digit.strokes, pen, size)) for digit in digits])
+        predictions = recognizer.predict([preprocess(255 - draw(digit.strokes, pen, size)) for digit in digits])
         figures.append(
             share(f"strokes of 5 other writers, as by {name}", np.array([one.digit for one in predictions]) == labels)
         )

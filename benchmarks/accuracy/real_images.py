@@ -10,19 +10,19 @@ import click
 import numpy as np
 
 from benchmarks.accuracy.figures import Figure, calibration_error, share
-from digits.classifier import Classifier
 from digits.decode import ImageError
+from digits.recognizer import Recognizer
 
 SURE = 0.99
 
 
-def measure(classifier: Classifier, folder: Path) -> list[Figure]:
+def measure(recognizer: Recognizer, folder: Path) -> list[Figure]:
     """The part right, right and wrong among the sure ones, and the calibration error; prints every mistake."""
     with (folder / "labels.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     right, confidences = [], []
     for row in rows:
-        [result] = classifier.read([(folder / row["file"]).read_bytes()])
+        [result] = recognizer.recognize([(folder / row["file"]).read_bytes()])
         if isinstance(result, ImageError):
             answer, digit, confidence = f"not read: {result}", None, 0.0
         else:

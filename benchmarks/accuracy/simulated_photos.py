@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 
 from benchmarks.accuracy.figures import Figure
 from benchmarks.accuracy.input_variations import Render, enlarged, file_of, same_answers
-from digits.classifier import Classifier
+from digits.recognizer import Recognizer
 from training.datasets.mnist import load_test
 
 COUNT = 300
@@ -23,10 +23,10 @@ INKS = [(0.55, 0.55, 0.55), (0.15, 0.15, 0.18), (0.2, 0.25, 0.65), (0.75, 0.2, 0
 Surface = NDArray[np.float32]
 
 
-def measure(classifier: Classifier, count: int = COUNT) -> list[Figure]:
+def measure(recognizer: Recognizer, count: int = COUNT) -> list[Figure]:
     """The part of `count` digits read as when clean, for every kind of photo and for all together."""
     digits = load_test().images[:: len(load_test()) // count][:count]
-    return same_answers(classifier, digits, KINDS, "photographed paper")
+    return same_answers(recognizer, digits, KINDS, "photographed paper")
 
 
 def _photo(digit: NDArray[np.uint8], random: Generator, *effects: Callable[["Page"], None]) -> bytes:

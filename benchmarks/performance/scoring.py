@@ -25,7 +25,7 @@ from digits.classifier import MAXIMUM_BATCH, Classifier
 from digits.decode import decode
 from digits.memory import set_memory_options
 from digits.picture import Picture
-from digits.preprocess import prepare
+from digits.preprocess import preprocess
 from digits.settings import Settings
 from digits.system import usable_cores
 from scoring.engines.local import LocalEngine
@@ -59,9 +59,9 @@ def prepare_all(images: Images, barrier: Barrier) -> None:
     barrier.wait()
     for image in images:
         if isinstance(image, np.ndarray):
-            prepare(Picture(image))
+            preprocess(Picture(image))
         else:
-            prepare(decode(image if isinstance(image, bytes) else read(str(image))))
+            preprocess(decode(image if isinstance(image, bytes) else read(str(image))))
     barrier.wait()
 
 

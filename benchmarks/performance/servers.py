@@ -50,7 +50,7 @@ def v2_json(image: bytes) -> tuple[str, bytes]:
     return "application/json", (body % b64encode(image).decode("ascii")).encode()
 
 
-# Prepared images, uint8 [N, 28, 28], as a request's path, content type, body and headers.
+# Preprocessed images, uint8 [N, 28, 28], as a request's path, content type, body and headers.
 Tensors = Callable[[NDArray[np.uint8]], tuple[str, str, bytes, Mapping[str, str]]]
 
 V2_PATH = "/v2/models/digits/infer"

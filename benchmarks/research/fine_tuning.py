@@ -11,8 +11,8 @@ import click
 import numpy as np
 
 from benchmarks.accuracy.pen_strokes import PENS
-from digits.classifier import Classifier
-from digits.preprocess import prepare
+from digits.preprocess import preprocess
+from digits.recognizer import Recognizer
 from digits.settings import Settings
 from training.datasets.drawn import draw
 from training.datasets.mnist import Dataset, load_test
@@ -31,7 +31,7 @@ def main(file: Path, writers: tuple[int, ...], pens: tuple[str, ...]) -> None:
     click.echo("| writer | digits | wrong before | wrong after | MNIST test set before | after, on average |")
     click.echo("|---|---|---|---|---|---|")
     mnist = load_test()
-    mnist_before = evaluate(Classifier(start), mnist).accuracy
+    mnist_before = evaluate(Recognizer(start), mnist).accuracy
     for writer in writers:
         data = written(file, writer, pens)
         before = wrong(start, data)
@@ -41,20 +41,20 @@ def main(file: Path, writers: tuple[int, ...], pens: tuple[str, ...]) -> None:
             with tempfile.TemporaryDirectory() as models:
                 adapted = adapt(start, learned, Path(models))
                 after += wrong(adapted, held_back)
-                mnist_after.append(evaluate(Classifier(adapted), mnist).accuracy)
+                mnist_after.append(evaluate(Recognizer(adapted), mnist).accuracy)
         click.echo(f"| {writer} | {len(data)} | {before} | {after} | {mnist_before:.2%} | {np.mean(mnist_after):.2%} |")
 
 
 def written(file: Path, writer: int, pens: tuple[str, ...]) -> Dataset:
     """A writer's digits as the pens draw them, prepared."""
     digits = load_pen_digits(file, [writer])
-    images = [prepare(255 - draw(digit.strokes, *PENS[pen])).image for pen in pens for digit in digits]
+    images = [preprocess(255 - draw(digit.strokes, *PENS[pen])).image for pen in pens for digit in digits]
     return Dataset(np.stack(images), np.tile([digit.label for digit in digits], len(pens)))
 
 
 def wrong(model: Path, data: Dataset) -> int:
     """How many are read wrong or not at all."""
-    results = evaluate(Classifier(model), data)
+    results = evaluate(Recognizer(model), data)
     return results.count - results.correct
 
 

@@ -23,6 +23,7 @@ from benchmarks.performance.conditions import processor
 from benchmarks.research.recipes import PEERS, count_right, train, write
 from digits.accuracy import wilson_interval
 from digits.classifier import Classifier, ModelFile, load_session
+from digits.recognizer import Recognizer
 from digits.settings import Settings
 from training.__main__ import main as training
 from training.datasets.mnist import load_test, load_training
@@ -106,7 +107,7 @@ def grade(name: str, path: Path) -> dict[str, Any]:
     if name in PEERS:
         right = count_right(load_session(ModelFile.read(path), "cpu"), PEERS[name], test)
     else:
-        right = evaluate(Classifier(path, "cpu"), test).correct
+        right = evaluate(Recognizer(path, "cpu"), test).correct
     return {"multiply_adds": multiply_adds(path), "wrong": len(test) - right, "count": len(test)}
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from benchmarks.accuracy import input_variations, not_a_digit, simulated_photos
 from benchmarks.accuracy.input_variations import enlarged, file_of
 from digits import decode, ink, preprocess
-from digits.classifier import Classifier, Prediction
+from digits.recognizer import Prediction, Recognizer
 from digits.settings import Settings
 from training.datasets.mnist import load_training
 from training.datasets.photographed import ENLARGED, photograph
@@ -54,7 +54,7 @@ OFF: dict[str, list[tuple[Any, str, Any]]] = {
     "noise is no ink": [(ink, "PEAK_NOISE", ALWAYS), (ink, "CERTAIN_NOISE", ALWAYS), (ink, "FLOOR_NOISE", ALWAYS)],
 }
 
-Source = Callable[[Classifier], int]
+Source = Callable[[Recognizer], int]
 
 
 @click.command()
@@ -62,17 +62,17 @@ Source = Callable[[Classifier], int]
 @click.option("--count", default=25, show_default=True, help="How many drawings of each kind.")
 def main(folder: Path, count: int) -> None:
     """Print how many images of each source are right with all rules, and what changes without each."""
-    classifier = Classifier.from_settings(Settings.from_environment())
+    recognizer = Recognizer.from_settings(Settings.from_environment())
     sources = real_sources(folder) | drawn_sources(count)
     click.echo("| without | " + " | ".join(f"{name} ({len(images)})" for name, images in sources.items()) + " |")
     click.echo("|---" * (len(sources) + 1) + "|")
-    before = [right(classifier, images) for images in sources.values()]
+    before = [right(recognizer, images) for images in sources.values()]
     click.echo(f"| (all rules) | {' | '.join(str(count) for count in before)} |")
     for name, places in OFF.items():
         patches = [patch.object(*place) for place in places]
         for one in patches:
             one.start()
-        after = [right(classifier, images) for images in sources.values()]
+        after = [right(recognizer, images) for images in sources.values()]
         for one in patches:
             one.stop()
         changes = (f"{one - other:+d}" if one != other else "" for one, other in zip(after, before, strict=True))
@@ -122,9 +122,9 @@ def drawn_sources(count: int) -> dict[str, Images]:
     return sources
 
 
-def right(classifier: Classifier, images: Images) -> int:
+def right(recognizer: Recognizer, images: Images) -> int:
     """How many are answered with their digit, or with none where there is none."""
-    answers = classifier.read([image for image, _ in images])
+    answers = recognizer.recognize([image for image, _ in images])
     return sum(
         isinstance(answer, Prediction) and answer.digit == digit
         for answer, (_, digit) in zip(answers, images, strict=True)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib import pyplot
 
 from benchmarks.accuracy.not_a_digit import FASHION, FONTS, answer, load_fashion, load_letters
-from digits.classifier import Classifier
+from digits.recognizer import Recognizer
 from digits.settings import Settings
 from training.datasets.mnist import load_test
 
@@ -18,7 +18,7 @@ from training.datasets.mnist import load_test
 def main(file: Path) -> None:
     """Draw the part of digits, letters and garments refused at every threshold into FILE."""
     settings = Settings.from_environment()
-    classifier = Classifier.from_settings(settings)
+    recognizer = Recognizer.from_settings(settings)
     sets = {
         "MNIST test digits (the cost)": list(load_test().images),
         "letters in handwriting fonts": [image for _, image in load_letters(FONTS)],
@@ -28,7 +28,7 @@ def main(file: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(7, 4))
     thresholds = np.linspace(0, 1, 501)
     for name, images in sets.items():
-        scores = np.sort(answer(classifier, images).scores)
+        scores = np.sort(answer(recognizer, images).scores)
         axes.plot(
             thresholds, 100 * np.searchsorted(scores, thresholds) / len(scores), label=f"{name}, n = {len(scores):,}"
         )
@@ -36,7 +36,7 @@ def main(file: Path) -> None:
     axes.set_yscale("symlog", linthresh=0.1)
     axes.set_yticks([0, 0.1, 1, 10, 100], ["0", "0.1", "1", "10", "100"])
     axes.set(xlabel="DIGITS_MINIMUM_IS_DIGIT", ylabel="refused, %", xlim=(0, 1), ylim=(0, 110))
-    axes.set_title(f"What is refused, by model {classifier.model['version']}")
+    axes.set_title(f"What is refused, by model {recognizer.classifier.version}")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="center right")
     figure.savefig(file, dpi=120, bbox_inches="tight")

@@ -27,7 +27,7 @@ from torch.utils.data import Dataset as Images
 from benchmarks.performance.conditions import processor
 from benchmarks.research.networks import trained
 from benchmarks.research.recipes import PEERS, Peer, train_epoch, write
-from digits.classifier import Classifier
+from digits.recognizer import Recognizer
 from training.datasets.mnist import Dataset, load_test, load_training, split
 from training.evaluate import evaluate
 from training.export import best_checkpoint, export
@@ -109,7 +109,7 @@ def run_ours(seed: int) -> tuple[float, int]:
         subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)  # noqa: S603 - our own command
         seconds = spent(resource.RUSAGE_CHILDREN) - before
         model = export(best_checkpoint(run), validation, load_test(), Path(directory), 1)
-        return seconds, evaluate(Classifier(model, "cpu"), load_test()).correct
+        return seconds, evaluate(Recognizer(model, "cpu"), load_test()).correct
 
 
 @click.command()

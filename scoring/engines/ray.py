@@ -27,6 +27,7 @@ from ray.exceptions import RayError, RayTaskError
 import digits
 import scoring
 from digits.classifier import Classifier, ModelError
+from digits.recognizer import Recognizer
 from digits.settings import Settings
 from digits.system import usable_cores
 from scoring.engines.local import IMAGE_SECONDS, LocalEngine
@@ -151,11 +152,11 @@ class ClassifyingActor(Actor[list[tuple[list[str], Images]]]):
     """One ONNX Runtime session for what is prepared, on a GPU."""
 
     def start(self, settings: Settings, image_seconds: float) -> None:
-        self._classifier = Classifier.from_settings(settings)
-        self._model = Model(**self._classifier.model, sha256=self._classifier.sha256)
+        self._recognizer = Recognizer.from_settings(settings)
+        self._model = Model(**self._recognizer.model, sha256=self._recognizer.classifier.sha256)
 
     def answer(self, given: list[tuple[list[str], Images]]) -> Scored:
-        return _file(score(names, images, self._classifier, self._model) for names, images in given)
+        return _file(score(names, images, self._recognizer, self._model) for names, images in given)
 
 
 def _file(parts: Iterable[Scored]) -> Scored:

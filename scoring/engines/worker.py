@@ -8,13 +8,14 @@ from contextlib import suppress
 from ctypes import c_int64
 from multiprocessing.connection import Connection
 
-from digits.classifier import Classifier, ModelError
+from digits.classifier import ModelError
 from digits.decode import ImageError
 from digits.memory import set_memory_options
-from digits.preprocess import Prepared, prepare
+from digits.preprocess import Preprocessed, preprocess
+from digits.recognizer import Prediction, Recognizer
 from digits.settings import Settings, SettingsError
 from scoring.inputs.images import Chunk
-from scoring.rows import Model, Scored, scored
+from scoring.rows import Answer, Model, Scored, scored
 
 # The place of a worker in its chunk while it is at none of the images.
 NO_IMAGE = -1
@@ -25,7 +26,7 @@ KEPT_BYTES = 2**26
 # What ends a worker that is at one image for too long.
 OVERTIME = signal.SIGALRM
 
-Images = list[Prepared | ImageError]
+Images = list[Preprocessed | ImageError]
 
 
 def work(connection: Connection, place: c_int64, settings: Settings, image_seconds: float) -> None:
@@ -37,12 +38,12 @@ def work(connection: Connection, place: c_int64, settings: Settings, image_secon
     """
     _prepare_process()
     try:
-        classifier = Classifier.from_settings(settings)
+        recognizer = Recognizer.from_settings(settings)
     except (ModelError, SettingsError) as error:
         connection.send(error)
         return
-    model = Model(**classifier.model, sha256=classifier.sha256)
-    _serve(connection, place, image_seconds, model, lambda names, images: score(names, images, classifier, model))
+    model = Model(**recognizer.model, sha256=recognizer.classifier.sha256)
+    _serve(connection, place, image_seconds, model, lambda names, images: score(names, images, recognizer, model))
 
 
 def work_ahead(connection: Connection, place: c_int64, _settings: Settings, image_seconds: float) -> None:
@@ -85,7 +86,7 @@ def _load(chunk: Chunk, errors: Mapping[int, ImageError], place: c_int64, image_
             signal.setitimer(signal.ITIMER_REAL, image_seconds)
             overdue = now + image_seconds / 32  # setting it for every image would take 1 % of the time
         try:
-            images.append(prepare(chunk.load(index)))
+            images.append(preprocess(chunk.load(index)))
         except ImageError as error:
             images.append(error)
     signal.setitimer(signal.ITIMER_REAL, 0)
@@ -93,11 +94,12 @@ def _load(chunk: Chunk, errors: Mapping[int, ImageError], place: c_int64, image_
     return images
 
 
-def score(names: Sequence[str], images: Images, classifier: Classifier, model: Model) -> Scored:
-    """The rows of images that are prepared, or an error."""
-    answers = iter(classifier.answer([one for one in images if isinstance(one, Prepared)]))
-    return scored(
-        names,
-        [(*next(answers), None) if isinstance(one, Prepared) else (None, None, None, str(one)) for one in images],
-        model,
-    )
+def score(names: Sequence[str], images: Images, recognizer: Recognizer, model: Model) -> Scored:
+    """The rows of images that are preprocessed, or an error."""
+    return scored(names, map(_answer, recognizer.predict_each(images)), model)
+
+
+def _answer(result: Prediction | ImageError) -> Answer:
+    if isinstance(result, ImageError):
+        return None, None, None, str(result)
+    return result.digit, result.confidence, result.reason, None

@@ -11,7 +11,7 @@ from PIL import Image
 
 from digits.decode import ImageError
 from digits.picture import Pixels
-from digits.preprocess import prepare
+from digits.preprocess import preprocess
 from scoring.extras import parquet
 from scoring.inputs.images import Chunk, is_idx, is_parquet, read_idx
 
@@ -59,7 +59,7 @@ def _chunks(file: str, wanted: set[str]) -> Iterator[Chunk]:
 def _views(chunk: Chunk, index: int) -> Views | ImageError:
     try:
         picture = chunk.load(index)
-        return Views(_original(picture.pixels), _uri(Image.fromarray(prepare(picture).image)))
+        return Views(_original(picture.pixels), _uri(Image.fromarray(preprocess(picture).image)))
     except ImageError as error:
         return error
 

@@ -9,9 +9,9 @@ import numpy as np
 from flask import Blueprint, Response, request
 from msgspec import Meta
 
-from digits.activations import Layer, LayerError, Layers, Values
-from digits.classifier import prepare_loaded
+from digits.activations import Activations, ActivationsError, Layer, Values
 from digits.decode import decode
+from digits.recognizer import preprocess_loaded
 from service.operations import VERSION_IN_QUERY, Operation, Parameter, described, json
 from service.responses import error_response, reply
 from service.routes.predict import IMAGE, Answer, Base64, admitted, answer, encoded, models, received, unpacked
@@ -46,7 +46,7 @@ class LayerWeights(msgspec.Struct):
     biases: Base64
 
 
-def layers() -> Layers:
+def layers() -> Activations:
     """The layers of the version asked for, as in `classifier`. Raises VersionError."""
     return models().layers(request.args.get("version"))
 
@@ -58,7 +58,7 @@ def explain_image() -> Response:
     data = received()
     with admitted():
         data = unpacked(data)
-        prepared = prepare_loaded(partial(decode, data))
+        prepared = preprocess_loaded(partial(decode, data))
         outputs = zip(layers().described(), layers().outputs(prepared.image), strict=True)
         read = answer(prepared, encoded(prepared.image))
         return reply(Explanation(**vars(read), layers=[_maps(layer, output) for layer, output in outputs]))
@@ -96,6 +96,6 @@ def _maps(layer: Layer, output: Values) -> LayerMaps:
     return LayerMaps(**msgspec.structs.asdict(layer), minimum=low, maximum=high, maps=maps)
 
 
-@explain.errorhandler(LayerError)
-def _layer_error(error: LayerError) -> Response:
+@explain.errorhandler(ActivationsError)
+def _layer_error(error: ActivationsError) -> Response:
     return error_response(str(error), 404)

@@ -6,7 +6,7 @@ from pathlib import Path
 from flask import Blueprint, Response, render_template, send_from_directory
 
 from service.operations import Operation, Parameter, described
-from service.routes.predict import classifier
+from service.routes.predict import recognizer
 
 page = Blueprint("page", __name__)
 
@@ -23,14 +23,14 @@ POLICY = (
 @described(Operation({200: {"text/html": str}}))
 def index() -> Response:
     """The page to draw on, with the facts and figures of the model that is served."""
-    metadata = classifier().metadata
+    metadata = recognizer().classifier.metadata
     response = Response(
         render_template(
             "index.html",
             formula=metadata.get("formula", ""),
-            version=classifier().model["version"],
+            version=recognizer().model["version"],
             facts=_facts(metadata),
-            figures=card_figures(classifier().path, classifier().model["version"]),
+            figures=card_figures(recognizer().classifier.path, recognizer().model["version"]),
         )
     )
     response.headers["Content-Security-Policy"] = POLICY
@@ -59,11 +59,11 @@ def file(name: str) -> Response:
 
 def _facts(metadata: dict[str, str]) -> dict[str, str]:
     facts = {
-        "name and version": f"{classifier().model['name']}, version {classifier().model['version']}",
+        "name and version": f"{recognizer().model['name']}, version {recognizer().model['version']}",
         "formula": metadata.get("formula"),
         "parameters": _grouped(metadata.get("parameters")),
         "multiply-adds an image": _grouped(metadata.get("multiply_adds")),
-        "runs on": classifier().provider.upper(),
+        "runs on": recognizer().classifier.provider.upper(),
     }
     if "test_images" in metadata:
         right, count = int(metadata["test_correct"]), int(metadata["test_images"])

@@ -16,21 +16,13 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from numpy.typing import NDArray
 
 from digits import tracing
-from digits.classifier import (
-    Classifier,
-    Confidence,
-    Digit,
-    ModelVersion,
-    Prediction,
-    Reason,
-    TenProbabilities,
-    prepare_loaded,
-)
+from digits.classifier import ModelVersion
 from digits.decode import ImageError, decode, format_name
 from digits.memory import heavy_work
 from digits.open_inference import MAXIMUM_JSON, decode_base64, require_ascii
-from digits.preprocess import Prepared, prepare
-from digits.registry import Models
+from digits.preprocess import Preprocessed, preprocess
+from digits.recognizer import Confidence, Digit, Prediction, Reason, Recognizer, TenProbabilities, preprocess_loaded
+from digits.registry import Registry
 from digits.settings import MODELS
 from service.admission import Admission, Gate
 from service.operations import (
@@ -109,7 +101,7 @@ IMAGE = Body(
 )
 
 
-def models() -> Models:
+def models() -> Registry:
     """The versions of the model that this process serves."""
     return current_app.extensions["models"]
 
@@ -120,20 +112,20 @@ def example_image() -> bytes:
 
 
 def _example() -> Answer:
-    served = models().classifier()
-    [prediction] = served.predict([prepare(decode(example_image()))])
+    served = models().recognizer()
+    [prediction] = served.predict([preprocess(decode(example_image()))])
     return Answer(**vars(prediction), model=served.model)
 
 
 def _batch_example() -> BatchAnswer:
-    served = models().classifier()
+    served = models().recognizer()
     data = example_image()
-    return BatchAnswer([_entry(one) for one in served.read([data, data[: len(data) // 2]])], served.model)
+    return BatchAnswer([_entry(one) for one in served.recognize([data, data[: len(data) // 2]])], served.model)
 
 
-def classifier() -> Classifier:
-    """The classifier of the version asked for, `?version=`, or the default. Raises VersionError."""
-    return models().classifier(request.args.get("version") if request.query_string else None)
+def recognizer() -> Recognizer:
+    """The recognizer of the version asked for, `?version=`, or the default. Raises VersionError."""
+    return models().recognizer(request.args.get("version") if request.query_string else None)
 
 
 @predict.post("/predict")
@@ -157,7 +149,7 @@ def predict_one() -> Response:
     data = received()
     with admitted():
         data = unpacked(data)
-        prepared = prepare_loaded(partial(decode, data))
+        prepared = preprocess_loaded(partial(decode, data))
         return reply(answer(prepared, encoded(prepared.image) if show else UNSET))
 
 
@@ -167,9 +159,9 @@ def admitted(images: int = 1) -> Admission:
     return gate.admitted(tracing.deadline(), images)
 
 
-def answer(prepared: Prepared, image: str | UnsetType) -> Answer:
+def answer(prepared: Preprocessed, image: str | UnsetType) -> Answer:
     """What is answered for an image."""
-    served = classifier()
+    served = recognizer()
     [prediction] = served.predict([prepared])
     return Answer(**vars(prediction), model=served.model, image=image)
 
@@ -195,10 +187,10 @@ def encoded(array: NDArray[np.generic]) -> str:
 )
 def predict_batch() -> Response:
     """Reads many images. They are answered in their order; a bad one spoils only its own entry."""
-    served = classifier()
+    served = recognizer()
     files = [_bytes(file) for file in _files()]
     with admitted(len(files)):
-        results = served.read(files)
+        results = served.recognize(files)
     return reply(BatchAnswer([_entry(one) for one in results], served.model))
 
 

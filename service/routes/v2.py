@@ -13,7 +13,7 @@ from flask import Blueprint, Response, request
 from msgspec import Meta, Struct
 
 from digits import __version__
-from digits.classifier import CLASSES, Classifier, Prediction
+from digits.classifier import CLASSES
 from digits.decode import ImageTooLargeError
 from digits.open_inference import (
     DATATYPES,
@@ -27,6 +27,7 @@ from digits.open_inference import (
     decode_request,
     encode_response,
 )
+from digits.recognizer import Prediction, Recognizer
 from service.operations import BINARY, Body, Operation, Parameter, VersionNumber, described, json
 from service.request_body import body
 from service.responses import error_response, reply
@@ -105,12 +106,13 @@ class Served:
 
     platform: str
     backend: str  # the platform in Triton's words
-    describe: Callable[[Classifier], tuple[TensorDescription, list[TensorDescription]]]
-    infer: Callable[[Classifier, Values], dict[str, Values]]
+    describe: Callable[[Recognizer], tuple[TensorDescription, list[TensorDescription]]]
+    infer: Callable[[Recognizer, Values], dict[str, Values]]
 
 
-def _describe_digits(classifier: Classifier) -> tuple[TensorDescription, list[TensorDescription]]:
+def _describe_digits(recognizer: Recognizer) -> tuple[TensorDescription, list[TensorDescription]]:
     """The ONNX file's own input and outputs."""
+    session = recognizer.classifier.session
     [images], outputs = (
         [
             TensorDescription(
@@ -118,14 +120,14 @@ def _describe_digits(classifier: Classifier) -> tuple[TensorDescription, list[Te
             )
             for one in side
         ]
-        for side in (classifier.session.get_inputs(), classifier.session.get_outputs())
+        for side in (session.get_inputs(), session.get_outputs())
     )
     return images, outputs
 
 
-def _infer_digits(classifier: Classifier, images: Values) -> dict[str, Values]:
+def _infer_digits(recognizer: Recognizer, images: Values) -> dict[str, Values]:
     assert isinstance(images, np.ndarray)
-    probabilities, is_digit = classifier.classify(images)
+    probabilities, is_digit = recognizer.classifier.classify(images)
     return {"probabilities": probabilities, "is_digit": is_digit}
 
 
@@ -139,9 +141,9 @@ _ANSWERS = [
 ]
 
 
-def _infer_digits_image(classifier: Classifier, files: Values) -> dict[str, Values]:
+def _infer_digits_image(recognizer: Recognizer, files: Values) -> dict[str, Values]:
     assert isinstance(files, list)
-    results = classifier.read(files)
+    results = recognizer.recognize(files)
     nothing = Prediction(None, 0.0, (0.0,) * CLASSES, None)
     predictions = [one if isinstance(one, Prediction) else nothing for one in results]
     return {
@@ -201,9 +203,9 @@ def ready() -> Response:
 @described(Operation({200: json(Model)}, _MODEL, errors=(404,)))
 def model(name: str, version: str | None = None) -> Response:
     """Gives a model's inputs and outputs and its versions, and which ONNX file answers."""
-    served, classifier = _served(name), models().classifier(version)
-    taken, given = served.describe(classifier)
-    answering = Answering(**classifier.model, sha256=classifier.sha256)
+    served, recognizer = _served(name), models().recognizer(version)
+    taken, given = served.describe(recognizer)
+    answering = Answering(**recognizer.model, sha256=recognizer.classifier.sha256)
     return reply(Model(name, models().versions, served.platform, [taken], given, answering))
 
 
@@ -222,8 +224,8 @@ def model_ready(name: str, version: str | None = None) -> Response:
 @described(Operation({200: json(ModelConfiguration)}, _MODEL, errors=(404,)))
 def model_configuration(name: str, version: str | None = None) -> Response:
     """Gives what Triton's `config.pbtxt` says, in JSON."""
-    served, classifier = _served(name), models().classifier(version)
-    taken, given = served.describe(classifier)
+    served, recognizer = _served(name), models().recognizer(version)
+    taken, given = served.describe(recognizer)
     inputs, outputs = (
         [ConfiguredTensor(one.name, f"TYPE_{one.datatype}", one.shape) for one in side] for side in ([taken], given)
     )
@@ -243,11 +245,11 @@ _INFERENCE = Body(
 
 
 def _example() -> InferenceResponse:
-    classifier = models().classifier()
+    recognizer = models().recognizer()
     files: Values = [example_image()]
     inference = Inference(InferenceRequest([]), lambda: files)
-    outputs = _infer_digits_image(classifier, files)
-    answer, _ = encode_response(inference, {"name": "digits-image", "version": classifier.version}, outputs, [])
+    outputs = _infer_digits_image(recognizer, files)
+    answer, _ = encode_response(inference, {**recognizer.model, "name": "digits-image"}, outputs, [])
     return msgspec.json.decode(answer, type=InferenceResponse)
 
 
@@ -273,8 +275,8 @@ def _example() -> InferenceResponse:
 )
 def infer(name: str, version: str | None = None) -> Response:
     """Runs a model. Tensors in, tensors out, in JSON or as bytes behind it."""
-    served, classifier = _served(name), models().classifier(version)
-    taken, given = served.describe(classifier)
+    served, recognizer = _served(name), models().recognizer(version)
+    taken, given = served.describe(recognizer)
     data = [body()]
     with admitted() as admission:
         inference = decode_request(data.pop(), request.headers.get(_HEADER_LENGTH), taken)
@@ -283,10 +285,10 @@ def infer(name: str, version: str | None = None) -> Response:
             raise ImageTooLargeError(f"expected at most {MAXIMUM_IMAGES} images; got {inference.count}")
         images = inference.take_values()
         admission.has(len(images))
-        outputs = served.infer(classifier, images)
-    written = classifier.metadata.get("labels")
+        outputs = served.infer(recognizer, images)
+    written = recognizer.classifier.metadata.get("labels")
     labels: list[str] = msgspec.json.decode(written) if written else [str(one) for one in range(CLASSES)]
-    answer, header_length = encode_response(inference, {"name": name, "version": classifier.version}, outputs, labels)
+    answer, header_length = encode_response(inference, {**recognizer.model, "name": name}, outputs, labels)
     response = Response(answer, mimetype="application/json" if header_length is None else "application/octet-stream")
     if header_length is not None:
         response.headers[_HEADER_LENGTH] = str(header_length)

@@ -5,9 +5,9 @@ import pytest
 from onnxruntime import InferenceSession
 
 from digits import activations as module
-from digits.activations import LayerError, Layers
+from digits.activations import Activations, ActivationsError
 from digits.classifier import ModelFile, load_session
-from digits.preprocess import prepare
+from digits.preprocess import preprocess
 from digits.settings import Settings
 from tests.conftest import example_pixels
 
@@ -22,9 +22,9 @@ def test_many_threads_load_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return load_session(file, provider)
 
     monkeypatch.setattr(module, "load_session", load)
-    layers = Layers(EXPLANATION)
+    layers = Activations(EXPLANATION)
     assert loaded == []
-    image = prepare(example_pixels(2)).image
+    image = preprocess(example_pixels(2)).image
     with ThreadPoolExecutor(8) as threads:
         outputs = list(threads.map(layers.outputs, [image] * 16))
     assert len(loaded) == 1
@@ -32,8 +32,8 @@ def test_many_threads_load_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_pooling_and_relu_do_what_they_say() -> None:
-    layers = Layers(EXPLANATION)
-    outputs = layers.outputs(prepare(example_pixels(2)).image)
+    layers = Activations(EXPLANATION)
+    outputs = layers.outputs(preprocess(example_pixels(2)).image)
     for before, layer, output in zip(outputs, layers.described()[1:], outputs[1:], strict=False):
         if layer.kind == "RELU":
             assert np.array_equal(output, np.maximum(before, 0))
@@ -45,8 +45,8 @@ def test_pooling_and_relu_do_what_they_say() -> None:
 
 def test_filter_slid_by_hand_gives_the_feature_map() -> None:
     """By (W − F + 2P)/S + 1 and F·F·D weights shared by every neuron of the map."""
-    layers = Layers(EXPLANATION)
-    before, after = layers.outputs(prepare(example_pixels(2)).image)[:2]
+    layers = Activations(EXPLANATION)
+    before, after = layers.outputs(preprocess(example_pixels(2)).image)[:2]
     layer = layers.described()[1]
     weights, biases = layers.weights(layer.name)
     windows = np.lib.stride_tricks.sliding_window_view(before, weights.shape[1:])[0]
@@ -55,5 +55,5 @@ def test_filter_slid_by_hand_gives_the_feature_map() -> None:
 
 
 def test_layer_without_weights() -> None:
-    with pytest.raises(LayerError, match=r"one of layer_1_conv, .*; got layer_2_relu"):
-        Layers(EXPLANATION).weights("layer_2_relu")
+    with pytest.raises(ActivationsError, match=r"one of layer_1_conv, .*; got layer_2_relu"):
+        Activations(EXPLANATION).weights("layer_2_relu")

@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +8,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from digits.classifier import MAXIMUM_BATCH, Classifier, ModelError, Prediction
-from digits.decode import ImageError
-from digits.preprocess import Prepared, prepare
+from digits.classifier import MAXIMUM_BATCH, Classifier, ModelError
 from digits.settings import Settings
-from tests.conftest import encode, example, example_pixels
-
-
-@pytest.mark.parametrize("digit", range(10))
-def test_reads_every_example(digit: int, classifier: Classifier) -> None:
-    [prediction] = classifier.read([example(digit)])
-    assert isinstance(prediction, Prediction)
-    assert prediction.digit == digit
-    assert prediction.reason is None
-    assert prediction.confidence == max(prediction.probabilities)
-    assert sum(prediction.probabilities) == pytest.approx(1, abs=1e-4)
 
 
 def test_batch_of_any_size_gives_what_each_image_gives_alone(classifier: Classifier) -> None:
@@ -34,32 +20,6 @@ def test_batch_of_any_size_gives_what_each_image_gives_alone(classifier: Classif
     ]
     for one, other in zip(together, alone, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
-
-
-def test_empty_batch(classifier: Classifier) -> None:
-    assert classifier.predict([]) == []
-    assert [part.shape for part in classifier.classify(np.zeros((0, 28, 28), np.uint8))] == [(0, 10), (0,)]
-
-
-def test_blank_image_is_no_digit_and_speaks_for_none(classifier: Classifier) -> None:
-    [prediction] = classifier.read([encode(np.full((40, 40), 255, np.uint8))])
-    assert prediction == Prediction(None, 0.1, (0.1,) * 10, "blank")
-
-
-def test_bad_file_spoils_only_its_own_place(classifier: Classifier) -> None:
-    first, second, third = classifier.read([example(1), b"no image", example(2)])
-    assert isinstance(first, Prediction)
-    assert first.digit == 1
-    assert isinstance(second, ImageError)
-    assert isinstance(third, Prediction)
-    assert third.digit == 2
-
-
-def test_threads_share_a_classifier(classifier: Classifier) -> None:
-    prepared = [prepare(example_pixels(digit)) for digit in range(10)]
-    with ThreadPoolExecutor(4) as pool:
-        digits = list(pool.map(lambda one: classifier.predict([one])[0].digit, prepared * 20))
-    assert digits == list(range(10)) * 20
 
 
 def test_model_tells_what_it_is(classifier: Classifier) -> None:
@@ -101,6 +61,9 @@ def test_unusable_model_is_one_clear_sentence(write: Callable[[Path], object], m
     assert "\n" not in text
 
 
+REAL_SESSION = onnxruntime.InferenceSession
+
+
 class FakeSession:
     """A session as ONNX Runtime gives it: on the providers it was asked for, or fallen back to the CPU."""
 
@@ -120,9 +83,6 @@ class FakeSession:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.real, name)
-
-
-REAL_SESSION = onnxruntime.InferenceSession
 
 
 @pytest.fixture
@@ -159,28 +119,3 @@ def test_cuda_that_works_is_used_and_cannot_fall_back_later(provider: str) -> No
 @pytest.mark.usefixtures("cuda_build")
 def test_cpu_is_never_anything_else() -> None:
     assert Classifier(Settings().model_path, "cpu").provider == "cpu"
-
-
-def test_prepared_reason_is_passed_on(classifier: Classifier) -> None:
-    [prediction] = classifier.predict([Prepared(np.zeros((28, 28), np.uint8), "several digits")])
-    assert prediction.digit is None
-    assert prediction.reason == "several digits"
-
-
-def test_minima_decide_what_is_refused_and_why() -> None:
-    image = prepare(example_pixels(8))
-    path = Settings().model_path
-    [read] = Classifier(path, "cpu").predict([image])
-    assert (read.digit, read.reason) == (8, None)
-    [strict] = Classifier(path, "cpu", minimum_is_digit=1.0).predict([image])
-    assert (strict.digit, strict.reason) == (None, "not a digit")
-    assert strict.probabilities == read.probabilities
-    [unsure] = Classifier(path, "cpu", minimum_confidence=1.0).predict([image])
-    assert (unsure.digit, unsure.reason, unsure.confidence) == (None, "uncertain", read.confidence)
-
-
-def test_nothing_is_refused_at_minima_of_zero() -> None:
-    classifier = Classifier(Settings().model_path, "cpu", minimum_is_digit=0.0, minimum_confidence=0.0)
-    scribble = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
-    [prediction] = classifier.predict([Prepared(scribble)])
-    assert prediction.digit is not None

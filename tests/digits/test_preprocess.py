@@ -3,20 +3,20 @@ import pytest
 from PIL import Image
 
 from digits.ink import BLANK, SEVERAL_DIGITS
-from digits.preprocess import BOX, SIZE, prepare
+from digits.preprocess import BOX, SIZE, preprocess
 from tests.conftest import example_pixels
 from training.datasets.mnist import load_test
 
 
 def test_mnist_stays_as_it_is() -> None:
     images = load_test().images[:2000]
-    assert all(np.array_equal(prepare(image).image, image) for image in images)
-    assert all(np.array_equal(prepare(255 - image).image, image) for image in images[:200])
+    assert all(np.array_equal(preprocess(image).image, image) for image in images)
+    assert all(np.array_equal(preprocess(255 - image).image, image) for image in images[:200])
 
 
 @pytest.mark.parametrize("digit", range(10))
 def test_prepared_as_mnist_was_made(digit: int) -> None:
-    image = prepare(example_pixels(digit)).image
+    image = preprocess(example_pixels(digit)).image
     assert image.shape == (SIZE, SIZE)
     assert image.max() == 255
     rows, columns = np.nonzero(image > 20)
@@ -28,38 +28,38 @@ def test_prepared_as_mnist_was_made(digit: int) -> None:
 
 def test_polarity_place_and_contrast_make_no_difference() -> None:
     pixels = example_pixels(4)
-    expected = prepare(pixels).image.astype(int)
+    expected = preprocess(pixels).image.astype(int)
     moved = np.full((500, 600), 255, np.uint8)
     moved[200:480, 10:290] = pixels
-    assert np.abs(prepare(255 - pixels).image - expected).mean() < 2
-    assert np.abs(prepare(100 + pixels // 2).image - expected).mean() < 2
+    assert np.abs(preprocess(255 - pixels).image - expected).mean() < 2
+    assert np.abs(preprocess(100 + pixels // 2).image - expected).mean() < 2
     # At this size the image is reduced before the digit is cut out, which moves edges by a part of a pixel.
-    assert np.abs(prepare(moved).image - expected).mean() < 10
+    assert np.abs(preprocess(moved).image - expected).mean() < 10
 
 
 def test_upscaled_mnist_comes_back() -> None:
     differences = []
     for image in load_test().images[:50]:
         large = Image.fromarray(image).resize((140, 140), Image.Resampling.BICUBIC)
-        differences.append(np.abs(prepare(np.asarray(large)).image.astype(int) - image).mean())
+        differences.append(np.abs(preprocess(np.asarray(large)).image.astype(int) - image).mean())
     assert np.median(differences) < 8
 
 
 def test_hair_thin_lines_do_not_vanish() -> None:
     pixels = np.full((400, 400), 255, np.uint8)
     pixels[50:350, 200] = 0
-    assert prepare(pixels).image.sum() >= 19 * 255
+    assert preprocess(pixels).image.sum() >= 19 * 255
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])
 @pytest.mark.parametrize("shape", [(28, 28), (1, 1), (300, 400)])
 def test_blank(value: int, shape: tuple[int, ...]) -> None:
-    prepared = prepare(np.full(shape, value, np.uint8))
+    prepared = preprocess(np.full(shape, value, np.uint8))
     assert prepared.reason == BLANK
     assert not prepared.image.any()
 
 
 def test_several_digits_are_refused_and_shown() -> None:
-    prepared = prepare(np.hstack([example_pixels(3), example_pixels(8)]))
+    prepared = preprocess(np.hstack([example_pixels(3), example_pixels(8)]))
     assert prepared.reason == SEVERAL_DIGITS
     assert prepared.image.any()

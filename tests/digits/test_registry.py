@@ -6,7 +6,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from digits.classifier import ModelError
-from digits.registry import Models, read_versions
+from digits.registry import Registry, read_versions
 from digits.settings import Settings, SettingsError
 from service.app import create_app
 from tests.conftest import example
@@ -23,8 +23,8 @@ def add_version(folder: Path, version: str, content: bytes | None = None) -> Non
         (folder / version / "model.onnx").write_bytes(content)
 
 
-def served(settings: Settings) -> Models:
-    return Models(read_versions(settings), settings)
+def served(settings: Settings) -> Registry:
+    return Registry(read_versions(settings), settings)
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from digits import tracing
 
 def test_what_a_thread_does_is_collected() -> None:
     begun = tracing.begin()
-    with tracing.stage("decode"):
+    with tracing.span("decode"):
         pass
-    with tracing.stage("decode"):
+    with tracing.span("decode"):
         pass
     tracing.batch(3)
     tracing.outcome(tracing.DIGIT)
@@ -23,7 +23,7 @@ def test_what_a_thread_does_is_collected() -> None:
 
 def test_without_a_record_nothing_is_collected() -> None:
     assert tracing.end() is None
-    with tracing.stage("decode"):
+    with tracing.span("decode"):
         tracing.batch(1)
         tracing.outcome(tracing.DIGIT)
     assert tracing.end() is None

@@ -17,7 +17,7 @@ from flask.testing import FlaskClient
 from PIL import Image
 
 from digits.decode import MAXIMUM_BYTES
-from digits.preprocess import prepare
+from digits.preprocess import preprocess
 from tests.conftest import encode, example
 from tests.digits.test_decode import png_of_size
 from tests.fuzz.corpus import png_chunk, runs_bmp
@@ -196,7 +196,7 @@ def test_pixels_that_wear_out(name: str, light: int, pixels_each: int) -> None:
     pixels = (PATTERNS[name] * 150.0 + np.linspace(0, light, 224)[:, None]).astype(np.uint8)
     pixels = np.kron(pixels, np.ones((pixels_each, pixels_each), np.uint8))
     start = time.process_time()
-    prepare(pixels)
+    preprocess(pixels)
     assert time.process_time() - start < 1
 
 
@@ -204,7 +204,7 @@ def test_pixels_that_wear_out(name: str, light: int, pixels_each: int) -> None:
 def test_shapes_that_wear_out(shape: tuple[int, int]) -> None:
     for pixels in (np.zeros(shape, np.uint8), RANDOM.integers(0, 256, shape, dtype=np.uint8)):
         start = time.process_time()
-        assert prepare(pixels).image.shape == (28, 28)
+        assert preprocess(pixels).image.shape == (28, 28)
         assert time.process_time() - start < 1
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from digits.tracing import Record
+from digits.tracing import Trace
 from service.metrics import Metrics, end_slot
 from tests.conftest import ROOT
 
@@ -20,7 +20,7 @@ def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
 
 def test_a_request_is_counted_with_its_stages_and_images() -> None:
     metrics = Metrics()
-    record = Record()
+    record = Trace()
     record.seconds["decode"] = 0.003
     record.batch_sizes = [64, 2]
     record.outcomes["blank"] = 5
@@ -41,7 +41,7 @@ def test_a_request_is_counted_with_its_stages_and_images() -> None:
 def run(code: str, directory: Path) -> str:
     """Runs code in a process of its own, in which `metrics` is a worker's."""
     start = "import sys, os, signal, time; from pathlib import Path; from service.metrics import Metrics, end_slot\n"
-    start += "from digits.tracing import Record; directory = Path(sys.argv[1])\n"
+    start += "from digits.tracing import Trace; directory = Path(sys.argv[1])\n"
     result = subprocess.run(
         [sys.executable, "-c", start + code, str(directory)], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -49,7 +49,7 @@ def run(code: str, directory: Path) -> str:
     return result.stdout
 
 
-COUNT = "metrics = Metrics(directory, slot); metrics.count([('/predict', 200, 0.01, Record())])\n"
+COUNT = "metrics = Metrics(directory, slot); metrics.count([('/predict', 200, 0.01, Trace())])\n"
 ANSWERED = ("digits_requests_total", (("route", "/predict"), ("status", "200")))
 
 

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from digits.classifier import Classifier
+from digits.recognizer import Recognizer
 from tests.conftest import example
 from tests.service.routes.test_predict import assert_error
 
@@ -28,7 +28,7 @@ def test_fault_of_our_own_leaks_nothing(client: FlaskClient, monkeypatch: pytest
     def fail(*_: Any) -> None:
         raise RuntimeError("a secret")
 
-    monkeypatch.setattr(Classifier, "predict", fail)
+    monkeypatch.setattr(Recognizer, "predict", fail)
     response = client.post("/predict", data=example(1))
     assert_error(response, 500, "the service failed on this request")
     assert "secret" not in response.text

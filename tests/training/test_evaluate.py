@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from digits.classifier import Classifier
+from digits.recognizer import Recognizer
 from digits.settings import Settings
 from tests.training.datasets.test_mnist import write_idx
 from training.__main__ import main
@@ -24,13 +24,13 @@ def test_figures(results: Results) -> None:
     assert "50.00% right (2 of 4" in results.summary()
 
 
-def test_shipped_model_scores_what_its_metadata_say(classifier: Classifier) -> None:
-    results = evaluate(classifier, load_test())
-    assert results.count == int(classifier.metadata["test_images"])
+def test_shipped_model_scores_what_its_metadata_say(recognizer: Recognizer) -> None:
+    results = evaluate(recognizer, load_test())
+    assert results.count == int(recognizer.classifier.metadata["test_images"])
     # Other processors round differently, so a digit or two on the edge may fall otherwise.
-    assert abs(results.correct - int(classifier.metadata["test_correct"])) <= 3
+    assert abs(results.correct - int(recognizer.classifier.metadata["test_correct"])) <= 3
     assert results.accuracy >= 0.996
-    assert int(classifier.metadata["multiply_adds"]) <= 8_000_000
+    assert int(recognizer.classifier.metadata["multiply_adds"]) <= 8_000_000
 
 
 def test_command_grades_a_model_and_draws_the_report(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
 from digits.classifier import Classifier
-from digits.preprocess import prepare
+from digits.preprocess import preprocess
+from digits.recognizer import Recognizer
 from tests.conftest import ROOT
 from training.__main__ import main
 from training.datasets.mnist import load_training, split
@@ -85,7 +86,8 @@ def test_export_writes_a_verified_file_that_describes_itself(run: Path, tmp_path
     assert path == tmp_path / "digits" / "3" / "model.onnx"
     assert 'name: "digits"' in (tmp_path / "digits" / "config.pbtxt").read_text()
     assert not list(tmp_path.rglob("*.partial"))
-    classifier = Classifier(path, "cpu")
+    recognizer = Recognizer(path, "cpu")
+    classifier = recognizer.classifier
     metadata = classifier.metadata
     assert classifier.model == {"name": "digits", "version": "3"}
     assert metadata["formula"] == RECIPE.formula
@@ -93,7 +95,7 @@ def test_export_writes_a_verified_file_that_describes_itself(run: Path, tmp_path
     assert metadata["training_data_sha256"] == DATA.sha256
     assert metadata["test_images"] == "200"
     probabilities, is_digit = classifier.classify(TEST.images)
-    digits = [prediction.digit for prediction in classifier.predict([prepare(image) for image in TEST.images])]
+    digits = [prediction.digit for prediction in recognizer.predict([preprocess(image) for image in TEST.images])]
     assert int(metadata["test_correct"]) == (np.array(digits) == TEST.labels).sum() > 0
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     assert is_digit.min() >= 0

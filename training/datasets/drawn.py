@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from digits.picture import Pixels
-from digits.preprocess import prepare
+from digits.preprocess import preprocess
 from training.datasets.mnist import CLASSES, Dataset
 
 Stroke = NDArray[np.float64]
@@ -116,7 +116,7 @@ def drawn_digits(count: int) -> Dataset:
     random = np.random.default_rng(0)
     labels = np.arange(count, dtype=np.int64) % CLASSES
     images = [
-        prepare(draw(random_digit(int(label), random), random_pen(random))).image
+        preprocess(draw(random_digit(int(label), random), random_pen(random))).image
         for label in tqdm(labels, desc="drawing digits", unit="digit", leave=False, disable=None)
     ]
     return Dataset(np.stack(images), labels)

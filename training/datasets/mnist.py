@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from digits.decode import ImageError, decode, decode_idx
 from digits.picture import Picture, Pixels
-from digits.preprocess import SIZE, prepare
+from digits.preprocess import SIZE, preprocess
 
 MNIST = Path(__file__).resolve().parents[1] / "data" / "mnist"
 CLASSES = 10
@@ -135,9 +135,9 @@ def _decoded(path: Path) -> Picture:
 
 
 def _without_blanks(images: Iterable[Picture | Pixels], labels: NDArray[np.int64]) -> Dataset:
-    """Prepared by the service's own code; images in which that finds no digit are left out, and said so."""
+    """Preprocessed by the service's own code; images in which that finds no digit are left out, and said so."""
     prepared = [
-        prepare(image) for image in tqdm(images, "preparing", len(labels), unit="image", leave=False, disable=None)
+        preprocess(image) for image in tqdm(images, "preparing", len(labels), unit="image", leave=False, disable=None)
     ]
     kept = np.array([one.reason is None for one in prepared])
     if not kept.all():

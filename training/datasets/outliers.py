@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from digits.ink import BLANK, extent
 from digits.picture import Pixels
-from digits.preprocess import prepare
+from digits.preprocess import preprocess
 from training.datasets.drawn import Stroke, draw, random_pen, smooth
 from training.datasets.mnist import NO_DIGIT, Dataset
 
@@ -45,7 +45,7 @@ def random_outliers(digits: Dataset, count: int) -> Dataset:
     with tqdm(desc="making outliers", total=count, unit="image", leave=False, disable=None) as progress:
         while len(images) < count:
             image = kinds[len(images) % len(kinds)]()
-            prepared = prepare(image)
+            prepared = preprocess(image)
             if prepared.reason != BLANK and not _is_narrow(prepared.image):
                 images.append(prepared.image)
                 progress.update()

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from digits.preprocess import prepare
+from digits.preprocess import preprocess
 from training.datasets.drawn import draw, random_pen
 from training.datasets.mnist import DataError, Dataset
 from training.datasets.photographed import DRAWN_SIZE, photographed
@@ -71,7 +71,7 @@ def load_strokes(path: Path) -> Dataset:
     digits = load_pen_digits(path, TRAINING_WRITERS)
     labels = np.array([digit.label for digit in digits])
     images = [
-        prepare(draw(digit.strokes, random_pen(random))).image
+        preprocess(draw(digit.strokes, random_pen(random))).image
         for digit in tqdm(digits * DRAWINGS, desc="drawing pen strokes", unit="digit", leave=False, disable=None)
     ]
     inks = (draw(digit.strokes, random_pen(random), DRAWN_SIZE) for digit in digits * PHOTOGRAPHS)

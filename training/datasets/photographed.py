@@ -16,7 +16,7 @@ from PIL import Image, ImageFilter
 from tqdm import tqdm
 
 from digits.picture import Pixels
-from digits.preprocess import SIZE, prepare
+from digits.preprocess import SIZE, preprocess
 from training.datasets.drawn import draw, random_digit, random_pen
 from training.datasets.mnist import CLASSES, Dataset
 
@@ -45,8 +45,8 @@ def photographed(inks: Iterable[Pixels], labels: NDArray[np.int64], random: Gene
     images, kept = [], []
     progress = tqdm(inks, "photographing", len(labels), unit="digit", leave=False, disable=None)
     for number, ink in enumerate(progress):
-        prepared = prepare(photograph(ink, random))
-        if prepared.reason is None and _alike(prepared.image, prepare(ink).image) > LEAST_ALIKE:
+        prepared = preprocess(photograph(ink, random))
+        if prepared.reason is None and _alike(prepared.image, preprocess(ink).image) > LEAST_ALIKE:
             images.append(prepared.image)
             kept.append(number)
     return Dataset(np.array(images, np.uint8).reshape(-1, SIZE, SIZE), labels[kept])

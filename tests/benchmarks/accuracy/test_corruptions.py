@@ -4,7 +4,7 @@ from numpy.typing import NDArray
 
 import benchmarks.accuracy.corruptions
 from benchmarks.accuracy.corruptions import CORRUPTIONS, corrupt, measure
-from digits.classifier import Classifier
+from digits.recognizer import Recognizer
 from training.datasets.mnist import load_test
 from training.evaluate import evaluate
 
@@ -44,14 +44,14 @@ def test_corruptions_do_what_they_are_named_after() -> None:
     np.testing.assert_array_equal(corrupt("stripe", square)[0, :, :7], 255)
 
 
-def test_figures_count_what_is_read_right(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figures_count_what_is_read_right(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
     data = load_test()
-    accuracy = evaluate(classifier, data.part(np.linspace(0, len(data) - 1, 10).astype(np.int64))).accuracy
+    accuracy = evaluate(recognizer, data.part(np.linspace(0, len(data) - 1, 10).astype(np.int64))).accuracy
     harmless = {name: lambda images, random: images for name in ("one", "other_way")}
     monkeypatch.setattr(
         benchmarks.accuracy.corruptions, "CORRUPTIONS", {**harmless, "erased": lambda images, random: 0 * images}
     )
-    one, other, erased, mean, worst = measure(classifier, count=10)
+    one, other, erased, mean, worst = measure(recognizer, count=10)
     assert (one.name, other.name, erased.name) == ("MNIST-C, one", "MNIST-C, other way", "MNIST-C, erased")
     assert (one.value, other.value, erased.value) == (accuracy, accuracy, 0)
     assert mean.value == pytest.approx(accuracy * 2 / 3)

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.accuracy.input_variations import KINDS, enlarged, measure, same_answers
-from digits.classifier import Classifier
+from digits.recognizer import Recognizer
 from tests.conftest import pixels_of
 from training.datasets.mnist import load_training
 
@@ -36,17 +36,17 @@ def test_strokes_are_thinner_or_thicker_but_not_gone(kind: str, thinner: bool) -
         assert 0 < changed < plain if thinner else changed > plain
 
 
-def test_only_the_clean_image_s_answer_is_right(classifier: Classifier) -> None:
+def test_only_the_clean_image_s_answer_is_right(recognizer: Recognizer) -> None:
     as_it_is = {"black on white": KINDS["black on white"]}
     turned = {"upside down": lambda digit, random: as_it_is["black on white"](digit[::-1], random)}
-    together, alone = same_answers(classifier, DIGITS, as_it_is, "x")
+    together, alone = same_answers(recognizer, DIGITS, as_it_is, "x")
     assert (together.name, alone.name) == ("x, all", "x: black on white")
     assert together.value == alone.value == 1
-    assert same_answers(classifier, DIGITS, turned, "x")[0].value < 1
+    assert same_answers(recognizer, DIGITS, turned, "x")[0].value < 1
 
 
-def test_every_kind_has_its_figure(classifier: Classifier) -> None:
-    together, *figures = measure(classifier, count=2)
+def test_every_kind_has_its_figure(recognizer: Recognizer) -> None:
+    together, *figures = measure(recognizer, count=2)
     assert len(figures) == len(KINDS)
     assert together.count == 2 * len(KINDS)
     assert together.value > 0.9

@@ -20,8 +20,9 @@ from benchmarks.accuracy.not_a_digit import (
     several_digits,
     texture,
 )
-from digits.classifier import Classifier, Images, Prediction, Probabilities
-from digits.preprocess import Prepared
+from digits.classifier import Images, Probabilities
+from digits.preprocess import Preprocessed
+from digits.recognizer import Prediction, Recognizer
 from tests.conftest import example_pixels
 from tests.training.datasets.test_mnist import write_idx
 from training.datasets.mnist import load_test
@@ -30,16 +31,16 @@ FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 DIGITS = load_test().part(np.arange(20))
 
 
-class Credulous(Classifier):
+class Credulous(Recognizer):
     """Reads a 0 in everything but blank paper, and is the surer the more ink there is."""
 
     def __init__(self) -> None:
-        pass
+        self.classifier = self  # type: ignore[assignment]
 
     def classify(self, images: Images) -> tuple[Probabilities, np.ndarray]:
         return np.full((len(images), 10), 0.1, np.float32), images.mean(axis=(1, 2), dtype=np.float32)
 
-    def predict(self, prepared: Sequence[Prepared]) -> list[Prediction]:
+    def predict(self, prepared: Sequence[Preprocessed]) -> list[Prediction]:
         return [prediction(None if one.reason else 0, one.reason) for one in prepared]
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from benchmarks.accuracy.simulated_photos import EFFECTS, KINDS, Page, measure
-from digits.classifier import Classifier
+from digits.recognizer import Recognizer
 from tests.conftest import pixels_of
 from training.datasets.mnist import load_training
 
@@ -25,8 +25,8 @@ def test_effect_changes_the_photo_but_not_the_digit(effect: str) -> None:
     assert plain.shot() != changed.shot()
 
 
-def test_every_kind_has_its_figure(classifier: Classifier) -> None:
-    together, *figures = measure(classifier, count=2)
+def test_every_kind_has_its_figure(recognizer: Recognizer) -> None:
+    together, *figures = measure(recognizer, count=2)
     assert len(figures) == len(KINDS)
     assert together.count == 2 * len(KINDS)
     assert together.value > 0.8

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from digits.decode import ImageError
-from digits.preprocess import prepare
+from digits.preprocess import preprocess
 from scoring.report.thumbnails import SIDE, Views, load_views
 from tests.conftest import EXAMPLES, encode, example, example_pixels
 from tests.training.datasets.test_mnist import write_idx
@@ -35,7 +35,7 @@ def test_file_as_it_is_and_as_the_network_saw_it() -> None:
     assert original.size == (SIDE, SIDE)
     small = np.asarray(Image.fromarray(example_pixels(3)).resize((SIDE, SIDE)), np.float32)
     assert np.abs(np.asarray(original) - small).mean() < 5
-    assert (np.asarray(shown(view.prepared)) == prepare(example_pixels(3)).image).all()
+    assert (np.asarray(shown(view.prepared)) == preprocess(example_pixels(3)).image).all()
 
 
 def test_images_of_idx_and_parquet_files(tmp_path: Path) -> None:
@@ -47,8 +47,8 @@ def test_images_of_idx_and_parquet_files(tmp_path: Path) -> None:
     for view, image in zip(tiny, images[[7, 299]], strict=True):
         # Enlarged by a whole number, so that the pixels can be told apart.
         assert (np.asarray(shown(view.original)) == image.repeat(3, axis=0).repeat(3, axis=1)).all()
-        assert (np.asarray(shown(view.prepared)) == prepare(image).image).all()
-    assert (np.asarray(shown(seven.prepared)) == prepare(example_pixels(7)).image).all()
+        assert (np.asarray(shown(view.prepared)) == preprocess(image).image).all()
+    assert (np.asarray(shown(seven.prepared)) == preprocess(example_pixels(7)).image).all()
 
 
 def test_photo_takes_little_room_and_keeps_its_shape(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from flask.testing import FlaskClient
 from numpy.typing import NDArray
 from werkzeug.test import TestResponse
 
-from digits.classifier import Classifier, Prediction
-from digits.preprocess import prepare
+from digits.classifier import Classifier
+from digits.preprocess import preprocess
+from digits.recognizer import Prediction, Recognizer
 from digits.settings import Settings
 from tests.conftest import encode, example, example_pixels
 from tests.service.routes.test_predict import assert_error
@@ -26,7 +27,7 @@ ROUTES = ["", *(f"/versions/{version}" for version in VERSIONS)]
 
 @pytest.fixture(scope="module")
 def images() -> NDArray[np.uint8]:
-    return np.stack([prepare(example_pixels(digit)).image for digit in range(10)])
+    return np.stack([preprocess(example_pixels(digit)).image for digit in range(10)])
 
 
 def infer(client: FlaskClient, model: str, tensor: dict[str, Any], **other: Any) -> TestResponse:
@@ -138,7 +139,7 @@ def test_classification_gives_labels(client: FlaskClient, images: NDArray[np.uin
 
 
 def test_digits_image_prepares_and_one_bad_image_spoils_only_its_row(
-    client: FlaskClient, classifier: Classifier
+    client: FlaskClient, recognizer: Recognizer
 ) -> None:
     blank = encode(np.full((40, 40), 255, np.uint8))
     found = outputs(infer(client, "digits-image", files(example(3), b"no image", blank, example(8))))
@@ -146,7 +147,7 @@ def test_digits_image_prepares_and_one_bad_image_spoils_only_its_row(
     assert found["reason"] == ["", "", "blank", ""]
     assert [bool(one) for one in found["error"]] == [False, True, False, False]
     assert "got 8 bytes that are none of these" in found["error"][1]
-    [three, eight] = classifier.read([example(3), example(8)])
+    [three, eight] = recognizer.recognize([example(3), example(8)])
     assert isinstance(three, Prediction)
     assert isinstance(eight, Prediction)
     np.testing.assert_array_equal(

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from digits.classifier import Classifier
-from digits.preprocess import prepare
+from digits.preprocess import preprocess
+from digits.recognizer import Recognizer
 from training.datasets.drawn import BROADEST, THINNEST, WAYS, draw, drawn_digits, random_digit, random_pen, smooth
 
 
@@ -44,10 +44,10 @@ def test_pen_draws_the_path() -> None:
 
 
 @pytest.mark.parametrize("label", range(10))
-def test_what_is_drawn_is_read_as_what_it_is(label: int, classifier: Classifier) -> None:
+def test_what_is_drawn_is_read_as_what_it_is(label: int, recognizer: Recognizer) -> None:
     random = np.random.default_rng(label)
-    images = [prepare(255 - draw(random_digit(label, random), random_pen(random), 200)) for _ in range(40)]
-    assert sum(one.digit == label for one in classifier.predict(images)) >= 38
+    images = [preprocess(255 - draw(random_digit(label, random), random_pen(random), 200)) for _ in range(40)]
+    assert sum(one.digit == label for one in recognizer.predict(images)) >= 38
 
 
 def test_same_digits_every_time_as_many_of_each() -> None:

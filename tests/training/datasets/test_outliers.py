@@ -1,7 +1,7 @@
 import numpy as np
 
-from digits.classifier import Classifier
-from digits.preprocess import Prepared
+from digits.preprocess import Preprocessed
+from digits.recognizer import Recognizer
 from training.datasets.mnist import NO_DIGIT, load_training
 from training.datasets.outliers import random_outliers
 
@@ -21,8 +21,8 @@ def test_same_outliers_every_time() -> None:
     assert random_outliers(DIGITS, 12).sha256 == random_outliers(DIGITS, 12).sha256
 
 
-def test_shipped_model_knows_most_of_them(classifier: Classifier) -> None:
-    _, is_digit = classifier.classify(random_outliers(DIGITS, 200).images)
+def test_shipped_model_knows_most_of_them(recognizer: Recognizer) -> None:
+    _, is_digit = recognizer.classifier.classify(random_outliers(DIGITS, 200).images)
     assert (is_digit < 0.5).mean() > 0.7
 
 
@@ -32,8 +32,8 @@ def test_none_is_so_narrow_that_it_may_be_a_one() -> None:
         assert columns[-1] - columns[0] + 1 >= 0.4 * (rows[-1] - rows[0] + 1)
 
 
-def test_refused_outlier_says_why(classifier: Classifier) -> None:
-    predictions = classifier.predict([Prepared(image) for image in random_outliers(DIGITS, 60).images])
+def test_refused_outlier_says_why(recognizer: Recognizer) -> None:
+    predictions = recognizer.predict([Preprocessed(image) for image in random_outliers(DIGITS, 60).images])
     refused = [one for one in predictions if one.digit is None]
     assert refused
     assert {one.reason for one in refused} <= {"not a digit", "uncertain"}

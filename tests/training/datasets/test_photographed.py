@@ -1,7 +1,7 @@
 import numpy as np
 
-from digits.classifier import Classifier
-from digits.preprocess import prepare
+from digits.preprocess import preprocess
+from digits.recognizer import Recognizer
 from training.datasets.drawn import draw, random_digit, random_pen
 from training.datasets.mnist import load_training
 from training.datasets.photographed import photograph, photographed_digits, photographed_drawings, redrawn
@@ -25,29 +25,29 @@ def test_same_photographs_every_time() -> None:
     assert np.array_equal(one, other)
 
 
-def test_prepared_photographs_show_the_digit(classifier: Classifier) -> None:
+def test_prepared_photographs_show_the_digit(recognizer: Recognizer) -> None:
     data = photographed_digits(DIGITS, 100)
     assert 60 <= len(data) <= 100
     assert data.images.shape == (len(data), 28, 28)
     assert photographed_digits(DIGITS, 100).sha256 == data.sha256
-    probabilities, _ = classifier.classify(data.images)
+    probabilities, _ = recognizer.classifier.classify(data.images)
     assert np.mean(probabilities.argmax(axis=1) == data.labels) > 0.85
     drawings = photographed_drawings(30)
     assert set(drawings.labels.tolist()) == set(range(10))
 
 
-def test_service_reads_most_of_them(classifier: Classifier) -> None:
+def test_service_reads_most_of_them(recognizer: Recognizer) -> None:
     random = np.random.default_rng(0)
     labels = np.arange(150) % 10
     pages = [photograph(draw(random_digit(int(one), random), random_pen(random), 160), random) for one in labels]
-    read = [one.digit for one in classifier.predict([prepare(page) for page in pages])]
+    read = [one.digit for one in recognizer.predict([preprocess(page) for page in pages])]
     assert np.mean(np.array(read) == labels) > 0.8
 
 
-def test_redrawn_digits_are_thin_or_broad_and_still_the_same_digit(classifier: Classifier) -> None:
+def test_redrawn_digits_are_thin_or_broad_and_still_the_same_digit(recognizer: Recognizer) -> None:
     random = np.random.default_rng(0)
     images = [redrawn(digit, random) for digit in DIGITS.images]
-    read = [one.digit for one in classifier.predict([prepare(image) for image in images])]
+    read = [one.digit for one in recognizer.predict([preprocess(image) for image in images])]
     assert np.mean(np.array(read) == DIGITS.labels) > 0.9
     ink = [image.mean() / digit.mean() for image, digit in zip(images, DIGITS.images, strict=True)]
     assert min(ink) < 0.5

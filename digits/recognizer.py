@@ -1,0 +1,128 @@
+"""The pipeline, the one way from image files to digits: decode, preprocess, classify, reject."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from msgspec import Meta
+
+from digits import tracing
+from digits.classifier import CLASSES, Classifier, ModelFile, ModelVersion
+from digits.decode import ImageError, decode
+from digits.ink import BLANK, NOT_A_DIGIT, SEVERAL_DIGITS
+from digits.memory import OneTurn
+from digits.picture import Picture
+from digits.preprocess import Preprocessed, preprocess
+from digits.settings import Settings
+
+UNCERTAIN = "uncertain"
+
+Digit = Annotated[Annotated[int, Meta(ge=0, le=9)] | None, Meta(description="0 to 9, or null where none can be read")]
+Confidence = Annotated[float, Meta(ge=0, le=1)]
+TenProbabilities = Annotated[
+    tuple[Confidence, ...],
+    Meta(min_length=CLASSES, max_length=CLASSES, description="one a digit: which it would be if it were one"),
+]
+Reason = Annotated[
+    Annotated[str, Meta(extra_json_schema={"enum": [BLANK, SEVERAL_DIGITS, NOT_A_DIGIT, UNCERTAIN]})] | None,
+    Meta(description="why `digit` is null; null otherwise"),
+]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """`digit` is None where none can be read, and `reason` then says why. `confidence` is the largest probability."""
+
+    digit: Digit
+    confidence: Annotated[Confidence, Meta(description="the largest probability")]
+    probabilities: TenProbabilities
+    reason: Reason
+
+
+class Recognizer:
+    """A model and the thresholds below which its predictions are rejected; may be called from several threads."""
+
+    def __init__(
+        self,
+        model: Path | ModelFile,
+        provider: str = Settings.provider,
+        minimum_is_digit: float = Settings.minimum_is_digit,
+        minimum_confidence: float = Settings.minimum_confidence,
+    ) -> None:
+        """Loads an ONNX file onto the execution provider `auto`, `cpu` or `cuda`. Raises ModelError.
+
+        A prediction is rejected if its `is_digit` or its confidence is below the minimum.
+        """
+        self.classifier = Classifier(model, provider)
+        self.minimum_is_digit, self.minimum_confidence = minimum_is_digit, minimum_confidence
+
+    @classmethod
+    def from_settings(cls, settings: Settings, model: Path | ModelFile | None = None) -> "Recognizer":
+        """A recognizer with these settings, of their highest version unless `model` is given.
+
+        Raises ModelError and SettingsError.
+        """
+        thresholds = (settings.minimum_is_digit, settings.minimum_confidence)
+        return cls(model or settings.model_path, settings.provider, *thresholds)
+
+    @property
+    def model(self) -> ModelVersion:
+        """The model's name and version."""
+        return self.classifier.model
+
+    def recognize(self, files: Sequence[bytes]) -> list[Prediction | ImageError]:
+        """Predictions for image files, in their order; a file that cannot be decoded gives its error."""
+        return self.predict_each([preprocess_or_error(partial(decode, data)) for data in files])
+
+    def predict_each(self, images: Sequence[Preprocessed | ImageError]) -> list[Prediction | ImageError]:
+        """Predictions for preprocessed images, in their order; errors stay in their places."""
+        predictions = iter(self.predict([one for one in images if isinstance(one, Preprocessed)]))
+        return [next(predictions) if isinstance(one, Preprocessed) else one for one in images]
+
+    def predict(self, images: Sequence[Preprocessed]) -> list[Prediction]:
+        """Predictions for preprocessed images, in their order."""
+        if not images:
+            return []
+        probabilities, is_digit = self.classifier.classify(np.array([one.image for one in images]))
+        digits = probabilities.argmax(axis=1).tolist()
+        rows = probabilities.astype(np.float64).round(6).tolist()
+        return [self._prediction(*one) for one in zip(images, digits, rows, is_digit.tolist(), strict=True)]
+
+    def _prediction(self, image: Preprocessed, digit: int, probabilities: list[float], is_digit: float) -> Prediction:
+        reason = image.reason
+        if reason == BLANK:
+            probabilities = [1 / CLASSES] * CLASSES  # nothing was classified
+        confidence = probabilities[digit]
+        if reason is None:
+            if is_digit < self.minimum_is_digit:
+                reason = NOT_A_DIGIT
+            elif confidence < self.minimum_confidence:
+                reason = UNCERTAIN
+        tracing.outcome(reason or tracing.DIGIT)
+        return Prediction(digit if reason is None else None, confidence, tuple(probabilities), reason)
+
+
+def preprocess_or_error(load: Callable[[], Picture]) -> Preprocessed | ImageError:
+    """Preprocesses the image that `load` gives, or gives the error that it raises."""
+    try:
+        return preprocess_loaded(load)
+    except ImageError as error:
+        # Its traceback would keep the file in memory, in a cycle with the caller's list of results.
+        error.__traceback__ = error.__cause__ = error.__context__ = None
+        return error
+
+
+def preprocess_loaded(load: Callable[[], Picture]) -> Preprocessed:
+    """Preprocesses the image that `load` gives. Raises ImageError where that does."""
+    try:
+        with OneTurn():
+            with tracing.span("decode"):
+                picture = load()
+            with tracing.span("prepare"):
+                return preprocess(picture)
+    except ImageError:
+        tracing.outcome(tracing.BROKEN)
+        raise

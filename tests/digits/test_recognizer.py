@@ -1,0 +1,73 @@
+"""The pipeline from image files to predictions."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from digits.decode import ImageError
+from digits.preprocess import Preprocessed, preprocess
+from digits.recognizer import Prediction, Recognizer
+from digits.settings import Settings
+from tests.conftest import encode, example, example_pixels
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_reads_every_example(digit: int, recognizer: Recognizer) -> None:
+    [prediction] = recognizer.recognize([example(digit)])
+    assert isinstance(prediction, Prediction)
+    assert prediction.digit == digit
+    assert prediction.reason is None
+    assert prediction.confidence == max(prediction.probabilities)
+    assert sum(prediction.probabilities) == pytest.approx(1, abs=1e-4)
+
+
+def test_empty_batch(recognizer: Recognizer) -> None:
+    assert recognizer.predict([]) == []
+    assert [part.shape for part in recognizer.classifier.classify(np.zeros((0, 28, 28), np.uint8))] == [(0, 10), (0,)]
+
+
+def test_blank_image_is_no_digit_and_speaks_for_none(recognizer: Recognizer) -> None:
+    [prediction] = recognizer.recognize([encode(np.full((40, 40), 255, np.uint8))])
+    assert prediction == Prediction(None, 0.1, (0.1,) * 10, "blank")
+
+
+def test_bad_file_spoils_only_its_own_place(recognizer: Recognizer) -> None:
+    first, second, third = recognizer.recognize([example(1), b"no image", example(2)])
+    assert isinstance(first, Prediction)
+    assert first.digit == 1
+    assert isinstance(second, ImageError)
+    assert isinstance(third, Prediction)
+    assert third.digit == 2
+
+
+def test_threads_share_a_recognizer(recognizer: Recognizer) -> None:
+    prepared = [preprocess(example_pixels(digit)) for digit in range(10)]
+    with ThreadPoolExecutor(4) as pool:
+        digits = list(pool.map(lambda one: recognizer.predict([one])[0].digit, prepared * 20))
+    assert digits == list(range(10)) * 20
+
+
+def test_prepared_reason_is_passed_on(recognizer: Recognizer) -> None:
+    [prediction] = recognizer.predict([Preprocessed(np.zeros((28, 28), np.uint8), "several digits")])
+    assert prediction.digit is None
+    assert prediction.reason == "several digits"
+
+
+def test_minima_decide_what_is_refused_and_why() -> None:
+    image = preprocess(example_pixels(8))
+    path = Settings().model_path
+    [read] = Recognizer(path, "cpu").predict([image])
+    assert (read.digit, read.reason) == (8, None)
+    [strict] = Recognizer(path, "cpu", minimum_is_digit=1.0).predict([image])
+    assert (strict.digit, strict.reason) == (None, "not a digit")
+    assert strict.probabilities == read.probabilities
+    [unsure] = Recognizer(path, "cpu", minimum_confidence=1.0).predict([image])
+    assert (unsure.digit, unsure.reason, unsure.confidence) == (None, "uncertain", read.confidence)
+
+
+def test_nothing_is_refused_at_minima_of_zero() -> None:
+    recognizer = Recognizer(Settings().model_path, "cpu", minimum_is_digit=0.0, minimum_confidence=0.0)
+    scribble = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
+    [prediction] = recognizer.predict([Preprocessed(scribble)])
+    assert prediction.digit is not None
