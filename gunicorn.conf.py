@@ -6,10 +6,11 @@ import sys
 from typing import Any
 
 from digits.classifier import ModelError
-from digits.settings import Settings, SettingsError
+from digits.settings import SettingsError
 from digits.system import usable_cores
 from service import master
 from service.logs import configuration, keep_native_output_out
+from service.settings import Settings
 
 try:
     settings = Settings.from_environment()

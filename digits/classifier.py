@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from digits import tracing
 from digits.preprocess import SIZE
-from digits.settings import VERSION, Settings
+from digits.settings import VERSION, ModelSettings
 
 CLASSES = 10
 # Images a session run: larger batches are no faster on a CPU and make ONNX Runtime keep more memory.
@@ -69,7 +69,7 @@ class Classifier:
     def __init__(
         self,
         model: Path | ModelFile,
-        provider: str = Settings.provider,
+        provider: str = ModelSettings.provider,
     ) -> None:
         """Loads an ONNX file onto the execution provider `auto`, `cpu` or `cuda`. Raises ModelError."""
         file = model if isinstance(model, ModelFile) else ModelFile.read(model)

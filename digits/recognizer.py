@@ -16,7 +16,7 @@ from digits.ink import BLANK, NOT_A_DIGIT, SEVERAL_DIGITS
 from digits.memory import OneTurn
 from digits.picture import Picture
 from digits.preprocess import Preprocessed, preprocess
-from digits.settings import Settings
+from digits.settings import ModelSettings
 
 UNCERTAIN = "uncertain"
 
@@ -48,9 +48,9 @@ class Recognizer:
     def __init__(
         self,
         model: Path | ModelFile,
-        provider: str = Settings.provider,
-        minimum_is_digit: float = Settings.minimum_is_digit,
-        minimum_confidence: float = Settings.minimum_confidence,
+        provider: str = ModelSettings.provider,
+        minimum_is_digit: float = ModelSettings.minimum_is_digit,
+        minimum_confidence: float = ModelSettings.minimum_confidence,
     ) -> None:
         """Loads an ONNX file onto the execution provider `auto`, `cpu` or `cuda`. Raises ModelError.
 
@@ -60,7 +60,7 @@ class Recognizer:
         self.minimum_is_digit, self.minimum_confidence = minimum_is_digit, minimum_confidence
 
     @classmethod
-    def from_settings(cls, settings: Settings, model: Path | ModelFile | None = None) -> "Recognizer":
+    def from_settings(cls, settings: ModelSettings, model: Path | ModelFile | None = None) -> "Recognizer":
         """A recognizer with these settings, of their highest version unless `model` is given.
 
         Raises ModelError and SettingsError.

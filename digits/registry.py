@@ -9,7 +9,7 @@ from typing import TypeVar
 from digits.activations import Activations
 from digits.classifier import EXPLANATION, Classifier, ModelError, ModelFile
 from digits.recognizer import Recognizer
-from digits.settings import Settings
+from digits.settings import ModelSettings
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class VersionFiles:
         return cls(file, file.beside(EXPLANATION))
 
 
-def read_versions(settings: Settings) -> list[VersionFiles]:
+def read_versions(settings: ModelSettings) -> list[VersionFiles]:
     """The files of every version that can be read, the highest first.
 
     Raises ModelError where none can, and SettingsError where there is none.
@@ -43,7 +43,7 @@ def read_versions(settings: Settings) -> list[VersionFiles]:
     return _each(VersionFiles.read, settings.model_paths)
 
 
-def try_out(files: Sequence[VersionFiles], settings: Settings) -> list[VersionFiles]:
+def try_out(files: Sequence[VersionFiles], settings: ModelSettings) -> list[VersionFiles]:
     """Those that can be loaded and run, and of these the layers that can be. Raises ModelError where none can."""
 
     def tried(one: VersionFiles) -> VersionFiles:
@@ -61,7 +61,7 @@ def try_out(files: Sequence[VersionFiles], settings: Settings) -> list[VersionFi
 class Registry:
     """Every version that loads, by its number as text, the highest first, which is the default."""
 
-    def __init__(self, files: Sequence[VersionFiles], settings: Settings) -> None:
+    def __init__(self, files: Sequence[VersionFiles], settings: ModelSettings) -> None:
         """Loads versions and warms them up; one that cannot be is skipped and logged. Raises ModelError if none can."""
         self._recognizers: dict[str, Recognizer] = {}
         self._layers: dict[str, Activations] = {}
@@ -93,7 +93,7 @@ class Registry:
         return version
 
 
-def _loaded(files: VersionFiles, settings: Settings) -> Recognizer:
+def _loaded(files: VersionFiles, settings: ModelSettings) -> Recognizer:
     recognizer = Recognizer.from_settings(settings, files.model)
     recognizer.classifier.warm_up()
     return recognizer

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
-from digits.settings import Settings, SettingsError
+from digits.settings import ModelSettings, SettingsError
 from scoring.engines import Engine
 from scoring.errors import ScoringError
 from scoring.extras import cluster
@@ -134,7 +134,7 @@ def _engine(asked: Options) -> Engine:
             raise ScoringError("--concurrency: expected --url beside it; got none")
         from scoring.engines.local import LocalEngine
 
-        return LocalEngine(Settings.from_environment())
+        return LocalEngine(ModelSettings.from_environment())
     from scoring.engines.remote import RemoteEngine
 
     return RemoteEngine(asked.url, asked.concurrency or CONCURRENCY)
@@ -186,7 +186,7 @@ def _to_folder(asked: Options, summary: Summary) -> None:
     if asked.report or asked.labels or asked.url or asked.concurrency:
         raise ScoringError("--engine ray: expected it without --report, --labels, --url and --concurrency")
     ray = cluster()
-    engine = ray.RayEngine(Settings.from_environment(), asked.paths, asked.address)
+    engine = ray.RayEngine(ModelSettings.from_environment(), asked.paths, asked.address)
     if ray.score_to_folder(asked.paths, asked.output, engine, summary, asked.overwrite):
         click.echo(summary, err=True)
     else:

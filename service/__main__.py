@@ -5,7 +5,8 @@ from dataclasses import fields
 
 import click
 
-from digits.settings import Settings, SettingsError
+from digits.settings import SettingsError
+from service.settings import Settings
 
 
 @click.group()

@@ -10,7 +10,6 @@ from werkzeug.routing import MapAdapter
 
 from digits.decode import MAXIMUM_BYTES
 from digits.registry import Registry, VersionFiles, read_versions
-from digits.settings import Settings
 from service.access_log import register_observation
 from service.admission import Gate
 from service.errors import register_errors
@@ -23,6 +22,7 @@ from service.routes.page import page
 from service.routes.predict import predict
 from service.routes.reference import reference
 from service.routes.v2 import v2
+from service.settings import Settings
 
 
 class MemoryRequest(Request):

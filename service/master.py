@@ -17,9 +17,9 @@ from flask import Flask
 
 from digits.classifier import ModelError
 from digits.registry import VersionFiles, read_versions, try_out
-from digits.settings import Settings
 from service.app import create_app
 from service.metrics import Metrics, end_slot
+from service.settings import Settings
 
 # How long the check of a model may take.
 CHECK_SECONDS = 60

@@ -9,7 +9,7 @@ from flask import Flask
 from flask_cors import CORS
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from digits.settings import Settings
+from service.settings import Settings
 
 HEADERS = {
     # An answer is no page; the pages here say themselves what they may load.

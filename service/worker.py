@@ -44,9 +44,9 @@ from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers import gthread
 
 from digits.memory import set_memory_options
-from digits.settings import MAXIMUM_WORKERS, Settings
 from service.access_log import Observations
 from service.request_body import PIECE_BYTES
+from service.settings import MAXIMUM_WORKERS, Settings
 
 # How long a request may take, about, until another thread leads; and how seldom, at most, the watcher looks at the time
 # where nothing happens.

@@ -17,8 +17,8 @@ from digits.classifier import Classifier
 from digits.decode import decode
 from digits.picture import Pixels
 from digits.recognizer import Recognizer
-from digits.settings import Settings
 from service.app import create_app
+from service.settings import Settings
 
 # One thread a test process: they run in parallel, and PyTorch's threads spin while they wait for each other.
 os.environ["OMP_NUM_THREADS"] = "1"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from digits.settings import Settings
+from service.settings import Settings
 from tests.conftest import PORT_8000, ROOT
 from tests.service.test_gunicorn import environment, free_port, wait_until_ready
 

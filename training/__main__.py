@@ -243,12 +243,12 @@ def evaluate(model: Path | None, data: Path | None, report: Path | None) -> None
     """Grade an ONNX file through the service's own classifier."""
     from digits.classifier import ModelError
     from digits.recognizer import Recognizer
-    from digits.settings import Settings, SettingsError
+    from digits.settings import ModelSettings, SettingsError
     from training.datasets.mnist import MNIST, DataError, load_test
     from training.evaluate import evaluate as grade
 
     try:
-        settings = Settings.from_environment()
+        settings = ModelSettings.from_environment()
         path = model or settings.model_path
         dataset = load_test(data or MNIST)
         results = grade(Recognizer(path, settings.provider), dataset)

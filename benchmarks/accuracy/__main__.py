@@ -19,7 +19,7 @@ from benchmarks.accuracy import (
 )
 from benchmarks.accuracy.figures import Figure
 from digits.recognizer import Recognizer
-from digits.settings import Settings
+from digits.settings import ModelSettings
 
 CARD = Path("models/README.md")
 NAMES = ["mnist", "real_images", "pen_strokes", "clothes", "paper", "not_a_digit", "corruptions"]
@@ -52,7 +52,7 @@ def main(names: tuple[str, ...], folder: Path | None, file: Path | None, check: 
         "not_a_digit": not_a_digit.measure,
         "corruptions": corruptions.measure,
     }
-    recognizer = Recognizer.from_settings(Settings.from_environment())
+    recognizer = Recognizer.from_settings(ModelSettings.from_environment())
     published = published_values(CARD.read_text(encoding="utf-8"))
     below = []
     click.echo(f"| model {recognizer.classifier.version} | value (95 % interval) | n |\n|---|---|---|")

@@ -26,7 +26,7 @@ from digits.decode import decode
 from digits.memory import set_memory_options
 from digits.picture import Picture
 from digits.preprocess import preprocess
-from digits.settings import Settings
+from digits.settings import ModelSettings
 from digits.system import usable_cores
 from scoring.engines.local import LocalEngine
 from scoring.inputs.images import read
@@ -68,7 +68,7 @@ def prepare_all(images: Images, barrier: Barrier) -> None:
 def run_all(images: np.ndarray, barrier: Barrier) -> None:
     """Runs the network, while others do."""
     set_memory_options()
-    classifier = Classifier(Settings().model_path, "cpu")
+    classifier = Classifier(ModelSettings().model_path, "cpu")
     classifier.warm_up()
     barrier.wait()
     for start in range(0, len(images), MAXIMUM_BATCH):
@@ -98,7 +98,7 @@ def whole(path: Path, folder: Path) -> float:
     """Images a second of a run."""
     output = folder / "out.csv"
     summary = Summary()
-    score_to_file([str(path)], output, LocalEngine(Settings(provider="cpu")), summary)
+    score_to_file([str(path)], output, LocalEngine(ModelSettings(provider="cpu")), summary)
     seconds = summary.seconds
     output.unlink()
     return summary.outcomes.total() / seconds

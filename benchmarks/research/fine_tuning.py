@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.accuracy.pen_strokes import PENS
 from digits.preprocess import preprocess
 from digits.recognizer import Recognizer
-from digits.settings import Settings
+from digits.settings import ModelSettings
 from training.datasets.drawn import draw
 from training.datasets.mnist import Dataset, load_test
 from training.datasets.pen_strokes import HELD_BACK_WRITERS, load_pen_digits
@@ -27,7 +27,7 @@ from training.finetune import HELD_BACK, adapt, hold_back
 @click.option("--pen", "pens", type=click.Choice(list(PENS)), multiple=True, default=["mouse"], show_default=True)
 def main(file: Path, writers: tuple[int, ...], pens: tuple[str, ...]) -> None:
     """Print the digits wrong before and after; FILE is pendigits-orig.tra (see training/datasets/pen_strokes.py)."""
-    start = Settings.from_environment().model_path
+    start = ModelSettings.from_environment().model_path
     click.echo("| writer | digits | wrong before | wrong after | MNIST test set before | after, on average |")
     click.echo("|---|---|---|---|---|---|")
     mnist = load_test()

@@ -24,7 +24,7 @@ from benchmarks.research.recipes import PEERS, count_right, train, write
 from digits.accuracy import wilson_interval
 from digits.classifier import Classifier, ModelFile, load_session
 from digits.recognizer import Recognizer
-from digits.settings import Settings
+from digits.settings import ModelSettings
 from training.__main__ import main as training
 from training.datasets.mnist import load_test, load_training
 from training.evaluate import evaluate
@@ -81,7 +81,7 @@ def main(to_train: bool, also: tuple[tuple[str, Path], ...], rounds: int, draw: 
 def shipped() -> dict[str, Path]:
     """The newest version of every formula in models/digits."""
     by_formula = {}
-    for path in reversed(Settings(model=MODELS).model_paths):
+    for path in reversed(ModelSettings(model=MODELS).model_paths):
         by_formula[Classifier(path, "cpu").metadata["formula"]] = path
     return {f"digits, version {path.parent.name}": path for path in by_formula.values()}
 

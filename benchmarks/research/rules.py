@@ -19,7 +19,7 @@ from benchmarks.accuracy import input_variations, not_a_digit, simulated_photos
 from benchmarks.accuracy.input_variations import enlarged, file_of
 from digits import decode, ink, preprocess
 from digits.recognizer import Prediction, Recognizer
-from digits.settings import Settings
+from digits.settings import ModelSettings
 from training.datasets.mnist import load_training
 from training.datasets.photographed import ENLARGED, photograph
 
@@ -62,7 +62,7 @@ Source = Callable[[Recognizer], int]
 @click.option("--count", default=25, show_default=True, help="How many drawings of each kind.")
 def main(folder: Path, count: int) -> None:
     """Print how many images of each source are right with all rules, and what changes without each."""
-    recognizer = Recognizer.from_settings(Settings.from_environment())
+    recognizer = Recognizer.from_settings(ModelSettings.from_environment())
     sources = real_sources(folder) | drawn_sources(count)
     click.echo("| without | " + " | ".join(f"{name} ({len(images)})" for name, images in sources.items()) + " |")
     click.echo("|---" * (len(sources) + 1) + "|")

@@ -9,7 +9,7 @@ from matplotlib import pyplot
 
 from benchmarks.accuracy.not_a_digit import FASHION, FONTS, answer, load_fashion, load_letters
 from digits.recognizer import Recognizer
-from digits.settings import Settings
+from digits.settings import ModelSettings
 from training.datasets.mnist import load_test
 
 
@@ -17,7 +17,7 @@ from training.datasets.mnist import load_test
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path), default=Path("models/threshold.png"))
 def main(file: Path) -> None:
     """Draw the part of digits, letters and garments refused at every threshold into FILE."""
-    settings = Settings.from_environment()
+    settings = ModelSettings.from_environment()
     recognizer = Recognizer.from_settings(settings)
     sets = {
         "MNIST test digits (the cost)": list(load_test().images),

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self, cast
 
 from digits.decode import ImageError
-from digits.settings import Settings
+from digits.settings import ModelSettings
 from digits.system import usable_cores
 from scoring.engines.batch_size import Pace
 from scoring.engines.worker import NO_IMAGE, OVERTIME, work
@@ -53,7 +53,7 @@ class _Worker:
     """A process, with what it is working on and what it does next."""
 
     def __init__(
-        self, context: ForkServerContext, target: Callable[..., None], settings: Settings, image_seconds: float
+        self, context: ForkServerContext, target: Callable[..., None], settings: ModelSettings, image_seconds: float
     ) -> None:
         self.connection, theirs = context.Pipe()
         self.place = context.RawValue(c_int64, NO_IMAGE)
@@ -110,7 +110,7 @@ class LocalEngine:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: ModelSettings,
         processes: int | None = None,
         image_seconds: float = IMAGE_SECONDS,
         target: Callable[..., None] = work,

@@ -28,7 +28,7 @@ import digits
 import scoring
 from digits.classifier import Classifier, ModelError
 from digits.recognizer import Recognizer
-from digits.settings import Settings
+from digits.settings import ModelSettings
 from digits.system import usable_cores
 from scoring.engines.local import IMAGE_SECONDS, LocalEngine
 from scoring.engines.worker import Images, score, work_ahead
@@ -61,14 +61,14 @@ Found = dict[str, bytes] | Exception | None
 class Job:
     """What every actor needs, wherever it runs; the model's file goes with it where it may not be there."""
 
-    settings: Settings
+    settings: ModelSettings
     model: bytes | None
     sha256: str
     paths: Sequence[str]
     directory: str
     image_seconds: float
 
-    def begin(self) -> Settings:
+    def begin(self) -> ModelSettings:
         """Goes where the run was started, and lays the model down. Raises ScoringError for paths not there."""
         with suppress(FileNotFoundError):
             os.chdir(self.directory)
@@ -119,7 +119,7 @@ class Actor(Generic[Given]):
         except ScoringError as error:
             return packed(error)
 
-    def start(self, settings: Settings, image_seconds: float) -> None:
+    def start(self, settings: ModelSettings, image_seconds: float) -> None:
         """Raises ScoringError, ModelError and OSError."""
         raise NotImplementedError
 
@@ -131,7 +131,7 @@ class Actor(Generic[Given]):
 class ScoringActor(Actor[Shard]):
     """One ONNX Runtime session, in a process of its own, which an image may take down with it."""
 
-    def start(self, settings: Settings, image_seconds: float) -> None:
+    def start(self, settings: ModelSettings, image_seconds: float) -> None:
         self._engine = LocalEngine(settings, 1, image_seconds).__enter__()
 
     def answer(self, given: Shard) -> Scored:
@@ -141,7 +141,7 @@ class ScoringActor(Actor[Shard]):
 class PreparingActor(Actor[Shard]):
     """Decodes and prepares, in such a process too, what a GPU then has its turn with."""
 
-    def start(self, settings: Settings, image_seconds: float) -> None:
+    def start(self, settings: ModelSettings, image_seconds: float) -> None:
         self._engine = LocalEngine(settings, 1, image_seconds, work_ahead).__enter__()
 
     def answer(self, given: Shard) -> list[object]:
@@ -151,7 +151,7 @@ class PreparingActor(Actor[Shard]):
 class ClassifyingActor(Actor[list[tuple[list[str], Images]]]):
     """One ONNX Runtime session for what is prepared, on a GPU."""
 
-    def start(self, settings: Settings, image_seconds: float) -> None:
+    def start(self, settings: ModelSettings, image_seconds: float) -> None:
         self._recognizer = Recognizer.from_settings(settings)
         self._model = Model(**self._recognizer.model, sha256=self._recognizer.classifier.sha256)
 
@@ -177,7 +177,7 @@ class RayEngine:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: ModelSettings,
         paths: Sequence[str],
         address: str | None = None,
         image_seconds: float = IMAGE_SECONDS,

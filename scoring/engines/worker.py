@@ -13,7 +13,7 @@ from digits.decode import ImageError
 from digits.memory import set_memory_options
 from digits.preprocess import Preprocessed, preprocess
 from digits.recognizer import Prediction, Recognizer
-from digits.settings import Settings, SettingsError
+from digits.settings import ModelSettings, SettingsError
 from scoring.inputs.images import Chunk
 from scoring.rows import Answer, Model, Scored, scored
 
@@ -29,7 +29,7 @@ OVERTIME = signal.SIGALRM
 Images = list[Preprocessed | ImageError]
 
 
-def work(connection: Connection, place: c_int64, settings: Settings, image_seconds: float) -> None:
+def work(connection: Connection, place: c_int64, settings: ModelSettings, image_seconds: float) -> None:
     """Tells the Model that it has loaded, or a ModelError, and then Scored for each (Chunk, errors) that it is given.
 
     `errors` has the images that are not to be touched, by their places, and what is to be said of them. `place` always
@@ -46,7 +46,7 @@ def work(connection: Connection, place: c_int64, settings: Settings, image_secon
     _serve(connection, place, image_seconds, model, lambda names, images: score(names, images, recognizer, model))
 
 
-def work_ahead(connection: Connection, place: c_int64, _settings: Settings, image_seconds: float) -> None:
+def work_ahead(connection: Connection, place: c_int64, _settings: ModelSettings, image_seconds: float) -> None:
     """As `work`, of no model, and tells what `score` takes in place of Scored: for a GPU elsewhere."""
     _prepare_process()
     _serve(connection, place, image_seconds, NO_MODEL, lambda names, images: (names, images))

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from flask.testing import FlaskClient
 
-from digits.settings import Settings
+from service.settings import Settings
 from tests.conftest import PORT_8000, ROOT, example
 from tests.deploy.test_container import docker, image
 from tests.service.test_gunicorn import request, wait_for, wait_until_ready

@@ -24,8 +24,8 @@ from werkzeug.test import encode_multipart
 
 from digits import __version__
 from digits.decode import FORMATS
-from digits.settings import Settings
 from service.app import create_app
+from service.settings import Settings
 from tests.conftest import EXAMPLES, ROOT, encode, example, example_pixels
 from tests.service.test_gunicorn import free_port, metric, request, wait_for, wait_until_ready
 from tests.service.test_restarts import CLIENTS, Load

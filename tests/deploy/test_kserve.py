@@ -12,7 +12,8 @@ import yaml
 from flask.testing import FlaskClient
 
 from digits.open_inference import DATATYPES
-from digits.settings import MODELS, Settings
+from digits.settings import MODELS
+from service.settings import Settings
 from tests.conftest import ROOT
 from tests.deploy.test_kubernetes import container, pod, rendered
 from tests.e2e.test_clients import KSERVE, TRITON, environment_of

@@ -13,7 +13,7 @@ import yaml
 from flask.testing import FlaskClient
 
 from digits import __version__
-from digits.settings import Settings
+from service.settings import Settings
 from tests.conftest import ROOT
 from tests.service.test_gunicorn import environment
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digits.settings import Settings
+from service.settings import Settings
 from tests.conftest import encode, example
 from tests.deploy.test_container import docker, image
 from tests.deploy.test_kubernetes import container, pod, variables

@@ -8,10 +8,10 @@ from digits import activations as module
 from digits.activations import Activations, ActivationsError
 from digits.classifier import ModelFile, load_session
 from digits.preprocess import preprocess
-from digits.settings import Settings
+from digits.settings import ModelSettings
 from tests.conftest import example_pixels
 
-EXPLANATION = ModelFile.read(Settings().model_path).beside("explain.onnx")
+EXPLANATION = ModelFile.read(ModelSettings().model_path).beside("explain.onnx")
 
 
 def test_many_threads_load_it_once(monkeypatch: pytest.MonkeyPatch) -> None:

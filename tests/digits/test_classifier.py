@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from digits.classifier import MAXIMUM_BATCH, Classifier, ModelError
-from digits.settings import Settings
+from digits.settings import ModelSettings
 
 
 def test_batch_of_any_size_gives_what_each_image_gives_alone(classifier: Classifier) -> None:
@@ -23,7 +23,7 @@ def test_batch_of_any_size_gives_what_each_image_gives_alone(classifier: Classif
 
 
 def test_model_tells_what_it_is(classifier: Classifier) -> None:
-    assert classifier.model == {"name": "digits", "version": Settings().model_path.parent.name}
+    assert classifier.model == {"name": "digits", "version": ModelSettings().model_path.parent.name}
     assert classifier.provider == "cpu"
     assert classifier.metadata["formula"].startswith("INPUT 28x28x1 -> ")
 
@@ -45,7 +45,7 @@ def wrong_model(path: Path) -> None:
         (lambda path: path.mkdir(), "got: Is a directory."),
         (lambda path: path.write_bytes(b""), "got a file that ONNX Runtime cannot load"),
         (lambda path: path.write_bytes(b"no model"), "got a file that ONNX Runtime cannot load"),
-        (lambda path: path.write_bytes(Settings().model_path.read_bytes()[:5000]), "cannot load"),
+        (lambda path: path.write_bytes(ModelSettings().model_path.read_bytes()[:5000]), "cannot load"),
         (wrong_model, "expected a tensor `images`, tensor(uint8) (N, 28, 28); got only x, y"),
     ],
     ids=["missing", "folder", "empty", "rubbish", "cut short", "wrong shape"],
@@ -97,25 +97,25 @@ def cuda_build(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_cuda_without_the_cuda_build_is_an_error() -> None:
     with pytest.raises(ModelError, match="built without it; install the `cuda` extra"):
-        Classifier(Settings().model_path, "cuda")
+        Classifier(ModelSettings().model_path, "cuda")
 
 
 @pytest.mark.usefixtures("cuda_build")
 def test_cuda_that_does_not_start_is_an_error_and_never_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeSession, "works", False)
     with pytest.raises(ModelError, match="could not start it on this machine"):
-        Classifier(Settings().model_path, "cuda")
-    assert Classifier(Settings().model_path, "auto").provider == "cpu"
+        Classifier(ModelSettings().model_path, "cuda")
+    assert Classifier(ModelSettings().model_path, "auto").provider == "cpu"
 
 
 @pytest.mark.usefixtures("cuda_build")
 @pytest.mark.parametrize("provider", ["cuda", "auto"])
 def test_cuda_that_works_is_used_and_cannot_fall_back_later(provider: str) -> None:
-    classifier = Classifier(Settings().model_path, provider)
+    classifier = Classifier(ModelSettings().model_path, provider)
     assert classifier.provider == "cuda"
     assert classifier.session.fallback is False
 
 
 @pytest.mark.usefixtures("cuda_build")
 def test_cpu_is_never_anything_else() -> None:
-    assert Classifier(Settings().model_path, "cpu").provider == "cpu"
+    assert Classifier(ModelSettings().model_path, "cpu").provider == "cpu"

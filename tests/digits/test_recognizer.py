@@ -8,7 +8,7 @@ import pytest
 from digits.decode import ImageError
 from digits.preprocess import Preprocessed, preprocess
 from digits.recognizer import Prediction, Recognizer
-from digits.settings import Settings
+from digits.settings import ModelSettings
 from tests.conftest import encode, example, example_pixels
 
 
@@ -56,7 +56,7 @@ def test_prepared_reason_is_passed_on(recognizer: Recognizer) -> None:
 
 def test_minima_decide_what_is_refused_and_why() -> None:
     image = preprocess(example_pixels(8))
-    path = Settings().model_path
+    path = ModelSettings().model_path
     [read] = Recognizer(path, "cpu").predict([image])
     assert (read.digit, read.reason) == (8, None)
     [strict] = Recognizer(path, "cpu", minimum_is_digit=1.0).predict([image])
@@ -67,7 +67,7 @@ def test_minima_decide_what_is_refused_and_why() -> None:
 
 
 def test_nothing_is_refused_at_minima_of_zero() -> None:
-    recognizer = Recognizer(Settings().model_path, "cpu", minimum_is_digit=0.0, minimum_confidence=0.0)
+    recognizer = Recognizer(ModelSettings().model_path, "cpu", minimum_is_digit=0.0, minimum_confidence=0.0)
     scribble = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
     [prediction] = recognizer.predict([Preprocessed(scribble)])
     assert prediction.digit is not None

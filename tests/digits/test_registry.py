@@ -7,8 +7,9 @@ from flask.testing import FlaskClient
 
 from digits.classifier import ModelError
 from digits.registry import Registry, read_versions
-from digits.settings import Settings, SettingsError
+from digits.settings import SettingsError
 from service.app import create_app
+from service.settings import Settings
 from tests.conftest import example
 from tests.service.routes.test_predict import assert_error
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from digits.decode import ImageError, decode
 from digits.open_inference import TensorDescription, TensorError, Values, check_outputs, decode_request, encode_response
-from digits.settings import Settings
 from service.app import create_app
+from service.settings import Settings
 from tests.fuzz import corpus
 
 IMAGES = TensorDescription("images", "UINT8", [-1, 28, 28])

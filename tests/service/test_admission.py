@@ -12,10 +12,10 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 from digits import tracing
 from digits.decode import decode
 from digits.memory import heavy_work
-from digits.settings import Settings
 from digits.tracing import DeadlineError
 from service.admission import BodiesError, BusyError, Gate
 from service.app import create_app
+from service.settings import Settings
 from tests.conftest import encode, example
 from tests.service.routes.test_predict import assert_error
 

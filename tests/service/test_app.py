@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from digits.classifier import Classifier, ModelError
-from digits.settings import Settings, SettingsError
+from digits.settings import SettingsError
 from service.app import create_app
+from service.settings import Settings
 
 
 def test_model_is_loaded_once_and_warmed_up_before_anything_is_served(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from digits.settings import Settings
+from service.settings import Settings
 from service.worker import FLUSH_SECONDS
 from tests.conftest import example
 from tests.helpers.broken_models import failing_model

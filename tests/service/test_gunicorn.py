@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from digits.settings import Settings
+from service.settings import Settings
 from tests.conftest import ROOT, encode, example
 from tests.helpers.broken_models import endless_model, failing_model
 from tests.service.test_metrics import samples

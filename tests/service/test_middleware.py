@@ -1,9 +1,9 @@
 import pytest
 from flask.testing import FlaskClient
 
-from digits.settings import Settings
 from service.app import create_app
 from service.middleware import HEADERS
+from service.settings import Settings
 from tests.conftest import example
 from tests.service.test_access_log import last_line
 

@@ -11,9 +11,10 @@ from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from digits.settings import MODELS, Settings
+from digits.settings import MODELS
 from service.app import create_app
 from service.openapi import IMPLICIT_METHODS
+from service.settings import Settings
 from tests.conftest import example
 
 ASKED: list[tuple[str, str, str, dict[str, Any], int]] = [

@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from digits.recognizer import Recognizer
-from digits.settings import Settings
+from digits.settings import ModelSettings
 from tests.training.datasets.test_mnist import write_idx
 from training.__main__ import main
 from training.datasets.mnist import load_test
@@ -41,7 +41,7 @@ def test_command_grades_a_model_and_draws_the_report(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["evaluate", "--data", str(tmp_path), "--report", str(report)])
     assert result.exit_code == 0, result.output
     assert "of 100; 95 % interval" in result.output
-    assert str(Settings().model_path) in result.output
+    assert str(ModelSettings().model_path) in result.output
     assert {path.name for path in report.iterdir()} == {
         "learning-curve.png",
         "confusion-matrix.png",

@@ -6,14 +6,14 @@ from click.testing import CliRunner
 from PIL import Image
 
 from digits.classifier import Classifier
-from digits.settings import Settings
+from digits.settings import ModelSettings
 from training import finetune as module
 from training.__main__ import main
 from training.datasets.mnist import DataError, Dataset, load_training
 from training.datasets.outliers import random_outliers
 from training.finetune import hold_back
 
-SHIPPED = Settings().model_path
+SHIPPED = ModelSettings().model_path
 
 
 def dataset(labels: list[int]) -> Dataset:

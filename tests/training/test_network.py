@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from digits.classifier import Classifier
-from digits.settings import Settings
+from digits.settings import ModelSettings
 from training.datasets.mnist import DataError
 from training.export import random_images
 from training.formula import parse
@@ -54,7 +54,7 @@ def test_folding_batch_norm_leaves_the_function_and_only_the_formula() -> None:
 
 
 def test_network_is_read_back_from_the_shipped_file(classifier: Classifier) -> None:
-    architecture, network = load_network(Settings().model_path)
+    architecture, network = load_network(ModelSettings().model_path)
     assert architecture.formula == classifier.metadata["formula"]
     images = random_images(20)
     expected, _ = classifier.classify(images)

@@ -8,7 +8,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from digits.settings import Settings
+from digits.settings import ModelSettings
 from tests.conftest import example_pixels
 from training.__main__ import main
 from training.datasets.mnist import DataError, Dataset, load_training, split
@@ -62,7 +62,7 @@ def test_resumed_run_ends_as_an_unbroken_one(tmp_path: Path, monkeypatch: pytest
 
 
 def test_continued_run_keeps_a_share_of_its_start(tmp_path: Path) -> None:
-    start = Settings().model_path
+    start = ModelSettings().model_path
     _, network = load_network(start)
     parameters = dict(network.named_parameters())
     for share in (0.0, 0.5, 1.0):
@@ -75,7 +75,7 @@ def test_continued_run_keeps_a_share_of_its_start(tmp_path: Path) -> None:
 
 
 def test_renewed_run_begins_with_what_its_start_knows_and_batch_norm(tmp_path: Path) -> None:
-    run = Run(replace(renewed(Recipe()), epochs=1), 0, DATA, VALIDATION, tmp_path, CPU, Settings().model_path)
+    run = Run(replace(renewed(Recipe()), epochs=1), 0, DATA, VALIDATION, tmp_path, CPU, ModelSettings().model_path)
     assert any(isinstance(module, torch.nn.BatchNorm2d) for module in run.network)
     assert run.validate()[1] > 0.97
     run.train()
@@ -92,7 +92,7 @@ def test_distance_from_the_teacher_is_that_of_the_softened_answers() -> None:
 def test_student_learns_what_its_teacher_answers_where_labels_count_for_nothing(tmp_path: Path) -> None:
     wrong = Dataset(DATA.images, np.roll(DATA.labels, 1))
     recipe = replace(distilled(SMALL), teacher_share=1.0)
-    run = Run(recipe, 0, wrong, VALIDATION, tmp_path, CPU, teacher=Settings().model_path)
+    run = Run(recipe, 0, wrong, VALIDATION, tmp_path, CPU, teacher=ModelSettings().model_path)
     run.train()
     assert run.history[-1]["validation_accuracy"] > 0.6
     with pytest.raises(DataError, match="its teacher_sha256 differ from what was asked"):
@@ -152,7 +152,7 @@ def test_command_trains_on_a_folder_of_labelled_images(folder: Path, tmp_path: P
     assert "seed 4:" in result.output
     labels_alone = load_checkpoint(tmp_path / "run" / "seed-4" / "checkpoint.pt", CPU)["identity"]
 
-    teacher = Settings().model_path
+    teacher = ModelSettings().model_path
     result = CliRunner().invoke(main, [*arguments, *options[:-1], "5", "--teacher", str(teacher)])
     assert result.exit_code == 0, result.output
     taught = load_checkpoint(tmp_path / "run" / "seed-5" / "checkpoint.pt", CPU)["identity"]
@@ -173,7 +173,7 @@ def test_command_says_what_is_wrong(tmp_path: Path) -> None:
     for options, message in [
         (["--formula", "INPUT 28x28x1 -> FC"], "expected FC n, for example FC 10; got the end"),
         (["--data", str(tmp_path)], "expected IDX files"),
-        (["--quick", "--from", str(Settings().model_path)], "got another option for more"),
+        (["--quick", "--from", str(ModelSettings().model_path)], "got another option for more"),
     ]:
         result = CliRunner().invoke(main, ["train", "--run", str(tmp_path / "run"), *options])
         assert result.exit_code == 2

@@ -16,8 +16,8 @@ from benchmarks.performance.processes import most_resident, processor_seconds, r
 from benchmarks.performance.report import Results, Run, first_table, render, summary, table
 from benchmarks.performance.servers import PEERS, SERVERS, form, http, v2_binary_tensors, v2_json
 from benchmarks.performance.serving import README, RESULTS, chosen, main
-from digits.settings import Settings
 from service.app import create_app
+from service.settings import Settings
 from tests.conftest import example
 from tests.service.test_gunicorn import wait_for
 

@@ -12,7 +12,7 @@ from benchmarks.research import networks
 from benchmarks.research.networks import FIRST_FORMULA, is_beaten, main, multiply_adds, shipped, table, timed
 from benchmarks.research.recipes import PEERS, Peer, count_right, train, write
 from digits.classifier import Classifier, ModelFile, load_session
-from digits.settings import Settings
+from digits.settings import ModelSettings
 from training.datasets.mnist import load_test, load_training
 from training.formula import parse
 
@@ -42,7 +42,7 @@ def test_peers_are_of_the_published_size_and_written_as_they_are(
 
 
 def test_multiply_adds_are_those_of_the_formula() -> None:
-    path = Settings().model_path
+    path = ModelSettings().model_path
     assert multiply_adds(path) == parse(Classifier(path, "cpu").metadata["formula"]).multiply_adds
     assert parse(FIRST_FORMULA).multiply_adds == 7_344_000
 
@@ -62,7 +62,7 @@ def test_held_back_images_are_not_trained_on() -> None:
 
 
 def test_networks_are_timed_beside_the_first() -> None:
-    path = Settings().model_path
+    path = ModelSettings().model_path
     first, again = timed([path, path], rounds=5)
     assert first["ratio"] == 1
     assert 0.3 < again["ratio"] < 3
@@ -72,7 +72,7 @@ def test_networks_are_timed_beside_the_first() -> None:
 def test_newest_version_of_each_formula_is_compared() -> None:
     formulas = [Classifier(path, "cpu").metadata["formula"] for path in shipped().values()]
     assert len(set(formulas)) == len(formulas)
-    assert Settings().model_path.resolve() in [path.resolve() for path in shipped().values()]
+    assert ModelSettings().model_path.resolve() in [path.resolve() for path in shipped().values()]
 
 
 def test_front_is_of_those_that_none_beats() -> None:

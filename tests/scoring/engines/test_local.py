@@ -12,7 +12,7 @@ import pytest
 
 from digits.decode import ImageError
 from digits.picture import Picture
-from digits.settings import MODELS, Settings
+from digits.settings import MODELS, ModelSettings
 from scoring.engines import local
 from scoring.engines.local import IMAGE_SECONDS, LocalEngine, _Task, _Worker
 from scoring.errors import ScoringError
@@ -21,7 +21,7 @@ from scoring.rows import Row, read_csv
 from tests.conftest import EXAMPLES, example_pixels
 
 BLANK = np.zeros((9, 9), np.uint8)
-SETTINGS = Settings(provider="cpu")
+SETTINGS = ModelSettings(provider="cpu")
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def test_the_model_stays_the_same_to_the_end(tmp_path: Path) -> None:
     versions = tmp_path / "digits"
     (versions / "2").mkdir(parents=True)
     (versions / "2" / "model.onnx").write_bytes((MODELS / "2" / "model.onnx").read_bytes())
-    with LocalEngine(Settings(model=versions), processes=1) as engine:
+    with LocalEngine(ModelSettings(model=versions), processes=1) as engine:
         assert engine.model.version == "2"
         (versions / "3").mkdir()
         (versions / "3" / "model.onnx").write_bytes((MODELS / "3" / "model.onnx").read_bytes())
@@ -183,4 +183,4 @@ def test_a_process_that_somebody_ends_as_it_starts_costs_nothing(monkeypatch: py
 def test_model_that_cannot_be_loaded(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no model")
     with pytest.raises(ScoringError, match=r"expected an ONNX model; got a file that ONNX Runtime cannot load\."):
-        LocalEngine(Settings(model=tmp_path / "model.onnx")).__enter__()
+        LocalEngine(ModelSettings(model=tmp_path / "model.onnx")).__enter__()

@@ -26,7 +26,7 @@ import pytest
 
 from digits.decode import MAXIMUM_BYTES
 from digits.open_inference import TensorDescription, decode_request, encode_response
-from digits.settings import Settings
+from digits.settings import ModelSettings
 from scoring.engines import client, remote
 from scoring.engines.local import LocalEngine
 from scoring.engines.remote import RemoteEngine
@@ -221,7 +221,7 @@ def archive(tmp_path: Path) -> Path:
 
 def test_the_same_rows_as_in_process(port: int, archive: Path, tmp_path: Path) -> None:
     paths = [str(archive), str(archive / "nothing.png")]
-    local = rows(LocalEngine(Settings(provider="cpu"), 1), find_chunks(paths), tmp_path)
+    local = rows(LocalEngine(ModelSettings(provider="cpu"), 1), find_chunks(paths), tmp_path)
     found = rows(RemoteEngine(f"http://127.0.0.1:{port}", 3), find_chunks(paths), tmp_path)
     assert [row._replace(confidence=None) for row in found] == [row._replace(confidence=None) for row in local]
     assert [row.confidence for row in found] == pytest.approx([row.confidence for row in local], abs=2e-6)
@@ -616,7 +616,7 @@ def test_ctrl_c_ends_at_once_and_the_same_command_goes_on(tmp_path: Path) -> Non
 
 def test_a_run_stays_with_one_version_of_the_model(tmp_path: Path) -> None:
     versions = tmp_path / "models"
-    shutil.copytree(Settings().model_path.parent, versions / "1")
+    shutil.copytree(ModelSettings().model_path.parent, versions / "1")
     with (
         serving(DIGITS_MODEL=str(versions)) as (port, process),
         RemoteEngine(f"http://localhost:{port}", 2) as engine,

@@ -10,8 +10,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from digits.classifier import Classifier
-from digits.settings import Settings
 from service.app import create_app
+from service.settings import Settings
 from tests.conftest import encode, example
 
 

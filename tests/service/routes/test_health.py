@@ -1,6 +1,6 @@
 from flask.testing import FlaskClient
 
-from digits.settings import Settings
+from service.settings import Settings
 
 
 def test_live(client: FlaskClient) -> None:

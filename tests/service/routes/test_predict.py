@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
-from digits.settings import Settings
+from service.settings import Settings
 from tests.conftest import encode, example
 from tests.digits.test_decode import heic, png_of_size
 

@@ -17,7 +17,7 @@ from werkzeug.test import TestResponse
 from digits.classifier import Classifier
 from digits.preprocess import preprocess
 from digits.recognizer import Prediction, Recognizer
-from digits.settings import Settings
+from service.settings import Settings
 from tests.conftest import encode, example, example_pixels
 from tests.service.routes.test_predict import assert_error
 
