@@ -64,10 +64,10 @@ class Registry:
     def __init__(self, files: Sequence[VersionFiles], settings: ModelSettings) -> None:
         """Loads versions and warms them up; one that cannot be is skipped and logged. Raises ModelError if none can."""
         self._recognizers: dict[str, Recognizer] = {}
-        self._layers: dict[str, Activations] = {}
+        self._activations: dict[str, Activations] = {}
         for recognizer, one in _each(lambda one: (_loaded(one, settings), one), files):
             self._recognizers[recognizer.classifier.version] = recognizer
-            self._layers[recognizer.classifier.version] = Activations(one.explanation)
+            self._activations[recognizer.classifier.version] = Activations(one.explanation)
 
     @property
     def versions(self) -> list[str]:
@@ -82,9 +82,9 @@ class Registry:
         """The classifier of a version, of the default unless given. Raises VersionError."""
         return self.recognizer(version).classifier
 
-    def layers(self, version: str | None = None) -> Activations:
-        """The layers of a version, of the default unless given. Raises VersionError."""
-        return self._layers[self._known(version)]
+    def activations(self, version: str | None = None) -> Activations:
+        """The activations of a version, of the default unless given. Raises VersionError."""
+        return self._activations[self._known(version)]
 
     def _known(self, version: str | None) -> str:
         version = self.versions[0] if version is None else version

@@ -14,18 +14,15 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from flask import Blueprint, Flask, Response, current_app
+from flask import Flask
 from flask.globals import request_ctx
 
 from digits import tracing
 from digits.registry import Registry
-from service.admission import Gate
+from service.admission import Limiter
 from service.metrics import Metrics
-from service.operations import Operation, described
 
 log = logging.getLogger(__name__)
-
-observe = Blueprint("observe", __name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 # Version 00 ends after these 55 characters; what later versions add is ignored.
@@ -52,19 +49,19 @@ class Observation(NamedTuple):
     client: str | None
     bytes: int | None
     seconds: float
-    record: tracing.Trace
+    trace: tracing.Trace
     fault: str | None = None
 
 
-class Observations:
+class AccessLog:
     """Counts and logs requests.
 
     Whoever sets `deferred` calls `flush` soon after requests: many together take half the time.
     """
 
-    def __init__(self, metrics: Metrics, gate: Gate) -> None:
+    def __init__(self, metrics: Metrics, limiter: Limiter) -> None:
         self.deferred = False
-        self._metrics, self._gate, self._images = metrics, gate, 0
+        self._metrics, self._limiter, self._images = metrics, limiter, 0
         self._waiting: deque[Observation] = deque()
 
     def add(self, observation: Observation) -> None:
@@ -79,14 +76,14 @@ class Observations:
 
     def flush(self) -> None:
         """Writes down the requests that were answered, and how many images are being read."""
-        if self._images != (images := self._gate.images):
+        if self._images != (images := self._limiter.images):
             self._images = images
             self._metrics.images_in_flight.set(images)
         taken = []
         with suppress(IndexError):  # another thread may take some meanwhile
             while True:
                 taken.append(self._waiting.popleft())
-        self._metrics.count((one.route, one.status, one.seconds, one.record) for one in taken)
+        self._metrics.count((one.route, one.status, one.seconds, one.trace) for one in taken)
         if log.isEnabledFor(logging.INFO):
             for one in taken:
                 _log(one)
@@ -114,14 +111,14 @@ class Observations:
 
 def _log(observation: Observation) -> None:
     fields = observation._asdict()
-    del fields["time"], fields["record"]
+    del fields["time"], fields["trace"]
     if observation.fault is None:
         del fields["fault"]
     fields["seconds"] = round(observation.seconds, 6)
-    for name, seconds in observation.record.seconds.items():
+    for name, seconds in observation.trace.seconds.items():
         fields[f"{name}_seconds"] = round(seconds, 6)
-    if observation.record.outcomes:
-        fields["outcomes"] = observation.record.outcomes
+    if observation.trace.outcomes:
+        fields["outcomes"] = observation.trace.outcomes
     line = log.makeRecord(log.name, logging.INFO, "", 0, "request", (), None, extra={"fields": fields})
     line.created = observation.time
     log.handle(line)
@@ -129,23 +126,14 @@ def _log(observation: Observation) -> None:
 
 def register_observation(app: Flask, models: Registry, metrics: Metrics, deadline: float) -> None:
     """Gives every request so many seconds. What wraps the application later, as for proxies, comes before."""
-    observations = app.extensions["observations"] = Observations(metrics, app.extensions["gate"])
+    access_log = app.extensions["access_log"] = AccessLog(metrics, app.extensions["limiter"])
     app.extensions["metrics"] = metrics
     for version in models.versions:
         metrics.model(version, version == models.versions[0], models.classifier(version).provider)
-    app.wsgi_app = _observed(app.wsgi_app, observations, deadline)  # type: ignore[method-assign, assignment]
-    app.register_blueprint(observe)
+    app.wsgi_app = _observed(app.wsgi_app, access_log, deadline)  # type: ignore[method-assign, assignment]
 
 
-@observe.get("/metrics")
-@described(Operation({200: {"text/plain": str}}))
-def show() -> Response:
-    """Gives counts and times across all worker processes, in Prometheus' text format."""
-    current_app.extensions["observations"].flush()
-    return Response(current_app.extensions["metrics"].text(), content_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-def _observed(application: WSGIApplication, observations: Observations, deadline: float) -> WSGIApplication:
+def _observed(application: WSGIApplication, access_log: AccessLog, deadline: float) -> WSGIApplication:
     """An application whose answers are counted, timed, logged and numbered."""
 
     def observed(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -155,7 +143,7 @@ def _observed(application: WSGIApplication, observations: Observations, deadline
 
         def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:  # noqa: ANN401 - as WSGI has it
             request = request_ctx.request
-            observations.add(
+            access_log.add(
                 Observation(
                     time.time(),
                     request_id,

@@ -16,7 +16,7 @@ class BodiesError(BusyError):
     """As many bytes of bodies are held as may be."""
 
 
-class Gate:
+class Limiter:
     """Lets some in, makes some wait in the order in which they came, and turns the others away at once.
 
     All requests together hold at most `body_bytes` bytes of bodies, counted as they come and as they are inflated.
@@ -84,17 +84,17 @@ class Gate:
 class Admission(AbstractContextManager["Admission"]):
     """A request's turn, with so many images, which may turn out to be others."""
 
-    def __init__(self, gate: Gate, deadline: float, images: int) -> None:
-        self._gate, self._deadline, self._images = gate, deadline, images
+    def __init__(self, limiter: Limiter, deadline: float, images: int) -> None:
+        self._limiter, self._deadline, self._images = limiter, deadline, images
 
     def __enter__(self) -> "Admission":
         with tracing.span("queue"):
-            self._gate.enter(self._deadline, self._images)
+            self._limiter.enter(self._deadline, self._images)
         return self
 
     def has(self, images: int) -> None:
-        self._gate.change(images - self._images)
+        self._limiter.change(images - self._images)
         self._images = images
 
     def __exit__(self, *_error: object) -> None:
-        self._gate.leave(self._images)
+        self._limiter.leave(self._images)

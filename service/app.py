@@ -11,16 +11,16 @@ from werkzeug.routing import MapAdapter
 from digits.decode import MAXIMUM_BYTES
 from digits.registry import Registry, VersionFiles, read_versions
 from service.access_log import register_observation
-from service.admission import Gate
-from service.errors import register_errors
+from service.admission import Limiter
 from service.metrics import Metrics
 from service.middleware import register_security
 from service.request_body import register_bodies
+from service.responses import register_errors
 from service.routes.explain import explain
 from service.routes.health import health
-from service.routes.page import page
+from service.routes.metrics import metrics as metrics_route
+from service.routes.pages import pages
 from service.routes.predict import predict
-from service.routes.reference import reference
 from service.routes.v2 import v2
 from service.settings import Settings
 
@@ -71,16 +71,12 @@ def create_app(
     app.url_map.merge_slashes = False  # a redirect would be HTML
     app.config["MAX_CONTENT_LENGTH"] = MAXIMUM_BYTES
     app.extensions["settings"] = settings
-    app.extensions["models"] = models
-    app.extensions["gate"] = Gate(settings.concurrency, settings.queue, settings.body_megabytes * 2**20)
+    app.extensions["registry"] = models
+    app.extensions["limiter"] = Limiter(settings.concurrency, settings.queue, settings.body_megabytes * 2**20)
     register_observation(app, models, metrics or Metrics(), settings.deadline)
     register_security(app, settings)
-    app.register_blueprint(predict)
-    app.register_blueprint(health)
-    app.register_blueprint(explain)
-    app.register_blueprint(page)
-    app.register_blueprint(v2)
-    app.register_blueprint(reference)
+    for routes in (predict, explain, v2, health, metrics_route, pages):
+        app.register_blueprint(routes)
     register_errors(app)
     register_bodies(app)
     return app

@@ -12,8 +12,17 @@ from flask.globals import request_ctx
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, UnsupportedMediaType
 
-from digits.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError
-from service.admission import Gate
+from digits.decode import MAXIMUM_BYTES
+from service.admission import Limiter
+
+
+class RequestError(Exception):
+    """The request is not what was expected; the message may be shown to the sender."""
+
+
+class RequestTooLargeError(RequestError):
+    """The request's body is larger than accepted."""
+
 
 # zlib finds out by itself which of its own format, which HTTP calls deflate, and gzip's it is.
 ENCODINGS = ("gzip", "deflate")
@@ -33,8 +42,8 @@ BODY = "digits.body"
 class Body:
     """The body of one request: gunicorn's stream, whose bytes are counted as they are read."""
 
-    def __init__(self, stream: IO[bytes], gate: Gate) -> None:
-        self._stream, self._gate, self._held = stream, gate, 0
+    def __init__(self, stream: IO[bytes], limiter: Limiter) -> None:
+        self._stream, self._limiter, self._held = stream, limiter, 0
 
     def read(self, size: int = -1, /) -> bytes:
         """As a stream's own, but at most PIECE_BYTES, which are held from then on. Raises BodiesError."""
@@ -44,18 +53,18 @@ class Body:
 
     def check(self, size: int) -> None:
         """Raises BusyError if the request would be turned away now, with a body of this size."""
-        self._gate.check(size)
+        self._limiter.check(size)
 
     def hold(self, size: int) -> None:
         """Counts bytes until the request has been answered. Raises BodiesError."""
-        self._gate.hold(size)
+        self._limiter.hold(size)
         self._held += size
 
     def drop(self, size: int | None = None) -> None:
         """Counts so many bytes no more, or none of them."""
         if size := self._held if size is None else size:
             self._held -= size
-            self._gate.drop(size)
+            self._limiter.drop(size)
 
     def drain(self) -> None:
         """Reads the rest of a rejected body, within limits, and keeps none of it.
@@ -72,14 +81,14 @@ class Body:
 
 def register_bodies(app: Flask) -> None:
     app.before_request(_receive)
-    app.wsgi_app = _counted(app.wsgi_app, app.extensions["gate"])  # type: ignore[method-assign, assignment]
+    app.wsgi_app = _counted(app.wsgi_app, app.extensions["limiter"])  # type: ignore[method-assign, assignment]
 
 
-def _counted(application: WSGIApplication, gate: Gate) -> WSGIApplication:
+def _counted(application: WSGIApplication, limiter: Limiter) -> WSGIApplication:
     """An application whose requests' bodies are counted until their answers have been sent."""
 
     def counted(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
-        body = environ["wsgi.input"] = environ[BODY] = Body(environ["wsgi.input"], gate)
+        body = environ["wsgi.input"] = environ[BODY] = Body(environ["wsgi.input"], limiter)
         try:
             answer: Any = application(environ, start_response)
             try:
@@ -163,25 +172,25 @@ def _inflate(asked: Request, encoding: str) -> None:
 def _inflated(pieces: Iterator[bytes], body: Body) -> BytesIO:
     """Data from gzip's or zlib's format, not longer than MAXIMUM_BYTES, counted in place of what came.
 
-    Raises ImageError.
+    Raises RequestError.
     """
     inflater, whole = zlib.decompressobj(_EITHER_FORMAT), BytesIO()
     for compressed in pieces:
         if inflater.eof:
-            raise ImageError(_NOT_ONE_WHOLE)
+            raise RequestError(_NOT_ONE_WHOLE)
         came, more = len(compressed), True
         while more:
             try:
                 inflated = inflater.decompress(compressed, PIECE_BYTES)
             except zlib.error as error:
-                raise ImageError("expected a body in gzip's or zlib's format; got one that is broken") from error
+                raise RequestError("expected a body in gzip's or zlib's format; got one that is broken") from error
             body.hold(len(inflated))
             if whole.tell() + len(inflated) > MAXIMUM_BYTES:
-                raise ImageTooLargeError(f"expected a body of at most {MAXIMUM_BYTES} bytes when inflated; got more")
+                raise RequestTooLargeError(f"expected a body of at most {MAXIMUM_BYTES} bytes when inflated; got more")
             whole.write(inflated)
             compressed = inflater.unconsumed_tail
             more = not inflater.eof and (bool(compressed) or len(inflated) == PIECE_BYTES)
         body.drop(came)
     if not inflater.eof or inflater.unused_data:
-        raise ImageError(_NOT_ONE_WHOLE)
+        raise RequestError(_NOT_ONE_WHOLE)
     return whole

@@ -44,7 +44,7 @@ from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers import gthread
 
 from digits.memory import set_memory_options
-from service.access_log import Observations
+from service.access_log import AccessLog
 from service.request_body import PIECE_BYTES
 from service.settings import MAXIMUM_WORKERS, Settings
 
@@ -155,14 +155,14 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
 
     def run(self) -> None:
         """Serves until the worker has stopped."""
-        self._observations: Observations = self.wsgi.extensions["observations"]
-        self._observations.deferred = True
+        self._access_log: AccessLog = self.wsgi.extensions["access_log"]
+        self._access_log.deferred = True
         self.poller.register(self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks)
         self.set_accept_enabled(True)
         self._count(0)
         self.tpool.submit(self._lead)
         self._watch()
-        self._observations.flush()
+        self._access_log.flush()
         for conn in list(self._detached):
             _shut(conn.sock, socket.SHUT_RDWR)
         for conn in list(self._waiting):
@@ -196,13 +196,13 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         """For how many seconds nothing is to be done, if nothing comes."""
         if not self._accepting:
             return YIELD_SECONDS
-        return FLUSH_SECONDS if self._observations.waiting else ROUND_SECONDS
+        return FLUSH_SECONDS if self._access_log.waiting else ROUND_SECONDS
 
     def _goes_on(self) -> bool:
         now = time.monotonic()
         if now >= self._next_flush:
             self._next_flush = now + FLUSH_SECONDS
-            self._observations.flush()
+            self._access_log.flush()
         if now >= self._next_round:
             self._next_round = now + ROUND_SECONDS
             self._make_round(now)
@@ -377,7 +377,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         with suppress(OSError):  # the client has gone
             util.write_nonblock(client, "\r\n".join([*head, "", body]).encode("ascii", "replace"))
         host = address[0] if address else None
-        self._observations.add_unparsed(status, host, time.monotonic() - begun, fault)
+        self._access_log.add_unparsed(status, host, time.monotonic() - begun, fault)
 
     # The watcher: this runs on the main thread.
 

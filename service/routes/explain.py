@@ -9,12 +9,14 @@ import numpy as np
 from flask import Blueprint, Response, request
 from msgspec import Meta
 
-from digits.activations import Activations, ActivationsError, Layer, Values
+from digits.activations import Activations, Layer, Values
 from digits.decode import decode
 from digits.recognizer import preprocess_loaded
-from service.operations import VERSION_IN_QUERY, Operation, Parameter, described, json
-from service.responses import error_response, reply
-from service.routes.predict import IMAGE, Answer, Base64, admitted, answer, encoded, models, received, unpacked
+from service.current import admitted, recognizer, registry, version
+from service.openapi import VERSION_IN_QUERY, Operation, json, parameter
+from service.request_image import IMAGE, received, unpacked
+from service.responses import Base64, encoded, reply
+from service.routes.predict import PredictResponse, prediction
 
 explain = Blueprint("explain", __name__, url_prefix="/explain")
 
@@ -30,7 +32,7 @@ class LayerMaps(Layer, kw_only=True):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Explanation(Answer):
+class Explanation(PredictResponse):
     """What is answered for an image, and how every layer answered."""
 
     image: Annotated[Base64, Meta(description="the 28×28 image that the network saw")] = field()
@@ -46,40 +48,38 @@ class LayerWeights(msgspec.Struct):
     biases: Base64
 
 
-def layers() -> Activations:
-    """The layers of the version asked for, as in `classifier`. Raises VersionError."""
-    return models().layers(request.args.get("version"))
+def activations() -> Activations:
+    """The activations of the version that the request asks for. Raises VersionError."""
+    return registry().activations(version())
 
 
 @explain.post("")
-@described(Operation({200: json(Explanation)}, parameters=(VERSION_IN_QUERY,), body=IMAGE, errors=(404, 503)))
+@Operation({200: json(Explanation)}, parameters=(VERSION_IN_QUERY,), body=IMAGE, errors=(404, 503))
 def explain_image() -> Response:
     """Shows how an image is read. That is what `/predict` answers, and every layer with its feature maps."""
     data = received()
     with admitted():
         data = unpacked(data)
-        prepared = preprocess_loaded(partial(decode, data))
-        outputs = zip(layers().described(), layers().outputs(prepared.image), strict=True)
-        read = answer(prepared, encoded(prepared.image))
-        return reply(Explanation(**vars(read), layers=[_maps(layer, output) for layer, output in outputs]))
+        image = preprocess_loaded(partial(decode, data))
+        outputs = zip(activations().described(), activations().outputs(image.image), strict=True)
+        predicted = prediction(recognizer(), image, encoded(image.image))
+        return reply(Explanation(**vars(predicted), layers=[_maps(layer, output) for layer, output in outputs]))
 
 
 @explain.get("/<layer>")
-@described(
-    Operation(
-        {200: json(LayerWeights), 304: {}},
-        parameters=(
-            Parameter("path", "layer", str, "A layer with weights, by its `name`.", "layer_1_conv"),
-            VERSION_IN_QUERY,
-            Parameter("header", "If-None-Match", str, "The `ETag` of an answer that is kept."),
-        ),
-        errors=(404,),
-        headers={"ETag": "The same until another model is served."},
-    )
+@Operation(
+    {200: json(LayerWeights), 304: {}},
+    parameters=(
+        parameter("path", "layer", str, "A layer with weights, by its `name`.", "layer_1_conv"),
+        VERSION_IN_QUERY,
+        parameter("header", "If-None-Match", str, "The `ETag` of an answer that is kept."),
+    ),
+    errors=(404,),
+    headers={"ETag": "The same until another model is served."},
 )
 def explain_weights(layer: str) -> Response:
     """Gives a layer's weights and biases."""
-    weights, biases = layers().weights(layer)
+    weights, biases = activations().weights(layer)
     response = reply(LayerWeights(layer, weights.shape, encoded(weights.astype("<f4")), encoded(biases.astype("<f4"))))
     # The same until another model is served, which the tag then tells.
     response.add_etag()
@@ -94,8 +94,3 @@ def _maps(layer: Layer, output: Values) -> LayerMaps:
     scale = 255 / (high - low) if high > low else 0.0
     maps = encoded(((output - low) * scale).round().astype(np.uint8))
     return LayerMaps(**msgspec.structs.asdict(layer), minimum=low, maximum=high, maps=maps)
-
-
-@explain.errorhandler(ActivationsError)
-def _layer_error(error: ActivationsError) -> Response:
-    return error_response(str(error), 404)

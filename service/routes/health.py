@@ -6,9 +6,9 @@ from flask import Blueprint, Response, current_app
 from msgspec import Struct
 
 from digits.classifier import ModelVersion
-from service.operations import Operation, described, json
+from service.current import registry
+from service.openapi import Operation, json
 from service.responses import reply
-from service.routes.predict import models
 
 health = Blueprint("health", __name__, url_prefix="/health")
 
@@ -41,19 +41,19 @@ def stopping() -> bool:
 
 
 @health.get("/live")
-@described(Operation({200: json(Live)}))
+@Operation({200: json(Live)})
 def live() -> Response:
     """Answers while the process does."""
     return reply(Live(True))
 
 
 @health.get("/ready")
-@described(Operation({200: json(Readiness), 503: json(Readiness)}))
+@Operation({200: json(Readiness), 503: json(Readiness)})
 def ready() -> Response:
     """Says whether the process takes requests. Every version of the model has made its warm-up prediction by then.
 
     From SIGTERM on, while it answers what it has taken on, a process is not ready.
     """
-    default = models().classifier()
-    told = Readiness(not stopping(), True, default.model, models().versions, default.provider)
+    default = registry().classifier()
+    told = Readiness(not stopping(), True, default.model, registry().versions, default.provider)
     return reply(told, 200 if told.ready else 503)

@@ -14,25 +14,25 @@ from msgspec import Meta, Struct
 
 from digits import __version__
 from digits.classifier import CLASSES
-from digits.decode import ImageTooLargeError
 from digits.open_inference import (
     DATATYPES,
     Inference,
     InferenceRequest,
     InferenceResponse,
     TensorDescription,
-    TensorError,
     Values,
     check_outputs,
     decode_request,
     encode_response,
 )
 from digits.recognizer import Prediction, Recognizer
-from service.operations import BINARY, Body, Operation, Parameter, VersionNumber, described, json
-from service.request_body import body
+from digits.registry import VersionError
+from service.current import admitted, example_image, registry
+from service.openapi import BINARY, Body, Operation, VersionNumber, json, parameter
+from service.request_body import RequestTooLargeError, body
+from service.request_image import MAXIMUM_IMAGES
 from service.responses import error_response, reply
 from service.routes.health import Live, Ready, stopping
-from service.routes.predict import MAXIMUM_IMAGES, admitted, example_image, models
 
 v2 = Blueprint("v2", __name__, url_prefix="/v2")
 
@@ -55,7 +55,7 @@ class Answering(Struct):
     sha256: str
 
 
-class Model(Struct):
+class ModelMetadata(Struct):
     """A model's inputs and outputs and its versions."""
 
     name: str
@@ -161,7 +161,7 @@ SERVED: Mapping[str, Served] = {
 }
 
 
-class ModelNameError(Exception):
+class ModelNameError(VersionError):
     """No model of that name is served; the message may be shown to the sender."""
 
 
@@ -171,28 +171,28 @@ def _served(name: str) -> Served:
     return SERVED[name]
 
 
-_NAME = Parameter("path", "name", Literal[tuple(SERVED)], "The model's name.", "digits-image")
-_VERSION = Parameter("path", "version", VersionNumber, "The model's version.", lambda: models().versions[0])
+_NAME = parameter("path", "name", Literal[tuple(SERVED)], "The model's name.", "digits-image")
+_VERSION = parameter("path", "version", VersionNumber, "The model's version.", lambda: registry().versions[0])
 _MODEL = (_NAME, _VERSION)
 
 
 @v2.get("")
 @v2.get("/")
-@described(Operation({200: json(Server)}))
+@Operation({200: json(Server)})
 def server() -> Response:
     """Says what this server is."""
     return reply(Server("digits", __version__, EXTENSIONS))
 
 
 @v2.get("/health/live")
-@described(Operation({200: json(Live)}))
+@Operation({200: json(Live)})
 def live() -> Response:
     """Answers while the process does."""
     return reply(Live(True))
 
 
 @v2.get("/health/ready")
-@described(Operation({200: json(Ready), 503: json(Ready)}))
+@Operation({200: json(Ready), 503: json(Ready)})
 def ready() -> Response:
     """Says whether the process takes requests. Every version of the model has made its warm-up prediction by then."""
     return reply(Ready(not stopping(), True), 503 if stopping() else 200)
@@ -200,31 +200,31 @@ def ready() -> Response:
 
 @v2.get("/models/<name>")
 @v2.get("/models/<name>/versions/<version>")
-@described(Operation({200: json(Model)}, _MODEL, errors=(404,)))
+@Operation({200: json(ModelMetadata)}, _MODEL, errors=(404,))
 def model(name: str, version: str | None = None) -> Response:
     """Gives a model's inputs and outputs and its versions, and which ONNX file answers."""
-    served, recognizer = _served(name), models().recognizer(version)
+    served, recognizer = _served(name), registry().recognizer(version)
     taken, given = served.describe(recognizer)
     answering = Answering(**recognizer.model, sha256=recognizer.classifier.sha256)
-    return reply(Model(name, models().versions, served.platform, [taken], given, answering))
+    return reply(ModelMetadata(name, registry().versions, served.platform, [taken], given, answering))
 
 
 @v2.get("/models/<name>/ready")
 @v2.get("/models/<name>/versions/<version>/ready")
-@described(Operation({200: json(ModelReady)}, _MODEL, errors=(404,)))
+@Operation({200: json(ModelReady)}, _MODEL, errors=(404,))
 def model_ready(name: str, version: str | None = None) -> Response:
     """Says whether a model, or a version of it, can be asked."""
     _served(name)
-    models().classifier(version)
+    registry().classifier(version)
     return reply(ModelReady(name, True))
 
 
 @v2.get("/models/<name>/config")
 @v2.get("/models/<name>/versions/<version>/config")
-@described(Operation({200: json(ModelConfiguration)}, _MODEL, errors=(404,)))
+@Operation({200: json(ModelConfiguration)}, _MODEL, errors=(404,))
 def model_configuration(name: str, version: str | None = None) -> Response:
     """Gives what Triton's `config.pbtxt` says, in JSON."""
-    served, recognizer = _served(name), models().recognizer(version)
+    served, recognizer = _served(name), registry().recognizer(version)
     taken, given = served.describe(recognizer)
     inputs, outputs = (
         [ConfiguredTensor(one.name, f"TYPE_{one.datatype}", one.shape) for one in side] for side in ([taken], given)
@@ -245,7 +245,7 @@ _INFERENCE = Body(
 
 
 def _example() -> InferenceResponse:
-    recognizer = models().recognizer()
+    recognizer = registry().recognizer()
     files: Values = [example_image()]
     inference = Inference(InferenceRequest([]), lambda: files)
     outputs = _infer_digits_image(recognizer, files)
@@ -255,34 +255,31 @@ def _example() -> InferenceResponse:
 
 @v2.post("/models/<name>/infer")
 @v2.post("/models/<name>/versions/<version>/infer")
-@described(
-    Operation(
-        {200: json(InferenceResponse) | {"application/octet-stream": BINARY}},
-        parameters=(
-            *_MODEL,
-            Parameter(
-                "header",
-                _HEADER_LENGTH,
-                Annotated[str, Meta(pattern="^[0-9]{1,18}$")],
-                "How many of the body's bytes are JSON; 0: the body is one image's tensor and nothing else.",
-            ),
+@Operation(
+    {200: json(InferenceResponse, _example) | {"application/octet-stream": BINARY}},
+    parameters=(
+        *_MODEL,
+        parameter(
+            "header",
+            _HEADER_LENGTH,
+            Annotated[str, Meta(pattern="^[0-9]{1,18}$")],
+            "How many of the body's bytes are JSON; 0: the body is one image's tensor and nothing else.",
         ),
-        body=_INFERENCE,
-        errors=(404, 503),
-        headers={_HEADER_LENGTH: "How many of the answer's bytes are JSON, where bytes of tensors follow."},
-        example=_example,
-    )
+    ),
+    body=_INFERENCE,
+    errors=(404, 503),
+    headers={_HEADER_LENGTH: "How many of the answer's bytes are JSON, where bytes of tensors follow."},
 )
 def infer(name: str, version: str | None = None) -> Response:
     """Runs a model. Tensors in, tensors out, in JSON or as bytes behind it."""
-    served, recognizer = _served(name), models().recognizer(version)
+    served, recognizer = _served(name), registry().recognizer(version)
     taken, given = served.describe(recognizer)
     data = [body()]
     with admitted() as admission:
         inference = decode_request(data.pop(), request.headers.get(_HEADER_LENGTH), taken)
         check_outputs(inference, given)
         if taken.datatype == "BYTES" and inference.count > MAXIMUM_IMAGES:
-            raise ImageTooLargeError(f"expected at most {MAXIMUM_IMAGES} images; got {inference.count}")
+            raise RequestTooLargeError(f"expected at most {MAXIMUM_IMAGES} images; got {inference.count}")
         images = inference.take_values()
         admission.has(len(images))
         outputs = served.infer(recognizer, images)
@@ -296,33 +293,21 @@ def infer(name: str, version: str | None = None) -> Response:
 
 
 @v2.post("/repository/index")
-@described(Operation({200: json(list[RepositoryEntry])}))
+@Operation({200: json(list[RepositoryEntry])})
 def repository() -> Response:
     """Lists every model and version that can be asked."""
-    return reply([RepositoryEntry(name, version, "READY", "") for name in SERVED for version in models().versions])
+    return reply([RepositoryEntry(name, version, "READY", "") for name in SERVED for version in registry().versions])
 
 
 @v2.post("/repository/models/<name>/<action>")
-@described(
-    Operation(
-        {},
-        parameters=(
-            Parameter("path", "name", str, "Any model's name.", "digits"),
-            Parameter("path", "action", str, "Such as `load` or `unload`.", "load"),
-        ),
-        errors=(501,),
-    )
+@Operation(
+    {},
+    parameters=(
+        parameter("path", "name", str, "Any model's name.", "digits"),
+        parameter("path", "action", str, "Such as `load` or `unload`.", "load"),
+    ),
+    errors=(501,),
 )
 def change_repository(name: str, action: str) -> Response:
     """Refuses to change what is served. SIGHUP to the server does that, never a request."""
     return error_response(f"expected SIGHUP to the server, which then serves what {name} has; got a request", 501)
-
-
-@v2.errorhandler(TensorError)
-def _tensor_error(error: TensorError) -> Response:
-    return error_response(str(error), 400)
-
-
-@v2.errorhandler(ModelNameError)
-def _model_name_error(error: ModelNameError) -> Response:
-    return error_response(str(error), 404)

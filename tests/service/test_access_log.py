@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from flask.testing import FlaskClient
 
-from service.access_log import Observation, Observations
-from service.admission import Gate
+from service.access_log import AccessLog, Observation
+from service.admission import Limiter
 from service.metrics import Metrics
 from tests.conftest import example
 from tests.service.test_metrics import samples
@@ -102,7 +102,7 @@ class Slow(deque[Observation]):
 
 def test_threads_that_flush_at_once_count_every_request_once() -> None:
     metrics = Metrics()
-    observations = Observations(metrics, Gate(1, 1, 1))
+    observations = AccessLog(metrics, Limiter(1, 1, 1))
     observations.deferred, observations._waiting = True, Slow()
     with ThreadPoolExecutor(4) as pool:
         for _ in range(20):

@@ -13,7 +13,7 @@ from digits import tracing
 from digits.decode import decode
 from digits.memory import heavy_work
 from digits.tracing import DeadlineError
-from service.admission import BodiesError, BusyError, Gate
+from service.admission import BodiesError, BusyError, Limiter
 from service.app import create_app
 from service.settings import Settings
 from tests.conftest import encode, example
@@ -25,10 +25,10 @@ def soon() -> float:
 
 
 def test_so_many_enter_so_many_wait_and_the_rest_is_turned_away() -> None:
-    gate, inside, leave = Gate(2, 1, 2**20), threading.Semaphore(0), threading.Event()
+    limiter, inside, leave = Limiter(2, 1, 2**20), threading.Semaphore(0), threading.Event()
 
     def enter() -> None:
-        with gate.admitted(soon()):
+        with limiter.admitted(soon()):
             inside.release()
             leave.wait()
 
@@ -36,29 +36,29 @@ def test_so_many_enter_so_many_wait_and_the_rest_is_turned_away() -> None:
         asking = [pool.submit(enter) for _ in range(3)]
         assert inside.acquire(timeout=10)
         assert inside.acquire(timeout=10)
-        while not gate._waiting:
+        while not limiter._waiting:
             time.sleep(0.01)
         assert not inside.acquire(timeout=0.1)
-        with pytest.raises(BusyError), gate.admitted(soon()):
+        with pytest.raises(BusyError), limiter.admitted(soon()):
             pass
         leave.set()
         for one in asking:
             one.result()
-    with gate.admitted(soon()):
+    with limiter.admitted(soon()):
         pass
 
 
 def test_turns_come_in_the_order_in_which_they_were_asked_for() -> None:
-    gate, came = Gate(1, 10, 2**20), list[int]()
+    limiter, came = Limiter(1, 10, 2**20), list[int]()
 
     def enter(number: int) -> None:
-        with gate.admitted(soon()):
+        with limiter.admitted(soon()):
             came.append(number)
 
-    with ThreadPoolExecutor(10) as pool, gate.admitted(soon()):
+    with ThreadPoolExecutor(10) as pool, limiter.admitted(soon()):
         for number in range(10):
             pool.submit(enter, number)
-            while len(gate._waiting) <= number:
+            while len(limiter._waiting) <= number:
                 time.sleep(0.001)
     assert came == list(range(10))
 
@@ -80,21 +80,21 @@ def test_heavy_work_is_done_one_at_a_time_and_given_up_at_the_deadline() -> None
 
 
 def test_so_many_bytes_are_held_and_no_more() -> None:
-    gate = Gate(1, 1, 100)
-    gate.hold(60)
-    gate.check(40)
-    for refused in (lambda: gate.hold(41), lambda: gate.check(41)):
+    limiter = Limiter(1, 1, 100)
+    limiter.hold(60)
+    limiter.check(40)
+    for refused in (lambda: limiter.hold(41), lambda: limiter.check(41)):
         with pytest.raises(BodiesError):
             refused()
-    gate.drop(60)
-    gate.hold(100)
+    limiter.drop(60)
+    limiter.hold(100)
 
 
 def test_whoever_waits_past_the_deadline_leaves_and_takes_no_place_with_him() -> None:
-    gate = Gate(1, 1, 2**20)
-    with gate.admitted(soon()):
+    limiter = Limiter(1, 1, 2**20)
+    with limiter.admitted(soon()):
         for _ in range(3):
-            with pytest.raises(DeadlineError), gate.admitted(time.monotonic() + 0.01):
+            with pytest.raises(DeadlineError), limiter.admitted(time.monotonic() + 0.01):
                 pass
 
 
@@ -102,14 +102,14 @@ def test_whoever_waits_past_the_deadline_leaves_and_takes_no_place_with_him() ->
 def full() -> FlaskClient:
     """A service whose only place is taken."""
     app = create_app(Settings(concurrency=1, queue=0))
-    app.extensions["gate"].enter(soon())
+    app.extensions["limiter"].enter(soon())
     return app.test_client()
 
 
 @pytest.mark.parametrize("path", ["/predict", "/explain"])
 def test_a_full_service_says_when_to_come_again(path: str, full: FlaskClient) -> None:
     response = full.post(path, data=example(7))
-    assert_error(response, 503, "expected fewer requests at once")
+    assert_error(response, 503, "server busy: the queue is full")
     assert response.headers["Retry-After"] == "1"
 
 
@@ -119,7 +119,7 @@ def test_a_full_service_answers_before_it_has_read_the_body(full: FlaskClient) -
     environ = EnvironBuilder("/predict", method="POST", input_stream=body, content_length=length).get_environ()
     pieces, status, _ = run_wsgi_app(full.application, environ)
     answer = iter(pieces)
-    assert b"expected fewer requests at once" in next(answer)
+    assert b"server busy: the queue is full" in next(answer)
     assert status.startswith("503")
     assert body.tell() == 0
     assert list(answer) == []
@@ -128,8 +128,8 @@ def test_a_full_service_answers_before_it_has_read_the_body(full: FlaskClient) -
 
 def test_a_service_that_holds_as_many_bytes_as_it_may_says_when_to_come_again() -> None:
     app = create_app(Settings(provider="cpu", body_megabytes=17))
-    client, gate = app.test_client(), app.extensions["gate"]
-    gate.hold(17 * 2**20 - 10_000)
+    client, limiter = app.test_client(), app.extensions["limiter"]
+    limiter.hold(17 * 2**20 - 10_000)
     response = client.post("/predict", data=bytes(20_000))
     assert_error(response, 503, "server busy: the request bodies in memory have reached their limit")
     assert response.headers["Retry-After"] == "1"
@@ -161,9 +161,9 @@ def test_a_service_that_holds_as_many_bytes_as_it_may_says_when_to_come_again() 
 )
 def test_nothing_is_held_after_an_answer(data: bytes, headers: dict[str, str], client: FlaskClient) -> None:
     client.post("/predict", data=data, headers=headers)
-    gate = client.application.extensions["gate"]
-    gate.hold(Settings().body_megabytes * 2**20)
-    gate.drop(Settings().body_megabytes * 2**20)
+    limiter = client.application.extensions["limiter"]
+    limiter.hold(Settings().body_megabytes * 2**20)
+    limiter.drop(Settings().body_megabytes * 2**20)
 
 
 def test_a_full_service_answers_health_and_metrics(full: FlaskClient) -> None:
@@ -181,5 +181,5 @@ def test_a_batch_is_given_up_at_the_deadline(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("digits.tracing.time.monotonic", lambda: real() + next(calls) / 10)
     files = [(BytesIO(example(digit)), "x.png") for digit in range(10) for _ in range(5)]
     response = client.post("/predict/batch", data={"image": files})
-    assert_error(response, 503, "expected an answer in time")
+    assert_error(response, 503, "time was up before its answer")
     assert "digits_images_in_flight 0.0" in client.get("/metrics").text

@@ -229,7 +229,7 @@ UNPARSED, NO_IMAGE = "got JSON that cannot be parsed", "got no string `image`"
         ({"data": b"-" * MAXIMUM_BYTES, **FORM}, 413, "or longer text"),
         ({"data": part("image"), "content_type": "multipart/form-data"}, 400, "image"),
         ({"data": part("image"), "content_type": "multipart/form-data; boundary=" + "b" * 5000}, 400, "image"),
-        ({"data": part("image", b"x" * 600_000) + b"--b--", **FORM}, 413, "parts, each under a file name"),
+        ({"data": part("image", b"x" * 600_000) + b"--b--", **FORM}, 413, "parts, each with a file name"),
         ({"data": part("image", head="; filename*=UTF-16''%ff") + b"--b--", **FORM}, 400, "image"),
         ({"data": '{"image": 1e999}', **JSON}, 400, "JSON"),
         ({"data": '{"image": NaN}', **JSON}, 400, UNPARSED),

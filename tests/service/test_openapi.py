@@ -188,7 +188,7 @@ def test_the_example_is_not_counted_as_an_image(client: FlaskClient) -> None:
 
 
 def test_schemas_are_those_of_the_types_that_decode_and_encode(document: dict[str, Any]) -> None:
-    answer = document["components"]["schemas"]["Answer"]
+    answer = document["components"]["schemas"]["PredictResponse"]
     assert list(answer["properties"]) == ["digit", "confidence", "probabilities", "reason", "model", "image"]
     assert "image" not in answer["required"]
     assert "image" in document["components"]["schemas"]["Explanation"]["required"]

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from digits.classifier import Classifier
-from service.routes.page import card_figures
+from service.routes.pages import card_figures
 from tests.conftest import ROOT
 
 FILES = sorted(path.name for path in (ROOT / "service" / "static" / "page").iterdir())

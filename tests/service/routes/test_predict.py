@@ -123,7 +123,7 @@ def test_blank_image_has_a_reason_and_a_confidence(client: FlaskClient) -> None:
         (
             {"data": {"image": [(io.BytesIO(b"x"), "1.png"), (io.BytesIO(b"x"), "2.png")]}},
             400,
-            "expected one field `image`; got 2; /predict/batch takes many",
+            "expected one field `image`; got 2; /predict/batch accepts many",
         ),
     ],
 )
@@ -157,7 +157,7 @@ def test_batch_of_one(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize("options", [{"data": b""}, {"data": example(1)}, {"data": {"file": (io.BytesIO(b"x"), "x")}}])
 def test_batch_without_images(options: dict[str, Any], client: FlaskClient) -> None:
-    assert_error(client.post("/predict/batch", **options), 400, "with a file (under a file name) as `image`")
+    assert_error(client.post("/predict/batch", **options), 400, "with a file (with a file name) as `image`")
 
 
 def test_batch_of_too_many_parts(client: FlaskClient) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from service.routes.page import POLICY
+from service.routes.pages import POLICY
 from tests.conftest import EXAMPLES, ROOT
 from tests.service.routes.test_page import TYPES, get
 from tests.service.test_gunicorn import environment, serving

@@ -2,12 +2,12 @@
 
 from flask import Flask, Response, request
 
-from service.access_log import Observations
-from service.admission import Gate
+from service.access_log import AccessLog
+from service.admission import Limiter
 from service.metrics import Metrics
 
 app = Flask(__name__)
-app.extensions["observations"] = Observations(Metrics(None), Gate(1, 0, 0))  # for the worker
+app.extensions["access_log"] = AccessLog(Metrics(None), Limiter(1, 0, 0))  # for the worker
 
 
 @app.post("/predict")
