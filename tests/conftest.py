@@ -1,21 +1,12 @@
-"""What the tests share: the shipped model, images, and the split into fast and slow."""
+"""Fixtures for all tests, and the split into fast and slow tests."""
 
-import io
 import os
-import tempfile
-from pathlib import Path
 
-import numpy as np
 import pytest
-from filelock import FileLock
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, settings
-from numpy.typing import NDArray
-from PIL import Image
 
 from digits.classifier import Classifier
-from digits.decode import decode
-from digits.picture import Pixels
 from digits.recognizer import Recognizer
 from service.app import create_app
 from service.settings import Settings
@@ -27,11 +18,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
-# Held by whoever takes the port that the README and compose.yaml name.
-PORT_8000 = FileLock(Path(tempfile.gettempdir()) / "digits-port-8000.lock")
+# So that a failed assertion in a helper shows its values too.
+pytest.register_assert_rewrite("tests.helpers")
 
-ROOT = Path(__file__).resolve().parent.parent
-EXAMPLES = ROOT / "examples"
 # The markers of the slow tests, and what these need.
 SLOW = {
     "browser": "Chromium",
@@ -99,25 +88,3 @@ def classifier(recognizer: Recognizer) -> Classifier:
 @pytest.fixture
 def client() -> FlaskClient:
     return create_app(Settings(provider="cpu")).test_client()
-
-
-def pixels_of(data: bytes) -> Pixels:
-    """All pixels of an image file."""
-    return decode(data).whole()
-
-
-def encode(pixels: NDArray[np.generic] | Image.Image, format: str = "PNG", **options: object) -> bytes:
-    """An image file of pixels."""
-    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
-    file = io.BytesIO()
-    image.save(file, format, **options)
-    return file.getvalue()
-
-
-def example(digit: int) -> bytes:
-    return (EXAMPLES / f"{digit}.png").read_bytes()
-
-
-def example_pixels(digit: int) -> NDArray[np.uint8]:
-    """An example as grey pixels, black ink on white, [280, 280]."""
-    return np.asarray(Image.open(io.BytesIO(example(digit))).convert("L"))

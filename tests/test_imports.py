@@ -1,10 +1,12 @@
-"""Imports run one way: the library knows nobody, what uses it does not know each other, and nobody knows the tests."""
+"""Which package may import which, and that tests import shared code from `tests.helpers` only."""
 
 import ast
+import re
+from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.helpers.paths import ROOT
 
 FORBIDDEN = {
     "digits": {"service", "scoring", "training", "benchmarks", "flask", "werkzeug", "gunicorn", "torch", "onnx"},
@@ -14,10 +16,19 @@ FORBIDDEN = {
 }
 
 
+def imported_modules(path: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return modules | {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+
+
 @pytest.mark.parametrize("package", FORBIDDEN)
-def test_imports(package: str) -> None:
+def test_packages(package: str) -> None:
     for path in (ROOT / package).rglob("*.py"):
-        nodes = list(ast.walk(ast.parse(path.read_text())))
-        modules = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
-        modules += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
-        assert not {module.split(".")[0] for module in modules} & FORBIDDEN[package], path
+        assert not {module.split(".")[0] for module in imported_modules(path)} & FORBIDDEN[package], path
+
+
+def test_tests_share_code_through_helpers() -> None:
+    for path in (ROOT / "tests").rglob("*.py"):
+        shared = [module for module in imported_modules(path) if re.search(r"^tests\..*\b(test_|conftest\b)", module)]
+        assert not shared, path

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from service.settings import Settings
-from tests.conftest import PORT_8000, ROOT
-from tests.service.test_gunicorn import environment, free_port, wait_until_ready
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import PORT_8000, environment, free_port
+from tests.helpers.service import wait_until_ready
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]

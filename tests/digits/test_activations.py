@@ -9,7 +9,7 @@ from digits.activations import Activations, ActivationsError
 from digits.classifier import ModelFile, load_session
 from digits.preprocess import preprocess
 from digits.settings import ModelSettings
-from tests.conftest import example_pixels
+from tests.helpers.images import example_pixels
 
 EXPLANATION = ModelFile.read(ModelSettings().model_path).beside("explain.onnx")
 

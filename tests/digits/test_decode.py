@@ -16,8 +16,17 @@ from PIL import Image
 import digits.decode
 from digits.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError, decode, decode_idx, format_name
 from digits.memory import heavy_work
-from tests.conftest import ROOT, encode, example, example_pixels, pixels_of
-from tests.fuzz.corpus import png_chunk, with_right_sums
+from tests.helpers.images import (
+    encode,
+    example,
+    example_pixels,
+    heic,
+    pixels_of,
+    png_chunk,
+    png_of_size,
+    with_right_sums,
+)
+from tests.helpers.paths import ROOT
 
 FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"]
 GREY = example_pixels(7)
@@ -156,20 +165,6 @@ def test_first_frame_of_several() -> None:
     for format in ("GIF", "WEBP", "TIFF"):
         data = encode(frames[0], format, save_all=True, append_images=frames[1:])
         assert pixels_of(data)[0, 0] > 250
-
-
-def heic() -> bytes:
-    return b"\x00\x00\x00\x18ftypheic" + bytes(100)
-
-
-def png_of_size(width: int, height: int) -> bytes:
-    """A PNG whose header claims a size that its data has not got."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
-    parts = [
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from PIL import Image
 
 from digits.ink import BLANK, SEVERAL_DIGITS
 from digits.preprocess import BOX, SIZE, preprocess
-from tests.conftest import example_pixels
+from tests.helpers.images import example_pixels
 from training.datasets.mnist import load_test
 
 

@@ -9,7 +9,7 @@ from digits.decode import ImageError
 from digits.preprocess import Preprocessed, preprocess
 from digits.recognizer import Prediction, Recognizer
 from digits.settings import ModelSettings
-from tests.conftest import encode, example, example_pixels
+from tests.helpers.images import encode, example, example_pixels
 
 
 @pytest.mark.parametrize("digit", range(10))

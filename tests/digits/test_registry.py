@@ -10,8 +10,8 @@ from digits.registry import Registry, read_versions
 from digits.settings import SettingsError
 from service.app import create_app
 from service.settings import Settings
-from tests.conftest import example
-from tests.service.routes.test_predict import assert_error
+from tests.helpers.client import assert_error
+from tests.helpers.images import example
 
 
 def add_version(folder: Path, version: str, content: bytes | None = None) -> None:

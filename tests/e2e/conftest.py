@@ -1,15 +1,12 @@
 """A browser, Debian's Chromium, driven by Playwright, and the service that it asks."""
 
 import shutil
-import signal
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from tests.service.test_gunicorn import free_port, start, wait_until_ready
+from tests.helpers.service import serving
 
 # As root a sandbox cannot be had; the rest keeps Chromium from looking for its maker's hosts.
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -26,21 +23,9 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@contextmanager
-def served(port: int) -> Iterator[subprocess.Popen[str]]:
-    with start(port, {"DIGITS_WORKERS": "1"}, stdout=subprocess.DEVNULL) as process:
-        try:
-            wait_until_ready(port)
-            yield process
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(timeout=30)
-
-
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    port = free_port()
-    with served(port):
+    with serving() as (port, _):
         yield port
 
 

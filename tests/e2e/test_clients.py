@@ -4,19 +4,18 @@ import base64
 import json
 import struct
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
-from tests.conftest import ROOT, example
-from tests.service.test_gunicorn import serving
+from tests.helpers.clients import KSERVE, MLSERVER, TRITON, environment_of
+from tests.helpers.images import example
+from tests.helpers.paths import ROOT
+from tests.helpers.service import serving
 
 pytestmark = [pytest.mark.clients, pytest.mark.xdist_group("clients")]
 
-TRITON, KSERVE, MLSERVER = "tritonclient[grpc,http]==2.73.0", "kserve==0.21.0", "mlserver==1.7.1"
 # The last release with a perf_analyzer that runs with the C library of Debian 12; it wants Debian's libb64-0d too.
 PERF_ANALYZER = "tritonclient==2.49.0 nvidia-cuda-runtime-cu12==12.9.79"
 
@@ -25,21 +24,6 @@ PERF_ANALYZER = "tritonclient==2.49.0 nvidia-cuda-runtime-cu12==12.9.79"
 def port() -> Iterator[int]:
     with serving() as (port, _):
         yield port
-
-
-def environment_of(packages: str) -> Path:
-    """The folder with the programs of some packages' own environment, made on first use and kept."""
-    directory = ROOT / ".venv-clients" / packages.replace(" ", "-")
-    directory.mkdir(parents=True, exist_ok=True)
-    done = directory.with_suffix(".done")
-    with FileLock(directory.with_suffix(".lock")):
-        if done.exists():
-            return directory / "bin"
-        subprocess.run([sys.executable, "-m", "venv", "--clear", directory], check=True)
-        pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages.split()]
-        subprocess.run([directory / "bin" / "python", *pip], check=True)
-        done.touch()
-    return directory / "bin"
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.conftest import EXAMPLES
-from tests.e2e.test_page import SIZES
+from tests.helpers.browser import SIZES
+from tests.helpers.paths import EXAMPLES
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 

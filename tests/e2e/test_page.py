@@ -13,15 +13,15 @@ from click.testing import CliRunner
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from tests.conftest import EXAMPLES, example_pixels
-from tests.e2e.conftest import served
-from tests.service.test_gunicorn import free_port
+from tests.helpers.browser import SIZES
+from tests.helpers.images import example_pixels
+from tests.helpers.paths import EXAMPLES
+from tests.helpers.processes import free_port
+from tests.helpers.service import serving
 from training.__main__ import main
 from training.datasets.drawn import WAYS
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
-
-SIZES = {"wide": (1280, 900), "phone": (390, 844)}
 
 
 def draw(page: Page, digit: int, way: int = 0) -> None:
@@ -234,14 +234,14 @@ def test_error_is_shown_in_words(page: Page, complaints: list[str]) -> None:
 def test_service_down_and_back(browser: Browser) -> None:
     port = free_port()
     page = browser.new_page()
-    with served(port):
+    with serving(port):
         page.goto(f"http://localhost:{port}/")
         draw(page, 1)
         expect_digit(page, 1)
     page.click("#clear")
     draw(page, 7)
     expect(page.locator("#alert")).to_contain_text("does not answer")
-    with served(port):
+    with serving(port):
         expect_digit(page, 7)
         expect(page.locator("#alert")).to_be_hidden()
         page.close()

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, example
-from tests.service.test_gunicorn import free_port, request, serving, wait_for
+from tests.helpers.images import example
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import free_port, wait_for
+from tests.helpers.service import request, serving
 
 pytestmark = [pytest.mark.prometheus, pytest.mark.xdist_group("prometheus")]
 

@@ -6,8 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 
-from tests.scoring.report.test_page import LABELS
-from tests.scoring.test_main import IDX, score
+from tests.helpers.scoring import IDX, LABELS, score
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 

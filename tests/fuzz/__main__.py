@@ -15,8 +15,8 @@ import atheris
 
 # Instrumented, `find_ink` keeps half a megabyte of each photo, and only then; what it is given are pixels, no bytes.
 with atheris.instrument_imports(include=["digits", "service", "PIL"], exclude=["digits.ink", "digits.parts"]):
-    from tests.fuzz.corpus import with_right_sums
     from tests.fuzz.targets import TARGETS, resident_megabytes
+    from tests.helpers.images import with_right_sums
 
 # Longer inputs cost time and find nothing that these do not; what only size does has tests of its own.
 LONGEST = 4096

@@ -10,6 +10,8 @@ import zlib
 import numpy as np
 from PIL import Image
 
+from tests.helpers.images import runs_bmp
+
 MODES = {
     "PNG": ("1", "L", "P", "RGB", "RGBA", "LA", "I;16"),
     "JPEG": ("L", "RGB", "CMYK"),
@@ -69,33 +71,6 @@ def _encoded(format: str, mode: str, **options: object) -> bytes:
             image = image.convert(mode)
     image.save(file, format, **options)
     return file.getvalue()
-
-
-def runs_bmp(width: int, height: int, runs: bytes, bits: int = 8) -> bytes:
-    """A BMP in run-length encoding, of which Pillow writes none."""
-    colours = bytes(4 * 2**bits)
-    start = 14 + 40 + len(colours)
-    head = b"BM" + struct.pack("<IHHI", start + len(runs), 0, 0, start)
-    coding = {8: 1, 4: 2}[bits]
-    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, coding, len(runs), 0, 0, 2**bits, 0)
-    return head + info + colours + runs
-
-
-def png_chunk(kind: bytes, data: bytes) -> bytes:
-    """A chunk with its length and its checksum."""
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def with_right_sums(png: bytes) -> bytes:
-    """A PNG with the checksums of its chunks put right, as far as these are whole."""
-    found, position = bytearray(png), 8
-    while position + 12 <= len(found):
-        end = position + 8 + int.from_bytes(found[position : position + 4], "big")
-        if end + 4 > len(found):
-            break
-        found[end : end + 4] = zlib.crc32(found[position + 4 : end]).to_bytes(4, "big")
-        position = end + 4
-    return bytes(found)
 
 
 def tensors() -> dict[str, bytes]:

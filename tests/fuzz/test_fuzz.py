@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from digits.decode import ImageError, decode
-from tests.conftest import ROOT, pixels_of
 from tests.fuzz import corpus
 from tests.fuzz.targets import decoder, parser
+from tests.helpers.images import pixels_of
+from tests.helpers.paths import ROOT
 
 # 102,000 inputs in all. The seeds are fixed; what each finds comes with an input to replay.
 CAMPAIGN = {"decoder": 40_000, "parser": 50_000, "http": 12_000}

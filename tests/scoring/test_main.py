@@ -4,7 +4,6 @@ import csv
 import io
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -20,26 +19,10 @@ import pytest
 
 from scoring.outputs import journal_path, read_rows
 from scoring.rows import COLUMNS, Row
-from tests.conftest import EXAMPLES, ROOT, encode
+from tests.helpers.images import encode
+from tests.helpers.paths import EXAMPLES, ROOT
+from tests.helpers.scoring import IDX, command, score
 from training.datasets.mnist import load_test
-
-IDX = "training/data/mnist/t10k-images-idx3-ubyte.gz"
-
-
-def command(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-m", "scoring", *map(str, arguments)]
-
-
-def score(*arguments: str | Path, limit: int | None = None) -> subprocess.CompletedProcess[str]:
-    """Runs it, if need be on a disk on which a file can only have so many bytes."""
-    return subprocess.run(
-        command(*arguments),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))) if limit else None,
-    )
 
 
 @pytest.fixture(scope="module")

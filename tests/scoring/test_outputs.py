@@ -10,15 +10,10 @@ import pytest
 from scoring import parquet
 from scoring.errors import ScoringError
 from scoring.outputs import check_output, count_finished, finish, journal_path, read_rows
-from scoring.rows import COLUMNS, HEADER, Row, write_csv
-from tests.scoring.test_rows import MODEL, ROWS
+from scoring.rows import COLUMNS, HEADER, write_csv
+from tests.helpers.scoring import MODEL, ROWS, write
 
 SUFFIXES = ("csv", "jsonl", "parquet")
-
-
-def write(output: Path, rows: list[Row] = ROWS) -> None:
-    journal_path(output).write_bytes(HEADER + write_csv(rows))
-    finish(output)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -10,9 +10,8 @@ import pytest
 from scoring.inputs.images import CHUNK_BYTES, find_chunks
 from scoring.parquet import count_rows, read_images
 from scoring.rows import COLUMNS
-from tests.conftest import example, example_pixels
-from tests.scoring.inputs.test_images import error, loads
-from tests.scoring.test_outputs import write
+from tests.helpers.images import example, example_pixels
+from tests.helpers.scoring import error, loads, write
 
 IMAGES = np.arange(3 * 4 * 4, dtype=np.uint8).reshape(3, 4, 4)
 

@@ -1,17 +1,9 @@
 import io
-import os
 from collections import Counter
 from itertools import accumulate
 
-from scoring.rows import COLUMNS, ERROR_LENGTH, HEADER, Model, Row, read_csv, scored, write_csv
-
-MODEL = Model("digits", "3", "ab" * 32)
-ROWS = [
-    Row("a, b.png", 7, 0.998, None, None, *MODEL),
-    Row('"c".png', None, 0.1, "blank", None, *MODEL),
-    Row("d\n.png", None, None, None, "expected better; got “worse”", *MODEL),
-    Row(os.fsdecode(b"\xff\r.png"), 1, 1.0, None, None, *MODEL),
-]
+from scoring.rows import COLUMNS, ERROR_LENGTH, HEADER, read_csv, scored, write_csv
+from tests.helpers.scoring import MODEL, ROWS
 
 
 def test_columns() -> None:

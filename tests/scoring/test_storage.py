@@ -15,7 +15,7 @@ from scoring import storage
 from scoring.errors import ScoringError
 from scoring.inputs.images import count_images, find_chunks
 from scoring.inputs.paths import check_paths, find_files
-from tests.conftest import EXAMPLES, ROOT
+from tests.helpers.paths import EXAMPLES, ROOT
 
 
 class Bucket(SubTreeFileSystem):  # type: ignore[misc]

@@ -10,13 +10,9 @@ from flask.testing import FlaskClient
 from service.access_log import AccessLog, Observation
 from service.admission import Limiter
 from service.metrics import Metrics
-from tests.conftest import example
-from tests.service.test_metrics import samples
-
-
-def last_line(caplog: pytest.LogCaptureFixture) -> dict[str, object]:
-    record = next(record for record in reversed(caplog.records) if record.name == "service.access_log")
-    return dict(vars(record)["fields"])
+from tests.helpers.client import last_line
+from tests.helpers.images import example
+from tests.helpers.service import samples
 
 
 def test_a_line_a_request_without_the_image(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:

@@ -16,8 +16,8 @@ from digits.tracing import DeadlineError
 from service.admission import BodiesError, BusyError, Limiter
 from service.app import create_app
 from service.settings import Settings
-from tests.conftest import encode, example
-from tests.service.routes.test_predict import assert_error
+from tests.helpers.client import assert_error
+from tests.helpers.images import encode, example
 
 
 def soon() -> float:

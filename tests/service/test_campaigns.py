@@ -19,12 +19,12 @@ import pytest
 
 from service.settings import Settings
 from service.worker import FLUSH_SECONDS
-from tests.conftest import example
+from tests.helpers.attacks import ATTACKS, IMAGES, MEGABYTES, Attack, peak_megabytes, send
 from tests.helpers.broken_models import failing_model
-from tests.service.test_gunicorn import free_port, start, wait_for, wait_until_ready, worker_processes
-from tests.service.test_hostile_memory import ATTACKS, IMAGES, MEGABYTES, Attack, peak_megabytes, send
-from tests.service.test_metrics import samples
-from tests.service.test_restarts import Load
+from tests.helpers.images import example
+from tests.helpers.load import Load
+from tests.helpers.processes import free_port, wait_for, worker_processes
+from tests.helpers.service import samples, start, wait_until_ready
 
 pytestmark = pytest.mark.campaign
 

@@ -11,100 +11,20 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from service.settings import Settings
-from tests.conftest import ROOT, encode, example
 from tests.helpers.broken_models import endless_model, failing_model
-from tests.service.test_metrics import samples
-
-
-def environment(**settings: str) -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("DIGITS_")} | settings
-
-
-def start(port: int, settings: dict[str, str] | None = None, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "gunicorn"],
-        cwd=ROOT,
-        env=environment(PORT=str(port), **(settings or {})),
-        stdout=stdout,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-@contextmanager
-def serving(**settings: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
-    """The port and the process of a service, of one worker unless the settings say otherwise."""
-    port = free_port()
-    process = start(port, {"DIGITS_WORKERS": "1"} | settings, stdout=subprocess.DEVNULL)
-    try:
-        wait_until_ready(port)
-        yield port, process
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def request(
-    port: int, method: str, path: str, body: object = None, headers: dict[str, str] | None = None, chunked: bool = False
-) -> tuple[int, dict[str, str], dict[str, object]]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    try:
-        connection.request(method, path, body, headers or {}, encode_chunked=chunked)  # type: ignore[arg-type]
-        response = connection.getresponse()
-        return response.status, dict(response.getheaders()), json.loads(response.read())
-    finally:
-        connection.close()
-
-
-def wait_until_ready(port: int, prefix: str = "") -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            assert request(port, "GET", f"{prefix}/health/ready")[0] == 200
-            return
-        except OSError:
-            assert time.monotonic() < deadline, "not ready within a minute"
-            time.sleep(0.1)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} seconds"
-        time.sleep(0.1)
-
-
-def send_raw(port: int, data: bytes) -> bytes:
-    """Sends bytes as they are and reads to the end of the answer."""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-        connection.sendall(data)
-        connection.shutdown(socket.SHUT_WR)
-        return receive(connection)
-
-
-def receive(connection: socket.socket) -> bytes:
-    """Everything until the other side closes the connection."""
-    answer = b""
-    while chunk := connection.recv(65536):
-        answer += chunk
-    return answer
+from tests.helpers.images import encode, example
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import environment, free_port, wait_for, worker_processes
+from tests.helpers.service import metric, receive, request, send_raw, serving, start, wait_until_ready
 
 
 @pytest.fixture(scope="module")
@@ -492,15 +412,6 @@ def test_configuration_starts_nothing_by_itself() -> None:
         check=False,
     )
     assert result.returncode == 0, result.stderr
-
-
-def metric(port: int, name: str, **labels: str) -> float:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as response:
-        return samples(response.read().decode())[name, tuple(sorted(labels.items()))]
-
-
-def worker_processes(process: subprocess.Popen[str]) -> list[int]:
-    return [int(one) for one in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 
 
 def test_totals_are_right_over_killed_and_recycled_workers() -> None:

@@ -18,10 +18,8 @@ from PIL import Image
 
 from digits.decode import MAXIMUM_BYTES
 from digits.preprocess import preprocess
-from tests.conftest import encode, example
-from tests.digits.test_decode import png_of_size
-from tests.fuzz.corpus import png_chunk, runs_bmp
-from tests.service.routes.test_predict import assert_error
+from tests.helpers.client import FORM, assert_error, part
+from tests.helpers.images import encode, example, png_chunk, png_of_size, runs_bmp
 
 # What one request may take of a core and of memory.
 SECONDS, MEGABYTES = 5, 420
@@ -208,11 +206,6 @@ def test_shapes_that_wear_out(shape: tuple[int, int]) -> None:
         assert time.process_time() - start < 1
 
 
-def part(name: str, data: bytes = b"", head: str = "") -> bytes:
-    return f'--b\r\nContent-Disposition: form-data; name="{name}"{head}\r\n\r\n'.encode() + data + b"\r\n"
-
-
-FORM: dict[str, Any] = {"content_type": "multipart/form-data; boundary=b"}
 JSON = {"content_type": "application/json"}
 IMAGE = base64.b64encode(example(7)).decode()
 UNPARSED, NO_IMAGE = "got JSON that cannot be parsed", "got no string `image`"

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import example
-from tests.service.test_gunicorn import receive, request, serving, worker_processes
+from tests.helpers.images import example
+from tests.helpers.processes import worker_processes
+from tests.helpers.service import receive, request, serving
 
 DEADLINE = 2
 IMAGE = example(7)

@@ -2,20 +2,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from digits.tracing import Trace
 from service.metrics import Metrics, end_slot
-from tests.conftest import ROOT
-
-
-def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    """Values by name and labels."""
-    return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
+from tests.helpers.paths import ROOT
+from tests.helpers.service import samples
 
 
 def test_a_request_is_counted_with_its_stages_and_images() -> None:

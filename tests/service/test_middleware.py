@@ -4,8 +4,8 @@ from flask.testing import FlaskClient
 from service.app import create_app
 from service.middleware import HEADERS
 from service.settings import Settings
-from tests.conftest import example
-from tests.service.test_access_log import last_line
+from tests.helpers.client import last_line
+from tests.helpers.images import example
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/nowhere", "/metrics", "/page/main.js", "/"])

@@ -15,7 +15,7 @@ from digits.settings import MODELS
 from service.app import create_app
 from service.openapi import IMPLICIT_METHODS
 from service.settings import Settings
-from tests.conftest import example
+from tests.helpers.images import example
 
 ASKED: list[tuple[str, str, str, dict[str, Any], int]] = [
     # The method, the path as the document has it, the path asked for, what is sent, the status.

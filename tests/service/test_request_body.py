@@ -8,8 +8,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from digits.decode import MAXIMUM_BYTES
-from tests.conftest import encode, example
-from tests.service.routes.test_predict import assert_error
+from tests.helpers.client import assert_error
+from tests.helpers.images import encode, example
 
 COMPRESSED = pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
 

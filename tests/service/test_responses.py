@@ -4,8 +4,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from digits.recognizer import Recognizer
-from tests.conftest import example
-from tests.service.routes.test_predict import assert_error
+from tests.helpers.client import assert_error
+from tests.helpers.images import example
 
 
 @pytest.mark.parametrize("path", ["/predict/", "/predict/7", "/predict//batch", "/health", "/%00", "/é"])

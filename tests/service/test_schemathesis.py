@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
-from tests.service.test_gunicorn import environment, free_port, start, wait_until_ready
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import environment, free_port
+from tests.helpers.service import start, wait_until_ready
 
 
 def run(tmp_path: Path, *options: str) -> None:

@@ -9,8 +9,9 @@ from itertools import count
 from pathlib import Path
 
 from service.worker import Connections
-from tests.conftest import ROOT
-from tests.service.test_gunicorn import environment, free_port, wait_for, wait_until_ready
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import environment, free_port, wait_for
+from tests.helpers.service import wait_until_ready
 
 
 def test_the_least_of_all_workers_that_there_are() -> None:

@@ -12,7 +12,7 @@ from onnxruntime import InferenceSession
 from digits.classifier import Classifier
 from digits.preprocess import preprocess
 from digits.recognizer import Recognizer
-from tests.conftest import ROOT
+from tests.helpers.paths import ROOT
 from training.__main__ import main
 from training.datasets.mnist import load_training, split
 from training.export import (

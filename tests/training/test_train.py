@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from digits.settings import ModelSettings
-from tests.conftest import example_pixels
+from tests.helpers.images import example_pixels
 from training.__main__ import main
 from training.datasets.mnist import DataError, Dataset, load_training, split
 from training.formula import FormulaError

@@ -6,7 +6,7 @@ from PIL import Image
 
 from benchmarks.accuracy.input_variations import KINDS, enlarged, measure, same_answers
 from digits.recognizer import Recognizer
-from tests.conftest import pixels_of
+from tests.helpers.images import pixels_of
 from training.datasets.mnist import load_training
 
 DIGITS = load_training().images[:6]

@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 from benchmarks.accuracy import __main__ as module
 from benchmarks.accuracy.__main__ import main, published_values
 from benchmarks.accuracy.figures import area_under_roc, calibration_error, share
-from tests.conftest import example
+from tests.helpers.images import example
 
 
 @pytest.fixture

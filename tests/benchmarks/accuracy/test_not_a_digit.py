@@ -23,8 +23,7 @@ from benchmarks.accuracy.not_a_digit import (
 from digits.classifier import Images, Probabilities
 from digits.preprocess import Preprocessed
 from digits.recognizer import Prediction, Recognizer
-from tests.conftest import example_pixels
-from tests.training.datasets.test_mnist import write_idx
+from tests.helpers.images import example_pixels, write_idx
 from training.datasets.mnist import load_test
 
 FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"

@@ -3,7 +3,7 @@ import pytest
 
 from benchmarks.accuracy.simulated_photos import EFFECTS, KINDS, Page, measure
 from digits.recognizer import Recognizer
-from tests.conftest import pixels_of
+from tests.helpers.images import pixels_of
 from training.datasets.mnist import load_training
 
 DIGITS = load_training().images[:6]

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.performance import scoring
-from tests.training.datasets.test_mnist import write_idx
+from tests.helpers.images import write_idx
 from training.datasets.mnist import Dataset, load_test
 
 

@@ -18,8 +18,8 @@ from benchmarks.performance.servers import PEERS, SERVERS, form, http, v2_binary
 from benchmarks.performance.serving import README, RESULTS, chosen, main
 from service.app import create_app
 from service.settings import Settings
-from tests.conftest import example
-from tests.service.test_gunicorn import wait_for
+from tests.helpers.images import example
+from tests.helpers.processes import wait_for
 
 RUNS = [
     Run("png", "ours", 3000, 400e-6, 0.005, 0.010),

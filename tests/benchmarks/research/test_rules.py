@@ -5,7 +5,7 @@ from click.testing import CliRunner
 
 from benchmarks.research import rules
 from benchmarks.research.rules import OFF, drawn_sources, main
-from tests.conftest import example
+from tests.helpers.images import example
 
 
 @pytest.mark.parametrize("name", OFF)

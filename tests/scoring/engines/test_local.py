@@ -18,7 +18,8 @@ from scoring.engines.local import IMAGE_SECONDS, LocalEngine, _Task, _Worker
 from scoring.errors import ScoringError
 from scoring.inputs.images import Chunk, Content, find_chunks
 from scoring.rows import Row, read_csv
-from tests.conftest import EXAMPLES, example_pixels
+from tests.helpers.images import example_pixels
+from tests.helpers.paths import EXAMPLES
 
 BLANK = np.zeros((9, 9), np.uint8)
 SETTINGS = ModelSettings(provider="cpu")

@@ -18,8 +18,9 @@ import pytest
 from pyarrow.fs import S3FileSystem
 
 from scoring.parquet import SCHEMA
-from tests.conftest import EXAMPLES, ROOT, example
-from tests.e2e.test_clients import environment_of
+from tests.helpers.clients import environment_of
+from tests.helpers.images import example
+from tests.helpers.paths import EXAMPLES, ROOT
 
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
 

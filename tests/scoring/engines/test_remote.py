@@ -33,16 +33,10 @@ from scoring.engines.remote import RemoteEngine
 from scoring.errors import ScoringError
 from scoring.inputs.images import Chunk, find_chunks
 from scoring.rows import Row, read_csv
-from tests.conftest import EXAMPLES, ROOT, encode, example, example_pixels
-from tests.service.test_gunicorn import (
-    environment,
-    free_port,
-    serving,
-    start,
-    wait_for,
-    wait_until_ready,
-    worker_processes,
-)
+from tests.helpers.images import encode, example, example_pixels
+from tests.helpers.paths import EXAMPLES, ROOT
+from tests.helpers.processes import environment, free_port, wait_for, worker_processes
+from tests.helpers.service import serving, start, wait_until_ready
 
 IDX = ROOT / "training" / "data" / "mnist" / "t10k-images-idx3-ubyte.gz"
 LENGTH = "Inference-Header-Content-Length"

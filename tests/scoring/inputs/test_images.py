@@ -7,33 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digits.decode import ImageError
 from digits.picture import Picture
-from scoring.inputs.images import CHUNK, Chunk, count_images, find_chunks, read_idx
-from tests.conftest import encode, example
-from tests.training.datasets.test_mnist import write_idx
-
-
-def loads(*paths: Path) -> dict[str, Picture | str]:
-    """Every image by its name, or why there is none."""
-    found: dict[str, Picture | str] = {}
-    for chunk in find_chunks(map(str, paths)):
-        assert 1 <= len(chunk.names) <= CHUNK
-        for index, name in enumerate(chunk.names):
-            assert name not in found
-            try:
-                found[name] = chunk.load(index)
-            except ImageError as error:
-                found[name] = str(error)
-    return found
-
-
-def error(path: Path) -> str:
-    assert count_images([str(path)]) == 1
-    [(name, said)] = loads(path).items()
-    assert name == str(path)
-    assert isinstance(said, str)
-    return said
+from scoring.inputs.images import CHUNK, Chunk, count_images, read_idx
+from tests.helpers.images import encode, example, write_idx
+from tests.helpers.scoring import error, loads
 
 
 def test_below_folders_files_are_taken_that_are_named_as_images(tmp_path: Path) -> None:

@@ -9,8 +9,7 @@ import pytest
 
 from scoring.errors import ScoringError
 from scoring.inputs.labels import NONE, Labels, read_labels
-from tests.conftest import example
-from tests.training.datasets.test_mnist import write_idx
+from tests.helpers.images import example, write_idx
 
 
 def written(path: Path, text: str | bytes) -> Path:

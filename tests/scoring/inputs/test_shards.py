@@ -15,7 +15,8 @@ from scoring.completed import Names
 from scoring.inputs import shards
 from scoring.inputs.images import Chunk, find_chunks
 from scoring.inputs.shards import find_shards, read_shard
-from tests.conftest import EXAMPLES, example
+from tests.helpers.images import example
+from tests.helpers.paths import EXAMPLES
 
 # Broken in the middle, where its end still says what it has: behind the break, only shards find more.
 ROTTEN = "rotten.parquet"

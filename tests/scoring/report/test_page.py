@@ -12,13 +12,9 @@ from scoring.outputs import read_rows
 from scoring.report.page import level, share, write_report
 from scoring.report.summary import Survey
 from scoring.rows import Row
-from tests.conftest import EXAMPLES, encode, example, example_pixels
-from tests.scoring.test_main import IDX, score
-from tests.scoring.test_outputs import write
-from tests.scoring.test_rows import MODEL
-from tests.training.datasets.test_mnist import write_idx
-
-LABELS = "training/data/mnist/t10k-labels-idx1-ubyte.gz"
+from tests.helpers.images import encode, example, example_pixels, write_idx
+from tests.helpers.paths import EXAMPLES
+from tests.helpers.scoring import IDX, LABELS, MODEL, score, write
 
 
 class Page(HTMLParser):

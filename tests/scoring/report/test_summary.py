@@ -7,7 +7,7 @@ import pytest
 from scoring.inputs.labels import NONE
 from scoring.report.summary import BINS, ERRORS, MISTAKES, SAMPLES, UNCERTAIN, Survey
 from scoring.rows import Row
-from tests.scoring.test_rows import MODEL, ROWS
+from tests.helpers.scoring import MODEL, ROWS
 
 
 class Known:

@@ -10,8 +10,8 @@ from PIL import Image
 from digits.decode import ImageError
 from digits.preprocess import preprocess
 from scoring.report.thumbnails import SIDE, Views, load_views
-from tests.conftest import EXAMPLES, encode, example, example_pixels
-from tests.training.datasets.test_mnist import write_idx
+from tests.helpers.images import encode, example, example_pixels, write_idx
+from tests.helpers.paths import EXAMPLES
 from training.datasets.mnist import load_test
 
 

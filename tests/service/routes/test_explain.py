@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from digits.classifier import Classifier
 from service.app import create_app
 from service.settings import Settings
-from tests.conftest import encode, example
+from tests.helpers.images import encode, example
 
 
 def array(text: str, kind: str = "u1") -> np.ndarray[Any, np.dtype[Any]]:

@@ -1,27 +1,17 @@
 import re
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from werkzeug.test import TestResponse
 
 from digits.classifier import Classifier
 from service.routes.pages import card_figures
-from tests.conftest import ROOT
+from tests.helpers.client import TYPES, get
+from tests.helpers.paths import ROOT
 
 FILES = sorted(path.name for path in (ROOT / "service" / "static" / "page").iterdir())
 TEMPLATES = sorted(path.name for path in (ROOT / "service" / "templates").iterdir())
-TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-
-
-def get(client: FlaskClient, path: str, **options: Any) -> TestResponse:
-    """Like `client.get`, and closes the file."""
-    response = client.get(path, **options)
-    response.get_data()
-    response.close()
-    return response
 
 
 def test_page_shows_the_model_that_is_served(client: FlaskClient, classifier: Classifier) -> None:

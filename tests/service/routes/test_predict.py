@@ -9,18 +9,10 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.settings import Settings
-from tests.conftest import encode, example
-from tests.digits.test_decode import heic, png_of_size
+from tests.helpers.client import assert_error
+from tests.helpers.images import encode, example, heic, png_of_size
 
 VERSION = Settings().model_path.parent.name
-
-
-def assert_error(response: Any, status: int, message: str) -> None:
-    """The one shape of every error."""
-    assert response.status_code == status
-    assert response.headers["Content-Type"] == "application/json"
-    assert set(response.json) == {"error"}
-    assert message in response.json["error"]
 
 
 @pytest.mark.parametrize("digit", range(10))

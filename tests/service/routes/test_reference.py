@@ -11,9 +11,10 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.routes.pages import POLICY
-from tests.conftest import EXAMPLES, ROOT
-from tests.service.routes.test_page import TYPES, get
-from tests.service.test_gunicorn import environment, serving
+from tests.helpers.client import TYPES, get
+from tests.helpers.paths import EXAMPLES, ROOT
+from tests.helpers.processes import environment
+from tests.helpers.service import serving
 
 FILES = sorted(path.name for path in (ROOT / "service" / "static" / "docs").iterdir())
 

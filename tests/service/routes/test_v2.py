@@ -18,8 +18,8 @@ from digits.classifier import Classifier
 from digits.preprocess import preprocess
 from digits.recognizer import Prediction, Recognizer
 from service.settings import Settings
-from tests.conftest import encode, example, example_pixels
-from tests.service.routes.test_predict import assert_error
+from tests.helpers.client import assert_error
+from tests.helpers.images import encode, example, example_pixels
 
 VERSIONS = [path.parent.name for path in Settings().model_paths]
 ROUTES = ["", *(f"/versions/{version}" for version in VERSIONS)]

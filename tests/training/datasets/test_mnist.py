@@ -5,14 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import encode, example_pixels
+from tests.helpers.images import encode, example_pixels, write_idx
 from training.datasets import mnist
 from training.datasets.mnist import DataError, load_test, load_training, split
-
-
-def write_idx(path: Path, values: np.ndarray) -> None:
-    header = b"\x00\x00\x08" + bytes([values.ndim]) + b"".join(side.to_bytes(4, "big") for side in values.shape)
-    path.write_bytes(header + values.astype(np.uint8).tobytes())
 
 
 def test_mnist_is_all_there() -> None:
