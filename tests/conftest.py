@@ -11,17 +11,17 @@ from digits.recognizer import Recognizer
 from service.app import create_app
 from service.settings import Settings
 
-# One thread a test process: they run in parallel, and PyTorch's threads spin while they wait for each other.
+# One thread per test process: tests run in parallel, and PyTorch's threads spin while they wait.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-# How long an example takes is the machine's affair, which may have other things to do.
+# On a busy machine the duration of an example means nothing.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
-# So that a failed assertion in a helper shows its values too.
+# Failed assertions in helpers show their values too.
 pytest.register_assert_rewrite("tests.helpers")
 
-# The markers of the slow tests, and what these need.
+# The markers of slow tests and what they need.
 SLOW = {
     "browser": "Chromium",
     "campaign": "minutes",
@@ -37,12 +37,12 @@ SLOW = {
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the slow tests too: " + ", ".join(SLOW))
-    parser.addoption("--full-campaigns", action="store_true", help="campaigns in full: 5 minutes of load, 1,000 kills")
+    parser.addoption("--full-campaigns", action="store_true", help="full campaigns: 5 minutes of load, 1,000 kills")
     parser.addoption("--no-skips", action="store_true", help="a skipped test fails the run")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves the slow tests out unless asked for; `pytest_terminal_summary` says so."""
+    """Deselects slow tests unless --slow is given; `pytest_terminal_summary` reports it."""
     if config.getoption("--slow"):
         return
     slow = [item for item in items if any(item.get_closest_marker(marker) for marker in SLOW)]

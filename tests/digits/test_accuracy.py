@@ -3,17 +3,17 @@ import numpy as np
 from digits.accuracy import confusion_text, share_right, wilson_interval
 
 
-def test_interval_is_wilsons() -> None:
+def test_wilson_interval() -> None:
     # Newcombe 1998, table I: 81 of 263
     low, high = wilson_interval(81, 263)
     assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
 
 
-def test_share_is_told_with_what_it_rests_on() -> None:
+def test_share_is_printed_with_counts_and_interval() -> None:
     assert share_right(81, 263) == "30.80% right (81 of 263; 95 % interval 25.53% to 36.62%)"
 
 
-def test_columns_of_large_counts_stay_apart() -> None:
+def test_large_counts_keep_columns_separate() -> None:
     confusion = np.zeros((10, 11), np.int64)
     confusion[3, 5], confusion[3, 10] = 1_000_000, 7
     header, *rows = confusion_text(confusion)

@@ -14,7 +14,7 @@ from tests.helpers.images import example_pixels
 EXPLANATION = ModelFile.read(ModelSettings().model_path).beside("explain.onnx")
 
 
-def test_many_threads_load_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_load_the_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[ModelFile] = []
 
     def load(file: ModelFile, provider: str) -> InferenceSession:
@@ -31,7 +31,7 @@ def test_many_threads_load_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(np.array_equal(one[-1], outputs[0][-1]) for one in outputs)
 
 
-def test_pooling_and_relu_do_what_they_say() -> None:
+def test_pooling_and_relu_outputs() -> None:
     layers = Activations(EXPLANATION)
     outputs = layers.outputs(preprocess(example_pixels(2)).image)
     for before, layer, output in zip(outputs, layers.described()[1:], outputs[1:], strict=False):
@@ -43,7 +43,7 @@ def test_pooling_and_relu_do_what_they_say() -> None:
             assert np.array_equal(output, windows.max(axis=(2, 4)))
 
 
-def test_filter_slid_by_hand_gives_the_feature_map() -> None:
+def test_convolution_matches_a_sliding_window() -> None:
     """By (W − F + 2P)/S + 1 and F·F·D weights shared by every neuron of the map."""
     layers = Activations(EXPLANATION)
     before, after = layers.outputs(preprocess(example_pixels(2)).image)[:2]

@@ -12,7 +12,7 @@ from digits.classifier import MAXIMUM_BATCH, Classifier, ModelError
 from digits.settings import ModelSettings
 
 
-def test_batch_of_any_size_gives_what_each_image_gives_alone(classifier: Classifier) -> None:
+def test_batched_and_single_predictions_agree(classifier: Classifier) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2 * MAXIMUM_BATCH + 3, 28, 28), dtype=np.uint8)
     together = classifier.classify(images)
     alone = [
@@ -22,7 +22,7 @@ def test_batch_of_any_size_gives_what_each_image_gives_alone(classifier: Classif
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-def test_model_tells_what_it_is(classifier: Classifier) -> None:
+def test_model_identity(classifier: Classifier) -> None:
     assert classifier.model == {"name": "digits", "version": ModelSettings().model_path.parent.name}
     assert classifier.provider == "cpu"
     assert classifier.metadata["formula"].startswith("INPUT 28x28x1 -> ")
@@ -48,9 +48,9 @@ def wrong_model(path: Path) -> None:
         (lambda path: path.write_bytes(ModelSettings().model_path.read_bytes()[:5000]), "cannot load"),
         (wrong_model, "expected a tensor `images`, tensor(uint8) (N, 28, 28); got only x, y"),
     ],
-    ids=["missing", "folder", "empty", "rubbish", "cut short", "wrong shape"],
+    ids=["missing", "folder", "empty", "garbage", "truncated", "wrong shape"],
 )
-def test_unusable_model_is_one_clear_sentence(write: Callable[[Path], object], message: str, tmp_path: Path) -> None:
+def test_unusable_model_is_a_one_line_error(write: Callable[[Path], object], message: str, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     write(path)
     with pytest.raises(ModelError) as caught:
@@ -65,7 +65,7 @@ REAL_SESSION = onnxruntime.InferenceSession
 
 
 class FakeSession:
-    """A session as ONNX Runtime gives it: on the providers it was asked for, or fallen back to the CPU."""
+    """A session that reports the requested providers, or only the CPU unless it `works`."""
 
     works = True
 
@@ -87,7 +87,7 @@ class FakeSession:
 
 @pytest.fixture
 def cuda_build(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stands in for ONNX Runtime's CUDA build: the provider is listed, whether or not it works."""
+    """Simulates ONNX Runtime's CUDA build, which lists the provider even if it does not work."""
     monkeypatch.setattr(
         onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
     )
@@ -101,7 +101,7 @@ def test_cuda_without_the_cuda_build_is_an_error() -> None:
 
 
 @pytest.mark.usefixtures("cuda_build")
-def test_cuda_that_does_not_start_is_an_error_and_never_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_cuda_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeSession, "works", False)
     with pytest.raises(ModelError, match="could not start it on this machine"):
         Classifier(ModelSettings().model_path, "cuda")
@@ -110,12 +110,12 @@ def test_cuda_that_does_not_start_is_an_error_and_never_the_cpu(monkeypatch: pyt
 
 @pytest.mark.usefixtures("cuda_build")
 @pytest.mark.parametrize("provider", ["cuda", "auto"])
-def test_cuda_that_works_is_used_and_cannot_fall_back_later(provider: str) -> None:
+def test_working_cuda_is_used_without_fallback(provider: str) -> None:
     classifier = Classifier(ModelSettings().model_path, provider)
     assert classifier.provider == "cuda"
     assert classifier.session.fallback is False
 
 
 @pytest.mark.usefixtures("cuda_build")
-def test_cpu_is_never_anything_else() -> None:
+def test_cpu_is_used_if_chosen() -> None:
     assert Classifier(ModelSettings().model_path, "cpu").provider == "cpu"

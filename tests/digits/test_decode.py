@@ -24,7 +24,7 @@ from tests.helpers.images import (
     pixels_of,
     png_chunk,
     png_of_size,
-    with_right_sums,
+    with_valid_checksums,
 )
 from tests.helpers.paths import ROOT
 
@@ -63,12 +63,12 @@ def test_every_format_and_mode(format: str, mode: str) -> None:
     assert np.abs(decoded - GREY.astype(float)).mean() < (12 if mode in ("1", "P") or format == "GIF" else 4)
 
 
-def test_deep_samples_of_a_large_image() -> None:
+def test_16_bit_samples_of_a_large_image() -> None:
     samples = np.add.outer(np.arange(1500), np.arange(1400)).astype(np.uint16) * 20
     np.testing.assert_allclose(pixels_of(encode(samples)), samples / 257, atol=1)
 
 
-def test_samples_of_any_size() -> None:
+def test_extreme_float_samples() -> None:
     most = np.finfo(np.float32).max
     assert pixels_of(encode(np.array([[-most, 0, most, np.nan]], np.float32), "TIFF")).tolist() == [[0, 127, 255, 127]]
 
@@ -94,7 +94,7 @@ def test_exif_orientation(orientation: int, format: str) -> None:
     assert np.abs(decoded - GREY[:200].astype(float)).mean() < 4
 
 
-def test_broken_exif_costs_only_the_orientation() -> None:
+def test_broken_exif_only_loses_the_orientation() -> None:
     assert pixels_of(encode(GREY, "JPEG", exif=b"Exif\x00\x00rubbish")).shape[:2] == GREY.shape
 
 
@@ -103,10 +103,10 @@ def test_broken_exif_costs_only_the_orientation() -> None:
     [
         (0, None, 255),  # black strokes on a transparent canvas
         (255, None, 0),  # white strokes on a transparent canvas
-        (20, 220, 220),  # a picture with paper of its own and transparent corners
+        (20, 220, 220),  # opaque paper with transparent corners
     ],
 )
-def test_transparency_lies_over_the_paper_it_was_meant_for(ink: int, others: int | None, paper: int) -> None:
+def test_transparency_is_composited_on_the_matching_paper(ink: int, others: int | None, paper: int) -> None:
     pixels = np.zeros((40, 40, 4), np.uint8)
     if others is not None:
         pixels[4:-4, 4:-4] = (others, others, others, 255)
@@ -123,7 +123,7 @@ def test_faint_strokes_on_a_transparent_canvas() -> None:
     assert decoded[20, 20] > decoded[0, 0] + 80
 
 
-def test_nothing_visible_is_blank_paper() -> None:
+def test_fully_transparent_image_is_blank() -> None:
     decoded = pixels_of(encode(np.zeros((10, 10, 4), np.uint8)))
     assert np.ptp(decoded) == 0
 
@@ -140,7 +140,7 @@ def test_palette_transparency() -> None:
     [((200, 60, 60), (60, 140, 60)), ((60, 140, 60), (200, 60, 60)), ((60, 60, 250), (150, 50, 50))],
 )
 @pytest.mark.parametrize(("format", "mode"), [("JPEG", "RGB"), ("PNG", "RGB"), ("PNG", "RGBA"), ("GIF", "P")])
-def test_ink_that_only_colour_tells_from_the_paper(
+def test_ink_and_paper_of_equal_brightness(
     ink: tuple[int, ...], paper: tuple[int, ...], format: str, mode: str
 ) -> None:
     shade = GREY[..., None] / 255
@@ -151,8 +151,8 @@ def test_ink_that_only_colour_tells_from_the_paper(
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG"])
-def test_colours_of_the_paper_do_not_hide_brightness(format: str) -> None:
-    """Faint pencil on a sheet half of which is tinted."""
+def test_tinted_paper_does_not_hide_pencil(format: str) -> None:
+    """Faint pencil on a half-tinted sheet."""
     pixels = np.full((280, 280, 3), 230, np.uint8)
     pixels[:140] = (230, 220, 200)
     pixels[GREY < 128] -= 40
@@ -160,7 +160,7 @@ def test_colours_of_the_paper_do_not_hide_brightness(format: str) -> None:
     assert np.abs(decoded - np.asarray(Image.fromarray(pixels).convert("L"), float)).mean() < 2
 
 
-def test_first_frame_of_several() -> None:
+def test_first_frame_is_decoded() -> None:
     frames = [Image.fromarray(GREY), Image.fromarray(255 - GREY)]
     for format in ("GIF", "WEBP", "TIFF"):
         data = encode(frames[0], format, save_all=True, append_images=frames[1:])
@@ -181,7 +181,7 @@ def test_first_frame_of_several() -> None:
         (b"\x89PNG\r\n\x1a\n" + bytes(30), "got a broken PNG"),
     ],
 )
-def test_what_is_no_image_is_named(data: bytes, message: str) -> None:
+def test_other_formats_are_named(data: bytes, message: str) -> None:
     with pytest.raises(ImageError) as caught:
         pixels_of(data)
     assert message in str(caught.value)
@@ -189,7 +189,7 @@ def test_what_is_no_image_is_named(data: bytes, message: str) -> None:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_cut_short(format: str) -> None:
+def test_truncated_file(format: str) -> None:
     data = encode(GREY, format)
     for length in (len(data) // 2, len(data) * 9 // 10):
         with pytest.raises(ImageError, match=r"broken|cut short"):
@@ -201,7 +201,7 @@ def test_cut_short(format: str) -> None:
     [bytes(MAXIMUM_BYTES + 1), png_of_size(5001, 5000), png_of_size(60000, 60000), png_of_size(2**31 - 1, 2**31 - 1)],
     ids=["bytes", "pixels", "bomb", "largest"],
 )
-def test_too_large_is_refused_before_it_is_decoded(data: bytes) -> None:
+def test_oversized_image_is_rejected_before_decoding(data: bytes) -> None:
     with pytest.raises(ImageTooLargeError, match="expected at most"):
         pixels_of(data)
 
@@ -210,30 +210,13 @@ def test_largest_accepted_image() -> None:
     assert pixels_of(encode(Image.new("1", (5000, 5000)))).shape == (5000, 5000)
 
 
-@settings(max_examples=200)
-@given(st.sampled_from(FORMATS), st.data())
-def test_mutated_files_decode_or_raise_image_errors(format: str, data: st.DataObject) -> None:
-    content = bytearray(encode(GREY[::8, ::8], format))
-    for _ in range(data.draw(st.integers(1, 8))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    content = content[: data.draw(st.integers(0, len(content)))]
-    try:
-        pixels = pixels_of(bytes(content))
-    except ImageError:
-        return
-    assert pixels.dtype == np.uint8
-    assert pixels.ndim == 2
-
-
 LARGE = Image.fromarray(GREY).resize((1000, 704), Image.Resampling.BICUBIC)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"quality": 30}])
 @pytest.mark.parametrize("size", [(1000, 704), (129, 20), (400, 3), (1100, 640), (3001, 2000)])
-def test_large_jpegs_are_decoded_at_a_part_of_their_size(
-    mode: str, options: dict[str, Any], size: tuple[int, int]
-) -> None:
+def test_large_jpegs_are_decoded_at_reduced_size(mode: str, options: dict[str, Any], size: tuple[int, int]) -> None:
     picture = decode(encode(LARGE.resize(size).convert(mode), "JPEG", **options))
     assert picture.full is not None
     whole = picture.whole()
@@ -245,7 +228,7 @@ def test_large_jpegs_are_decoded_at_a_part_of_their_size(
     assert np.abs(picture.pixels - expected).mean() < 2
 
 
-def test_small_jpegs_are_decoded_at_once() -> None:
+def test_small_jpegs_are_decoded_at_full_size() -> None:
     assert decode(encode(LARGE.resize((128, 100)), "JPEG")).full is None
 
 
@@ -259,7 +242,7 @@ def test_reduced_jpegs_are_upright(orientation: int) -> None:
     assert np.abs(picture.pixels - expected).mean() < 2
 
 
-def test_reduced_jpegs_show_what_only_colour_tells_from_the_paper() -> None:
+def test_reduced_jpegs_show_ink_and_paper_of_equal_brightness() -> None:
     shade = np.asarray(LARGE)[..., None] / 255
     image = Image.fromarray((shade * (60, 140, 60) + (1 - shade) * (200, 60, 60)).astype(np.uint8))
     picture = decode(encode(image, "JPEG"))
@@ -270,8 +253,8 @@ def test_reduced_jpegs_show_what_only_colour_tells_from_the_paper() -> None:
     assert np.abs(picture.pixels - expected).mean() < 4
 
 
-def test_jpeg_of_red_green_and_blue_as_they_are() -> None:
-    """Such a file cannot be decoded to brightness and colours."""
+def test_jpeg_stored_as_rgb() -> None:
+    """Such a file has no luminance channel to decode."""
     picture = decode(encode(LARGE.convert("RGB"), "JPEG", keep_rgb=True))
     assert picture.full is None
     assert np.abs(picture.pixels - np.asarray(LARGE, float)).mean() < 4
@@ -286,7 +269,7 @@ JPEGS = [
 
 @settings(max_examples=300)
 @given(st.sampled_from(JPEGS), st.data())
-def test_large_jpegs_are_accepted_and_refused_as_in_full(jpeg: bytes, data: st.DataObject) -> None:
+def test_reduced_decoding_accepts_and_rejects_like_full_decoding(jpeg: bytes, data: st.DataObject) -> None:
     content = bytearray(jpeg)
     for _ in range(data.draw(st.integers(0, 4))):
         content[data.draw(st.integers(2, len(content) - 1))] = data.draw(st.integers(0, 255))
@@ -299,7 +282,7 @@ def test_large_jpegs_are_accepted_and_refused_as_in_full(jpeg: bytes, data: st.D
 
 @st.composite
 def small_pngs(draw: st.DrawFn) -> bytes:
-    """Small PNGs of every kind, many of them with bytes changed, added or taken away, most of these with right sums."""
+    """Small PNGs of every kind, many of them mutated, some of these with corrected checksums."""
     header = struct.pack(
         ">IIBBBBB",
         draw(st.integers(0, 9)),
@@ -330,7 +313,7 @@ def small_pngs(draw: st.DrawFn) -> bytes:
         place = draw(st.integers(0, len(data)))
         data = data[:place] + draw(st.binary(max_size=2)) + data[place + draw(st.integers(0, 2)) :]
         if draw(st.booleans()):
-            data = with_right_sums(data)
+            data = with_valid_checksums(data)
     return data
 
 
@@ -345,14 +328,14 @@ def decoded_or_error(data: bytes) -> tuple[str, str] | tuple[tuple[int, ...], by
 
 @settings(max_examples=1000)
 @given(small_pngs())
-def test_plain_pngs_decode_as_by_pillows_own_reader(data: bytes) -> None:
+def test_plain_png_decoder_agrees_with_pillow(data: bytes) -> None:
     with patch.object(digits.decode, "_plain_png", lambda _: None):
         expected = decoded_or_error(data)
     assert decoded_or_error(data) == expected
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
-def test_plain_pngs_are_told(mode: str) -> None:
+def test_plain_pngs_are_recognised(mode: str) -> None:
     image = Image.fromarray(GREY[::10, ::10]).convert(mode)
     plain = digits.decode._plain_png(encode(image))
     assert plain is not None
@@ -362,7 +345,7 @@ def test_plain_pngs_are_told(mode: str) -> None:
     assert digits.decode._plain_png(encode(image, exif=exif)) is None
 
 
-def test_messages_never_carry_the_decoders_own_text() -> None:
+def test_errors_hide_the_decoders_message() -> None:
     data = bytearray(example(7))
     data[len(data) // 2] ^= 0xFF
     with pytest.raises(ImageError) as caught:
@@ -370,7 +353,7 @@ def test_messages_never_carry_the_decoders_own_text() -> None:
     assert str(caught.value) == "expected a whole PNG image; got one that is broken or cut short"
 
 
-def test_format_name_knows_what_pillow_writes() -> None:
+def test_format_name() -> None:
     for format in FORMATS:
         assert format_name(encode(GREY, format)) == format
 
@@ -398,19 +381,19 @@ def test_idx(data: bytes) -> None:
         gzip.compress(IDX)[:-9],
         b"\x1f\x8brubbish",
     ],
-    ids=lambda data: f"{len(data)} bytes",  # gzip writes the time into what it compresses
+    ids=lambda data: f"{len(data)} bytes",  # gzip output contains the time
 )
 def test_broken_idx(data: bytes) -> None:
     with pytest.raises(ImageError, match="expected"):
         decode_idx(data)
 
 
-def test_huge_idx_claim_is_only_a_wrong_length() -> None:
+def test_huge_idx_header() -> None:
     with pytest.raises(ImageError, match="expected 79228162458924105385300197375 bytes"):
         decode_idx(b"\x00\x00\x08\x03" + b"\xff" * 12)
 
 
-def test_large_images_are_decoded_one_at_a_time_and_small_ones_meanwhile() -> None:
+def test_large_images_are_decoded_one_at_a_time_and_block_no_small_ones() -> None:
     large = Image.new("RGB", (2100, 2100))
     with ThreadPoolExecutor(3) as pool:
         with heavy_work():
@@ -420,7 +403,7 @@ def test_large_images_are_decoded_one_at_a_time_and_small_ones_meanwhile() -> No
         assert [one.result(timeout=30).whole().shape for one in waiting] == [(2100, 2100)] * 3
 
 
-def test_pillows_warnings_reach_nobody_and_threads_leave_the_filters_as_they_are() -> None:
+def test_pillow_warnings_are_silent_and_filters_unchanged() -> None:
     code = """
 import io, sys, warnings
 from concurrent.futures import ThreadPoolExecutor

@@ -36,7 +36,7 @@ def test_json_data_flat_or_nested(data: Any) -> None:
     assert array.tolist() == [[[1, 2], [3, 255]]]
 
 
-def test_bytes_behind_the_json() -> None:
+def test_binary_data_after_json() -> None:
     head = request(images(data=None, parameters={"binary_data_size": 8}, shape=[2, 2, 2]) | {"data": None})
     head = head.replace(b', "data": null', b"")
     array = values(head + bytes(range(8)), str(len(head)))
@@ -59,7 +59,7 @@ def test_raw_body_is_a_batch_of_one() -> None:
     assert values(b"any file", "0", FILES) == [b"any file"]
 
 
-def test_elements_of_bytes_come_behind_their_lengths() -> None:
+def test_bytes_elements_are_length_prefixed() -> None:
     data = b"\3\0\0\0abc\0\0\0\0"
     tensor = {"name": "image", "shape": [2], "datatype": "BYTES", "parameters": {"binary_data_size": len(data)}}
     head = request(tensor)
@@ -71,7 +71,7 @@ def test_bytes_in_json_are_base64() -> None:
     assert values(request(tensor), None, FILES) == [b"abc", b"a"]
 
 
-def test_what_clients_add_is_left_aside() -> None:
+def test_unknown_fields_are_ignored() -> None:
     body = request(images(strange=1), model_name="digits", parameters={"priority": 0, "timeout": 5}, sequence_id=3)
     assert len(values(body)) == 1
 
@@ -134,7 +134,7 @@ def test_what_clients_add_is_left_aside() -> None:
         (request(images(parameters={"binary_data_size": True})), None, "got True"),
     ],
 )
-def test_wrong_request_is_told_what_was_expected(body: bytes, header: str | None, message: str) -> None:
+def test_rejections(body: bytes, header: str | None, message: str) -> None:
     with pytest.raises(TensorError) as caught:
         values(body, header)
     assert message in str(caught.value)
@@ -153,7 +153,7 @@ def test_wrong_request_is_told_what_was_expected(body: bytes, header: str | None
         (b"\0\0\0\0", [0]),
     ],
 )
-def test_bytes_that_do_not_divide(data: bytes, shape: list[int]) -> None:
+def test_invalid_bytes_elements(data: bytes, shape: list[int]) -> None:
     tensor = {"name": "image", "shape": shape, "datatype": "BYTES", "parameters": {"binary_data_size": len(data)}}
     head = request(tensor)
     with pytest.raises(TensorError, match="elements of BYTES"):
@@ -161,7 +161,7 @@ def test_bytes_that_do_not_divide(data: bytes, shape: list[int]) -> None:
 
 
 @pytest.mark.parametrize("data", [["no base64!"], [1], ["YQ==", "YQ=="], "YQ=="])
-def test_bytes_in_json_that_are_no_base64(data: Any) -> None:
+def test_invalid_base64_in_json(data: Any) -> None:
     tensor = {"name": "image", "shape": [1], "datatype": "BYTES", "data": data}
     with pytest.raises(TensorError, match="input `image`"):
         values(request(tensor), None, FILES)
@@ -181,15 +181,15 @@ MODEL = {"name": "digits", "version": "7"}
 LABELS = ["zero", "one", "two"]
 
 
-def answer(**asked: Any) -> tuple[dict[str, Any], bytes]:
-    inference = decode_request(request(images(), **asked), None, IMAGES)
+def respond(**options: Any) -> tuple[dict[str, Any], bytes]:
+    inference = decode_request(request(images(), **options), None, IMAGES)
     check_outputs(inference, DESCRIPTIONS)
     body, length = encode_response(inference, MODEL, OUTPUTS, LABELS)
     return json.loads(body[:length]), b"" if length is None else body[length:]
 
 
-def test_answer_in_json() -> None:
-    head, rest = answer(id="a", parameters={"binary_data_output": False})
+def test_json_response() -> None:
+    head, rest = respond(id="a", parameters={"binary_data_output": False})
     assert rest == b""
     assert head == {
         "model_name": "digits",
@@ -203,8 +203,8 @@ def test_answer_in_json() -> None:
     }
 
 
-def test_binary_answer_is_in_the_order_of_the_json_and_an_outputs_own_wish_wins() -> None:
-    head, rest = answer(
+def test_binary_response_keeps_the_order_and_each_outputs_own_encoding() -> None:
+    head, rest = respond(
         parameters={"binary_data_output": True},
         outputs=[{"name": "reason"}, {"name": "digit", "parameters": {"binary_data": False}}, {"name": "scores"}],
     )
@@ -216,7 +216,7 @@ def test_binary_answer_is_in_the_order_of_the_json_and_an_outputs_own_wish_wins(
 
 @pytest.mark.parametrize("binary", [False, True])
 def test_classification(binary: bool) -> None:
-    head, rest = answer(outputs=[{"name": "scores", "parameters": {"classification": 2, "binary_data": binary}}])
+    head, rest = respond(outputs=[{"name": "scores", "parameters": {"classification": 2, "binary_data": binary}}])
     expected = ["0.500000:1:one", "0.250000:0:zero"]
     [tensor] = head["outputs"]
     assert tensor["datatype"] == "BYTES"
@@ -238,13 +238,13 @@ def test_classification(binary: bool) -> None:
         ([{"name": "scores", "parameters": {"classification": "all"}}], "1 or more"),
     ],
 )
-def test_outputs_that_cannot_be_given(outputs: list[dict[str, Any]], message: str) -> None:
+def test_invalid_outputs(outputs: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(TensorError, match=message):
-        answer(outputs=outputs)
+        respond(outputs=outputs)
 
 
 @given(st.binary(max_size=200), st.none() | st.integers(-1, 250).map(str))
-def test_any_bytes_give_values_or_a_clear_error(body: bytes, header: str | None) -> None:
+def test_any_bytes_give_values_or_a_tensor_error(body: bytes, header: str | None) -> None:
     for expected in (IMAGES, FILES, SCORES):
         try:
             values(body, header, expected)
@@ -264,7 +264,7 @@ tensors = st.fixed_dictionaries(
 
 
 @given(tensors, st.dictionaries(st.sampled_from(["id", "parameters", "outputs"]), json_values), st.binary(max_size=8))
-def test_any_json_gives_an_answer_or_a_clear_error(tensor: Any, other: dict[str, Any], rest: bytes) -> None:
+def test_any_json_gives_a_response_or_a_tensor_error(tensor: Any, other: dict[str, Any], rest: bytes) -> None:
     head = msgspec.json.encode({"inputs": [tensor]} | other)
     try:
         inference = decode_request(head + rest, str(len(head)), IMAGES)

@@ -3,7 +3,7 @@ import numpy as np
 from digits.parts import connected
 
 
-def test_connected_parts() -> None:
+def test_connected_components() -> None:
     mask = np.array([[1, 0, 0, 1, 1], [0, 1, 0, 0, 0], [0, 0, 0, 1, 0], [1, 1, 0, 1, 0], [0, 1, 1, 0, 0]], bool)
     labels, count = connected(mask)
     assert count == 3
@@ -15,7 +15,7 @@ def test_connected_parts() -> None:
     }
 
 
-def test_connected_parts_of_noise_agree_with_a_flood_fill() -> None:
+def test_connected_components_of_noise_match_a_flood_fill() -> None:
     mask = np.random.default_rng(1).random((40, 50)) < 0.35
     labels, count = connected(mask)
     seen = np.zeros_like(mask)

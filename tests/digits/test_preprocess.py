@@ -8,14 +8,14 @@ from tests.helpers.images import example_pixels
 from training.datasets.mnist import load_test
 
 
-def test_mnist_stays_as_it_is() -> None:
+def test_mnist_is_unchanged() -> None:
     images = load_test().images[:2000]
     assert all(np.array_equal(preprocess(image).image, image) for image in images)
     assert all(np.array_equal(preprocess(255 - image).image, image) for image in images[:200])
 
 
 @pytest.mark.parametrize("digit", range(10))
-def test_prepared_as_mnist_was_made(digit: int) -> None:
+def test_size_and_centre_match_mnist(digit: int) -> None:
     image = preprocess(example_pixels(digit)).image
     assert image.shape == (SIZE, SIZE)
     assert image.max() == 255
@@ -26,18 +26,18 @@ def test_prepared_as_mnist_was_made(digit: int) -> None:
     assert centre == (pytest.approx(14, abs=0.6), pytest.approx(14, abs=0.6))
 
 
-def test_polarity_place_and_contrast_make_no_difference() -> None:
+def test_polarity_position_and_contrast_do_not_matter() -> None:
     pixels = example_pixels(4)
     expected = preprocess(pixels).image.astype(int)
     moved = np.full((500, 600), 255, np.uint8)
     moved[200:480, 10:290] = pixels
     assert np.abs(preprocess(255 - pixels).image - expected).mean() < 2
     assert np.abs(preprocess(100 + pixels // 2).image - expected).mean() < 2
-    # At this size the image is reduced before the digit is cut out, which moves edges by a part of a pixel.
+    # At this size the image is reduced before the digit is cropped, which shifts edges by a fraction of a pixel.
     assert np.abs(preprocess(moved).image - expected).mean() < 10
 
 
-def test_upscaled_mnist_comes_back() -> None:
+def test_upscaled_mnist_is_recovered() -> None:
     differences = []
     for image in load_test().images[:50]:
         large = Image.fromarray(image).resize((140, 140), Image.Resampling.BICUBIC)
@@ -45,7 +45,7 @@ def test_upscaled_mnist_comes_back() -> None:
     assert np.median(differences) < 8
 
 
-def test_hair_thin_lines_do_not_vanish() -> None:
+def test_hairlines_do_not_vanish() -> None:
     pixels = np.full((400, 400), 255, np.uint8)
     pixels[50:350, 200] = 0
     assert preprocess(pixels).image.sum() >= 19 * 255
@@ -54,12 +54,12 @@ def test_hair_thin_lines_do_not_vanish() -> None:
 @pytest.mark.parametrize("value", [0, 128, 255])
 @pytest.mark.parametrize("shape", [(28, 28), (1, 1), (300, 400)])
 def test_blank(value: int, shape: tuple[int, ...]) -> None:
-    prepared = preprocess(np.full(shape, value, np.uint8))
-    assert prepared.reason == BLANK
-    assert not prepared.image.any()
+    preprocessed = preprocess(np.full(shape, value, np.uint8))
+    assert preprocessed.reason == BLANK
+    assert not preprocessed.image.any()
 
 
-def test_several_digits_are_refused_and_shown() -> None:
-    prepared = preprocess(np.hstack([example_pixels(3), example_pixels(8)]))
-    assert prepared.reason == SEVERAL_DIGITS
-    assert prepared.image.any()
+def test_several_digits_are_rejected_with_their_image() -> None:
+    preprocessed = preprocess(np.hstack([example_pixels(3), example_pixels(8)]))
+    assert preprocessed.reason == SEVERAL_DIGITS
+    assert preprocessed.image.any()

@@ -13,7 +13,7 @@ from tests.helpers.images import encode, example, example_pixels
 
 
 @pytest.mark.parametrize("digit", range(10))
-def test_reads_every_example(digit: int, recognizer: Recognizer) -> None:
+def test_every_example(digit: int, recognizer: Recognizer) -> None:
     [prediction] = recognizer.recognize([example(digit)])
     assert isinstance(prediction, Prediction)
     assert prediction.digit == digit
@@ -27,12 +27,12 @@ def test_empty_batch(recognizer: Recognizer) -> None:
     assert [part.shape for part in recognizer.classifier.classify(np.zeros((0, 28, 28), np.uint8))] == [(0, 10), (0,)]
 
 
-def test_blank_image_is_no_digit_and_speaks_for_none(recognizer: Recognizer) -> None:
+def test_blank_image_has_uniform_probabilities(recognizer: Recognizer) -> None:
     [prediction] = recognizer.recognize([encode(np.full((40, 40), 255, np.uint8))])
     assert prediction == Prediction(None, 0.1, (0.1,) * 10, "blank")
 
 
-def test_bad_file_spoils_only_its_own_place(recognizer: Recognizer) -> None:
+def test_bad_file_affects_only_its_own_result(recognizer: Recognizer) -> None:
     first, second, third = recognizer.recognize([example(1), b"no image", example(2)])
     assert isinstance(first, Prediction)
     assert first.digit == 1
@@ -42,19 +42,19 @@ def test_bad_file_spoils_only_its_own_place(recognizer: Recognizer) -> None:
 
 
 def test_threads_share_a_recognizer(recognizer: Recognizer) -> None:
-    prepared = [preprocess(example_pixels(digit)) for digit in range(10)]
+    preprocessed = [preprocess(example_pixels(digit)) for digit in range(10)]
     with ThreadPoolExecutor(4) as pool:
-        digits = list(pool.map(lambda one: recognizer.predict([one])[0].digit, prepared * 20))
+        digits = list(pool.map(lambda one: recognizer.predict([one])[0].digit, preprocessed * 20))
     assert digits == list(range(10)) * 20
 
 
-def test_prepared_reason_is_passed_on(recognizer: Recognizer) -> None:
+def test_preprocessing_reason_is_kept(recognizer: Recognizer) -> None:
     [prediction] = recognizer.predict([Preprocessed(np.zeros((28, 28), np.uint8), "several digits")])
     assert prediction.digit is None
     assert prediction.reason == "several digits"
 
 
-def test_minima_decide_what_is_refused_and_why() -> None:
+def test_thresholds_decide_rejections() -> None:
     image = preprocess(example_pixels(8))
     path = ModelSettings().model_path
     [read] = Recognizer(path, "cpu").predict([image])
@@ -66,7 +66,7 @@ def test_minima_decide_what_is_refused_and_why() -> None:
     assert (unsure.digit, unsure.reason, unsure.confidence) == (None, "uncertain", read.confidence)
 
 
-def test_nothing_is_refused_at_minima_of_zero() -> None:
+def test_thresholds_of_zero_reject_nothing() -> None:
     recognizer = Recognizer(ModelSettings().model_path, "cpu", minimum_is_digit=0.0, minimum_confidence=0.0)
     scribble = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
     [prediction] = recognizer.predict([Preprocessed(scribble)])

@@ -15,7 +15,7 @@ from tests.helpers.images import example
 
 
 def add_version(folder: Path, version: str, content: bytes | None = None) -> None:
-    """The shipped model as one more version, or other bytes in its place."""
+    """Adds a version: the shipped model, or the given bytes instead."""
     (folder / version).mkdir()
     if content is None:
         shutil.copy(Settings().model_path, folder / version)
@@ -24,7 +24,7 @@ def add_version(folder: Path, version: str, content: bytes | None = None) -> Non
         (folder / version / "model.onnx").write_bytes(content)
 
 
-def served(settings: Settings) -> Registry:
+def load_registry(settings: Settings) -> Registry:
     return Registry(read_versions(settings), settings)
 
 
@@ -36,9 +36,7 @@ def client(tmp_path: Path) -> FlaskClient:
 
 
 @pytest.mark.parametrize(("query", "version"), [("", "100"), ("?version=3", "3"), ("?version=20", "20")])
-def test_version_is_chosen_by_query_and_the_highest_is_the_default(
-    query: str, version: str, client: FlaskClient
-) -> None:
+def test_query_selects_the_version_and_the_highest_is_default(query: str, version: str, client: FlaskClient) -> None:
     for path in ("/predict", "/explain"):
         answer = client.post(path + query, data=example(7)).json
         assert answer is not None
@@ -48,7 +46,7 @@ def test_version_is_chosen_by_query_and_the_highest_is_the_default(
 
 
 @pytest.mark.parametrize("version", ["", "1", "03", "latest", "../3"])
-def test_version_that_is_not_served(version: str, client: FlaskClient) -> None:
+def test_unknown_version(version: str, client: FlaskClient) -> None:
     message = f"expected a version that is served, one of 100, 20, 3; got {version}"
     for path in ("/predict", "/predict/batch", "/explain"):
         assert_error(client.post(path, query_string={"version": version}, data=example(7)), 404, message)
@@ -58,14 +56,14 @@ def test_broken_version_is_skipped_and_logged(tmp_path: Path, caplog: pytest.Log
     add_version(tmp_path, "1")
     add_version(tmp_path, "2", b"broken")
     with caplog.at_level(logging.ERROR):
-        models = served(Settings(model=tmp_path, provider="cpu"))
+        models = load_registry(Settings(model=tmp_path, provider="cpu"))
     assert models.versions == ["1"]
     assert [f"{tmp_path / '2' / 'model.onnx'}: expected an ONNX model" in caplog.text] == [True]
 
 
-def test_one_sentence_where_none_can_be_served(tmp_path: Path) -> None:
+def test_no_usable_version_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"expected <version>/model\.onnx in .*; got none"):
-        served(Settings(model=tmp_path))
+        load_registry(Settings(model=tmp_path))
     add_version(tmp_path, "1", b"broken")
     with pytest.raises(ModelError, match="cannot load"):
-        served(Settings(model=tmp_path, provider="cpu"))
+        load_registry(Settings(model=tmp_path, provider="cpu"))

@@ -48,6 +48,6 @@ def test_quota(own: str, files: dict[str, str], expected: int, tmp_path: Path) -
     assert cores(tmp_path, own, files) == expected
 
 
-def test_affinity_binds_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_affinity_limits_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     assert cores(tmp_path, "0::/\n", {"cpu.max": "400000 100000"}) == 1

@@ -3,8 +3,8 @@ import threading
 from digits import tracing
 
 
-def test_what_a_thread_does_is_collected() -> None:
-    begun = tracing.begin()
+def test_trace_collects_its_own_thread_only() -> None:
+    trace = tracing.begin()
     with tracing.span("decode"):
         pass
     with tracing.span("decode"):
@@ -14,14 +14,14 @@ def test_what_a_thread_does_is_collected() -> None:
     other = threading.Thread(target=lambda: tracing.outcome("blank"))
     other.start()
     other.join()
-    assert tracing.end() is begun
-    assert list(begun.seconds) == ["decode"]
-    assert begun.seconds["decode"] > 0
-    assert begun.batch_sizes == [3]
-    assert begun.outcomes == {"digit": 1}
+    assert tracing.end() is trace
+    assert list(trace.seconds) == ["decode"]
+    assert trace.seconds["decode"] > 0
+    assert trace.batch_sizes == [3]
+    assert trace.outcomes == {"digit": 1}
 
 
-def test_without_a_record_nothing_is_collected() -> None:
+def test_nothing_is_collected_without_a_trace() -> None:
     assert tracing.end() is None
     with tracing.span("decode"):
         tracing.batch(1)

@@ -1,4 +1,4 @@
-"""A browser, Debian's Chromium, driven by Playwright, and the service that it asks."""
+"""Debian's Chromium, driven by Playwright, and the service that it loads."""
 
 import shutil
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.helpers.service import serving
 
-# As root a sandbox cannot be had; the rest keeps Chromium from looking for its maker's hosts.
+# The sandbox does not work as root; the other flags stop Chromium from contacting its vendor.
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
@@ -16,7 +16,7 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
 def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium")
     if not chromium:
-        pytest.skip("no chromium; `apt install chromium` brings it")
+        pytest.skip("needs Chromium: apt install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         yield browser
@@ -38,7 +38,7 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def complaints() -> list[str]:
-    """What the browser's console says, and every request to another host."""
+    """Console messages and requests to other hosts."""
     return []
 
 

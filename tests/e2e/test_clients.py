@@ -1,10 +1,9 @@
-"""Real clients of protocol V2, each in an environment of its own, because what they pin clashes."""
+"""Real V2 clients, each in its own environment because their pinned dependencies conflict."""
 
 import base64
 import json
 import struct
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,18 +11,11 @@ import pytest
 from tests.helpers.clients import KSERVE, MLSERVER, TRITON, environment_of
 from tests.helpers.images import example
 from tests.helpers.paths import ROOT
-from tests.helpers.service import serving
 
 pytestmark = [pytest.mark.clients, pytest.mark.xdist_group("clients")]
 
-# The last release with a perf_analyzer that runs with the C library of Debian 12; it wants Debian's libb64-0d too.
+# The last perf_analyzer that runs with Debian 12's C library; it also needs Debian's libb64-0d.
 PERF_ANALYZER = "tritonclient==2.49.0 nvidia-cuda-runtime-cu12==12.9.79"
-
-
-@pytest.fixture(scope="module")
-def port() -> Iterator[int]:
-    with serving() as (port, _):
-        yield port
 
 
 @pytest.mark.parametrize(
@@ -38,7 +30,7 @@ def test_client(package: str, script: str, port: int) -> None:
 @pytest.mark.parametrize("options", [[], ["--binary-data"]])
 def test_mlserver_infer(options: list[str], port: int, tmp_path: Path) -> None:
     data = [base64.b64encode(example(digit)).decode() for digit in range(10)]
-    if options:  # which sends tensors of numbers only
+    if options:  # sends numeric tensors only
         tensor = {"name": "images", "shape": [2, 28, 28], "datatype": "UINT8", "data": [0] * 2 * 28 * 28}
         model = "digits"
     else:
@@ -66,7 +58,7 @@ def test_perf_analyzer(model: str, port: int, tmp_path: Path) -> None:
     if model == "digits":
         inputs = ["--shape", "images:1,28,28"]
     else:
-        # What it finds in base64 it sends as it is; an element of BYTES has its length before it.
+        # It sends the decoded base64 as it is, so the BYTES element needs its length prefix.
         element = struct.pack("<I", len(example(3))) + example(3)
         data = {"data": [{"image": {"b64": base64.b64encode(element).decode()}}]}
         (tmp_path / "in.json").write_text(json.dumps(data))

@@ -1,4 +1,4 @@
-"""The page of the API in a real browser."""
+"""The API page in a real browser."""
 
 import json
 import re
@@ -15,13 +15,13 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 @pytest.fixture
 def page(page: Page) -> Page:
-    """The page of the API, come to from the page to draw on."""
+    """The API page, reached from the drawing page."""
     page.get_by_role("navigation").get_by_role("link", name="The API").click()
     expect(page.locator("h1")).to_have_text("digits: the API")
     return page
 
 
-def test_call_is_tried_with_a_file(page: Page) -> None:
+def test_try_a_call_with_a_file(page: Page) -> None:
     call = page.locator("#post_predict")
     call.locator("input[name=show]").fill("image")
     call.locator("input[type=file]").set_input_files(EXAMPLES / "3.png")
@@ -32,7 +32,7 @@ def test_call_is_tried_with_a_file(page: Page) -> None:
     assert len(json.loads(body)["image"]) > 1000
 
 
-def test_call_is_tried_with_files_and_with_a_path(page: Page) -> None:
+def test_try_calls_with_files_and_a_path(page: Page) -> None:
     page.get_by_role("navigation", name="Calls").get_by_role("link", name="/predict/batch").click()
     call = page.locator("#post_predict_batch")
     expect(call).to_have_attribute("open", "")
@@ -52,17 +52,17 @@ def test_error_is_shown(page: Page, complaints: list[str]) -> None:
     call = page.locator("#post_predict")
     call.get_by_role("button", name="Send").click()
     expect(call.locator(".result")).to_contain_text("got no bytes")
-    assert all("400" in one for one in complaints)  # the browser notes every answer that is none
+    assert all("400" in one for one in complaints)  # the browser logs every error response
     complaints.clear()
 
 
-def test_commands_ask_the_host_that_the_page_came_from(page: Page) -> None:
+def test_commands_use_the_pages_host(page: Page) -> None:
     home = re.sub("/docs.*", "", page.url)
     expect(page.locator("#post_predict .sample code").first).to_have_text(f"curl --data-binary @3.png {home}/predict")
 
 
 @pytest.mark.parametrize("width", [1200, 800, 390])
-def test_list_of_calls_breaks_no_word(page: Page, width: int) -> None:
+def test_call_list_breaks_no_word(page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 900})
     broken, words = page.evaluate(
         """() => {
@@ -89,8 +89,8 @@ def test_list_of_calls_breaks_no_word(page: Page, width: int) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
-def test_anyone_can_read_it(browser: Browser, port: int, scheme: str, size: str) -> None:
-    """WCAG's rules, by axe, with every call opened; and nothing is wider than the screen."""
+def test_accessibility(browser: Browser, port: int, scheme: str, size: str) -> None:
+    """axe's WCAG rules with every call open, and no horizontal overflow."""
     width, height = SIZES[size]
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
     page.goto(f"http://localhost:{port}/docs")

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 
 def draw(page: Page, digit: int, way: int = 0) -> None:
-    """Draws a digit stroke by stroke with the mouse, along one of the ways to write it."""
+    """Draws a digit with the mouse, stroke by stroke, in one of its written forms."""
     page.locator("#paper").scroll_into_view_if_needed()
     box = page.locator("#paper").bounding_box()
     assert box
@@ -47,7 +47,7 @@ def expect_digit(page: Page, digit: int) -> None:
 
 
 @pytest.mark.parametrize("digit", range(10))
-def test_drawn_digit_is_read(page: Page, digit: int) -> None:
+def test_drawn_digit_is_recognized(page: Page, digit: int) -> None:
     draw(page, digit)
     expect_digit(page, digit)
     expect(page.locator("#bars li.best")).to_contain_text(str(digit))
@@ -55,7 +55,7 @@ def test_drawn_digit_is_read(page: Page, digit: int) -> None:
 
 
 def ink(page: Page, canvas: str) -> int:
-    """The sum of a canvas's red values, 0 if it is black all over."""
+    """The sum of a canvas's red values; 0 if it is all black."""
     total: int = page.evaluate(
         """selector => {
             const { width, height } = document.querySelector(selector);
@@ -69,7 +69,7 @@ def ink(page: Page, canvas: str) -> int:
     return total
 
 
-def test_answer_follows_the_pen_before_it_is_lifted(page: Page) -> None:
+def test_prediction_updates_while_drawing(page: Page) -> None:
     box = page.locator("#paper").bounding_box()
     assert box
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 40)
@@ -101,7 +101,7 @@ def test_thicker_pen_leaves_more_ink(page: Page) -> None:
     assert paper - ink(page, "#paper") > 1.5 * thin
 
 
-def test_drawing_by_keys(page: Page) -> None:
+def test_drawing_with_the_keyboard(page: Page) -> None:
     page.focus("#paper")
     for _ in range(10):
         page.keyboard.press("ArrowUp")
@@ -115,14 +115,14 @@ def test_drawing_by_keys(page: Page) -> None:
 
 
 class Fingers:
-    """Touches of the paper, at places in parts of its side."""
+    """Touches on the paper, at fractions of its width and height."""
 
     def __init__(self, page: Page) -> None:
         self._session, self._box = page.context.new_cdp_session(page), page.locator("#paper").bounding_box()
         self._down: dict[int, dict[str, float]] = {}
 
     def put(self, finger: int, right: float, down: float) -> None:
-        """Puts a finger onto the paper, or moves it there."""
+        """Puts a finger on the paper or moves it."""
         assert self._box
         kind = "touchMove" if finger in self._down else "touchStart"
         x, y = self._box["x"] + right * self._box["width"], self._box["y"] + down * self._box["height"]
@@ -133,7 +133,7 @@ class Fingers:
         self._send("touchEnd", self._down.pop(finger))
 
     def cancel(self) -> None:
-        """What the system does to all fingers, to take a gesture for itself."""
+        """Cancels all touches, as the system does when it takes over a gesture."""
         self._down.clear()
         self._send("touchCancel")
 
@@ -142,7 +142,7 @@ class Fingers:
 
 
 @pytest.mark.parametrize("is_cancelled", [False, True])
-def test_second_finger_leaves_the_first_ones_stroke_alone(page: Page, is_cancelled: bool) -> None:
+def test_second_finger_does_not_disturb_the_stroke(page: Page, is_cancelled: bool) -> None:
     fingers = Fingers(page)
     fingers.put(0, 0.5, 0.2)
     fingers.put(0, 0.5, 0.8)
@@ -161,7 +161,7 @@ def test_second_finger_leaves_the_first_ones_stroke_alone(page: Page, is_cancell
         fingers.lift(0)
     assert ink(page, "#paper") == one
     expect_digit(page, 1)
-    fingers.put(1, 0.1, 0.1)  # is the first now
+    fingers.put(1, 0.1, 0.1)  # now the first finger
     fingers.put(1, 0.1, 0.9)
     fingers.lift(1)
     assert ink(page, "#paper") < one
@@ -169,7 +169,7 @@ def test_second_finger_leaves_the_first_ones_stroke_alone(page: Page, is_cancell
     assert ink(page, "#paper") == one
 
 
-def test_reason_when_it_is_no_digit(page: Page) -> None:
+def test_rejection_shows_its_reason(page: Page) -> None:
     draw(page, 1)
     box = page.locator("#paper").bounding_box()
     assert box
@@ -181,13 +181,13 @@ def test_reason_when_it_is_no_digit(page: Page) -> None:
     expect(page.locator("#verdict")).to_contain_text("several digits")
 
 
-def test_chosen_file_is_read(page: Page) -> None:
+def test_chosen_file(page: Page) -> None:
     page.set_input_files("#file", EXAMPLES / "5.png")
     expect_digit(page, 5)
 
 
 def photo(digit: int) -> bytes:
-    """A digit on paper in uneven light, lying on its side as a phone stores it, with the orientation in its EXIF."""
+    """A digit in uneven light, stored sideways with its orientation in EXIF, as phones do."""
     ink = 1 - np.asarray(Image.fromarray(example_pixels(digit)).resize((600, 600))) / 255
     light = np.linspace(1, 0.5, 600)[:, None] * np.linspace(0.9, 1, 600)
     grey = 210 * light * (1 - 0.7 * ink) + np.random.default_rng(0).normal(0, 3, ink.shape)
@@ -198,13 +198,13 @@ def photo(digit: int) -> bytes:
     return file.getvalue()
 
 
-def test_photo_is_read_upright(page: Page) -> None:
+def test_sideways_photo(page: Page) -> None:
     page.set_input_files("#camera", {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": photo(4)})
     expect_digit(page, 4)
 
 
 @pytest.mark.parametrize("event", ["drop", "paste"])
-def test_dropped_and_pasted_images_are_read(page: Page, event: str) -> None:
+def test_dropped_and_pasted_images(page: Page, event: str) -> None:
     page.evaluate(
         """([event, bytes]) => {
             const transfer = new DataTransfer();
@@ -220,18 +220,18 @@ def test_dropped_and_pasted_images_are_read(page: Page, event: str) -> None:
     expect_digit(page, 3)
 
 
-def test_error_is_shown_in_words(page: Page, complaints: list[str]) -> None:
+def test_error_message(page: Page, complaints: list[str]) -> None:
     page.set_input_files("#file", {"name": "page.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7 no image"})
     expect(page.locator("#alert")).to_contain_text("could not be read: expected an image")
     expect(page.locator("#alert")).to_contain_text("got PDF")
     draw(page, 2)
     expect_digit(page, 2)
     expect(page.locator("#alert")).to_be_hidden()
-    assert all("400" in one for one in complaints)  # the browser notes every answer that is none
+    assert all("400" in one for one in complaints)  # the browser logs every error response
     complaints.clear()
 
 
-def test_service_down_and_back(browser: Browser) -> None:
+def test_service_restart(browser: Browser) -> None:
     port = free_port()
     page = browser.new_page()
     with serving(port):
@@ -247,7 +247,7 @@ def test_service_down_and_back(browser: Browser) -> None:
         page.close()
 
 
-def test_every_layer_is_shown_and_its_neurons_explained(page: Page) -> None:
+def test_layers_and_neurons(page: Page) -> None:
     draw(page, 3)
     expect_digit(page, 3)
     answer = page.request.post(f"{page.url}explain", data=(EXAMPLES / "3.png").read_bytes())
@@ -268,7 +268,7 @@ def test_every_layer_is_shown_and_its_neurons_explained(page: Page) -> None:
     expect(page.locator("#neuron-title")).not_to_have_text(before)
 
 
-def test_corrections_train(page: Page, tmp_path: Path) -> None:
+def test_corrections_are_training_data(page: Page, tmp_path: Path) -> None:
     for _ in range(2):
         draw(page, 1)
         expect_digit(page, 1)
@@ -284,7 +284,7 @@ def test_corrections_train(page: Page, tmp_path: Path) -> None:
         assert archive.namelist() == ["corrections/7/0001.png", "corrections/7/0002.png"]
         assert archive.testzip() is None
         archive.extractall(tmp_path)
-    # Two are too few, and so `train` says after having read them.
+    # `train` reads the two images and reports that they are too few.
     start = str(tmp_path / "digits" / "1" / "model.onnx")
     Path(start).parent.mkdir(parents=True)
     Path(start).touch()
@@ -295,7 +295,7 @@ def test_corrections_train(page: Page, tmp_path: Path) -> None:
     expect(page.locator("#kept")).to_contain_text("No corrections yet")
 
 
-def test_shown_code_gives_the_answer(page: Page) -> None:
+def test_code_snippets_work(page: Page) -> None:
     draw(page, 6)
     expect_digit(page, 6)
     code = page.locator("#snippets code")
@@ -304,19 +304,19 @@ def test_shown_code_gives_the_answer(page: Page) -> None:
         block = page.locator(".snippet", has_text=language).locator("code")
         result = subprocess.run([*command, block.inner_text()], capture_output=True, text=True, check=True)
         assert "6" in result.stdout.split("confidence")[0]
-    assert answer_of_shown_code(page) == 6
+    assert digit_from_javascript(page) == 6
 
 
-def test_shown_code_of_a_photo_is_short_and_gives_the_answer(page: Page) -> None:
+def test_code_snippets_of_a_photo_are_short_and_work(page: Page) -> None:
     page.set_input_files("#file", {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": photo(4)})
     expect_digit(page, 4)
-    expect(page.locator("#snippets code").first).to_contain_text("/9j/")  # as every JPEG begins in base64
+    expect(page.locator("#snippets code").first).to_contain_text("/9j/")  # how a JPEG starts in base64
     assert len(page.locator("#snippets code").first.inner_text()) < 15_000
-    assert answer_of_shown_code(page) == 4
+    assert digit_from_javascript(page) == 4
 
 
-def answer_of_shown_code(page: Page) -> int:
-    """The digit that the JavaScript gives, run in the page."""
+def digit_from_javascript(page: Page) -> int:
+    """The digit returned by the JavaScript snippet, run in the page."""
     code = page.locator("#snippets code").nth(2).inner_text()
     digit: int = page.evaluate(f"(async () => {{ {code.replace('console.log(', 'return (')} }})()")["digit"]
     return digit
@@ -324,8 +324,8 @@ def answer_of_shown_code(page: Page) -> int:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
-def test_anyone_can_use_it(browser: Browser, port: int, scheme: str, size: str, tmp_path: Path) -> None:
-    """WCAG's rules, by axe; and nothing is wider than the screen."""
+def test_accessibility(browser: Browser, port: int, scheme: str, size: str, tmp_path: Path) -> None:
+    """axe's WCAG rules, and no horizontal overflow."""
     width, height = SIZES[size]
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
     page.goto(f"http://localhost:{port}/")
@@ -340,9 +340,9 @@ def test_anyone_can_use_it(browser: Browser, port: int, scheme: str, size: str, 
     page.close()
 
 
-def test_answer_comes_within_100_ms_of_lifting_the_pen(page: Page) -> None:
-    """On the median of several, as the machine has other things to do."""
-    seconds = page.evaluate(
+def test_prediction_within_100_ms_of_lifting_the_pen(page: Page) -> None:
+    """Median of nine, since the machine may be busy."""
+    milliseconds = page.evaluate(
         """async () => {
             const paper = document.querySelector("#paper");
             const box = paper.getBoundingClientRect();
@@ -368,4 +368,4 @@ def test_answer_comes_within_100_ms_of_lifting_the_pen(page: Page) -> None:
             return times.sort((a, b) => a - b)[4];
         }"""
     )
-    assert seconds < 100
+    assert milliseconds < 100

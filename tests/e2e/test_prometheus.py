@@ -1,4 +1,4 @@
-"""The metrics, the dashboard and the alerts, with Debian's Prometheus as the one who asks."""
+"""Metrics, dashboard and alerts with Debian's Prometheus."""
 
 import json
 import subprocess
@@ -39,7 +39,7 @@ def ask(port: int, path: str, **parameters: str) -> Any:
 
 @pytest.fixture(scope="module")
 def prometheus(port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """A Prometheus that has seen the service at work for some seconds."""
+    """A Prometheus that has scraped the busy service for some seconds."""
     directory = tmp_path_factory.mktemp("prometheus")
     targets = [{"targets": [f"127.0.0.1:{port}"]}]
     configuration = {
@@ -78,20 +78,20 @@ def prometheus(port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.mark.parametrize("name", QUERIES)
-def test_every_panel_of_the_dashboard_shows_something(name: str, prometheus: int) -> None:
+def test_every_dashboard_panel_has_data(name: str, prometheus: int) -> None:
     query = QUERIES[name].replace("$job", "digits").replace("$__rate_interval", "10s")
     assert "$" not in query
     result = ask(prometheus, "query", query=query)["result"]
     assert result, query
-    assert any(float(one["value"][1]) >= 0 for one in result), result  # which NaN is not
+    assert any(float(one["value"][1]) >= 0 for one in result), result  # false for NaN
 
 
-def test_the_scraped_totals_are_what_was_asked(port: int, prometheus: int) -> None:
+def test_scraped_totals_match_the_requests(port: int, prometheus: int) -> None:
     query = 'sum(digits_requests_total{route="/predict",status="400"})'
     wait_for(lambda: float(ask(prometheus, "query", query=query)["result"][0]["value"][1]) == 6)
 
 
-def test_names_and_types_are_as_prometheus_wants_them(port: int) -> None:
+def test_metric_names_and_types_pass_promtool(port: int) -> None:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as response:
         text = response.read()
     result = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)

@@ -1,4 +1,4 @@
-"""The page about a finished output, in a browser."""
+"""The report on a scored output, in a browser."""
 
 from pathlib import Path
 
@@ -21,9 +21,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 360])
-def test_anyone_can_read_it_and_it_asks_for_nothing(browser: Browser, report: Path, scheme: str, width: int) -> None:
-    """WCAG's rules, by axe; and nothing is wider than the screen."""
-    # Its own policy lets no script run, not even axe's.
+def test_accessibility_without_requests(browser: Browser, report: Path, scheme: str, width: int) -> None:
+    """axe's WCAG rules, no horizontal overflow and no request but for the page."""
+    # The page's policy blocks all scripts, axe's too.
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme, bypass_csp=True)  # type: ignore[arg-type]
     asked: list[str] = []
     page.on("request", lambda one: asked.append(one.url))

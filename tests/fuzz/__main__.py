@@ -1,7 +1,7 @@
-"""`python -m tests.fuzz TARGET`: the coverage-guided fuzzer, Atheris, on the decoder, the V2 parser or the application.
+"""`python -m tests.fuzz TARGET`: runs Atheris, a coverage-guided fuzzer, on the decoder, V2 parser or application.
 
-Ends with 0 when all went well. Otherwise it prints the input in base64, and with `--replay` that input is tried again.
-Coverage is that of the Python code, the service's and Pillow's; the decoders in C are fuzzed by what reaches them.
+Exits with 0 if no input fails; otherwise it prints the input in base64, which `--replay` runs again.
+Coverage is measured in Python code, the service's and Pillow's, not in the decoders written in C.
 """
 
 import argparse
@@ -13,14 +13,14 @@ from pathlib import Path
 
 import atheris
 
-# Instrumented, `find_ink` keeps half a megabyte of each photo, and only then; what it is given are pixels, no bytes.
+# Instrumented, `find_ink` leaks half a megabyte per photo; it takes pixels, so there is little to fuzz.
 with atheris.instrument_imports(include=["digits", "service", "PIL"], exclude=["digits.ink", "digits.parts"]):
     from tests.fuzz.targets import TARGETS, resident_megabytes
-    from tests.helpers.images import with_right_sums
+    from tests.helpers.images import with_valid_checksums
 
-# Longer inputs cost time and find nothing that these do not; what only size does has tests of its own.
+# Longer inputs cost time and find nothing more; size limits have their own tests.
 LONGEST = 4096
-# No input may take longer, in seconds.
+# The time limit per input.
 LIMIT_SECONDS = 10
 WORDS = (
     *("inputs", "outputs", "name", "shape", "datatype", "data", "parameters", "binary_data_size", "classification"),
@@ -79,12 +79,12 @@ def main() -> None:
 
 
 def _mutated(data: bytes, longest: int, seed: int) -> bytes:
-    """As libFuzzer mutates; of PNG mostly with the checksums put right, without which nothing gets past them."""
+    """libFuzzer's mutation; most PNGs get correct checksums, without which decoding stops at the first chunk."""
     data = atheris.Mutate(data, longest)
     start = data.find(b"\x89PNG\r\n\x1a\n", 0, 16)
     if start < 0 or seed % 4 == 0:
         return data
-    return data[:start] + with_right_sums(data[start:])
+    return data[:start] + with_valid_checksums(data[start:])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the fuzzer starts from: small files of every format and mode, and requests of every kind, made by code."""
+"""Generated seeds for the fuzzer: small files of every format and mode, and requests of every kind."""
 
 import base64
 import gzip
@@ -35,7 +35,7 @@ def picture() -> Image.Image:
 
 
 def images() -> dict[str, bytes]:
-    """Image files by a name of their own."""
+    """Image files by name."""
     files = {}
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -51,7 +51,7 @@ def images() -> dict[str, bytes]:
         frames = [picture(), Image.eval(picture(), lambda shade: 255 - shade)]
         files[f"{format}-frames"] = _encoded(format, "L", save_all=True, append_images=frames)
     files["PNG-transparent"] = _encoded("PNG", "P", transparency=0)
-    large = io.BytesIO()  # enough to be decoded at a part of its size
+    large = io.BytesIO()  # large enough for reduced decoding
     picture().convert("RGB").resize((160, 192)).save(large, "JPEG", quality=30)
     files["JPEG-large"] = large.getvalue()
     files["BMP-runs"] = runs_bmp(20, 24, b"\x14\x05\x00\x00" * 23 + b"\x00\x04\x01\x02\x03\x04\x10\x07\x00\x01")
@@ -74,7 +74,7 @@ def _encoded(format: str, mode: str, **options: object) -> bytes:
 
 
 def tensors() -> dict[str, bytes]:
-    """Inputs of the tensor target: how the header's length is told (none, 0, or in two bytes), then the body."""
+    """Inputs of the parser target: the form of the header length (absent, 0 or two bytes), then the body."""
     pixels = bytes(784)
     images = {"name": "images", "shape": [1, 28, 28], "datatype": "UINT8"}
     file = {"name": "image", "shape": [1], "datatype": "BYTES"}
@@ -96,7 +96,7 @@ def tensors() -> dict[str, bytes]:
 
 
 def requests() -> dict[str, bytes]:
-    """Inputs of the HTTP target: which of its routes and types, then the body."""
+    """Inputs of the HTTP target: the number of the route, then the body."""
     files, found = images(), {}
     file = files["PNG-L-0"]
     part = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + file + b"\r\n"

@@ -1,4 +1,4 @@
-"""What the fuzzer calls: each takes any bytes and lets nothing out but what a sender may be told."""
+"""Fuzz targets: each takes any bytes and fails on anything but a result or an error meant for clients."""
 
 import logging
 import os
@@ -34,7 +34,7 @@ def decoder(data: bytes) -> None:
 
 
 def parser(data: bytes) -> None:
-    """A V2 request to either model: an answer or TensorError."""
+    """A V2 request to either model: a response or TensorError."""
     if len(data) < 3:
         return
     kind, length = struct.unpack_from("<BH", data)
@@ -49,7 +49,7 @@ def parser(data: bytes) -> None:
             assert str(error).startswith(("expected", "input"))
 
 
-# Route, content type, content encoding, header length; the first byte of an input chooses.
+# Route, content type, content encoding, header length; the first byte of an input selects one.
 ROUTES = (
     ("/predict", "application/octet-stream", None, None),
     ("/predict", "application/json", None, None),
@@ -66,9 +66,9 @@ ROUTES = (
 
 
 def http() -> Callable[[bytes], None]:
-    """A request to the application: 200, or a 4xx with its one sentence."""
+    """A request to the application: 200, or a 4xx with its error."""
     logging.disable()
-    # Timed out or turned away is never the answer to one request at a time.
+    # With one request at a time, none times out or is rejected as busy.
     client = create_app(Settings(provider="cpu")).test_client()
 
     def ask(data: bytes) -> None:
@@ -88,7 +88,7 @@ def http() -> Callable[[bytes], None]:
 
 @dataclass(frozen=True)
 class Target:
-    """`make` gives the function to call; `seeds` what to start from."""
+    """`make` returns the function to call, `seeds` its first inputs."""
 
     make: Callable[[], Callable[[bytes], None]]
     seeds: Callable[[], dict[str, bytes]]
@@ -102,6 +102,6 @@ TARGETS = {
 
 
 def resident_megabytes() -> float:
-    """What the process holds in memory."""
+    """Resident memory of this process."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -1,4 +1,4 @@
-"""The fuzzer's campaign, and what it must never find again."""
+"""The fuzzing campaign, and mutations of its seeds in the fast tests."""
 
 import json
 import subprocess
@@ -15,9 +15,9 @@ from tests.fuzz.targets import decoder, parser
 from tests.helpers.images import pixels_of
 from tests.helpers.paths import ROOT
 
-# 102,000 inputs in all. The seeds are fixed; what each finds comes with an input to replay.
+# Inputs per target, with fixed seeds; a failure prints an input to replay.
 CAMPAIGN = {"decoder": 40_000, "parser": 50_000, "http": 12_000}
-# By how many MB a process may grow over the last four fifths of its inputs: the fuzzer's corpus, the heap's holes.
+# MB that a process may grow over the last four fifths of its inputs: corpus and heap fragmentation.
 GROWTH = 64
 
 FILES = corpus.images()
@@ -27,12 +27,12 @@ TENSORS = corpus.tensors()
 @pytest.mark.fuzz
 @pytest.mark.parametrize("target", CAMPAIGN)
 def test_campaign(target: str) -> None:
-    pytest.importorskip("atheris", reason="there is no Atheris for this system")
+    pytest.importorskip("atheris", reason="Atheris does not exist for this system")
     command = [sys.executable, "-m", "tests.fuzz", target, "--runs", str(CAMPAIGN[target]), "--seed", "1"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace", check=False)
-    said = result.stdout + result.stderr
-    assert result.returncode == 0, f"{' '.join(command[1:])}:\n{said[-4000:]}"
-    [line] = [line for line in said.splitlines() if line.startswith('{"runs"')]
+    output = result.stdout + result.stderr
+    assert result.returncode == 0, f"{' '.join(command[1:])}:\n{output[-4000:]}"
+    [line] = [line for line in output.splitlines() if line.startswith('{"runs"')]
     found = json.loads(line)
     assert found["runs"] == CAMPAIGN[target]
     assert found["end"] - found["early"] < GROWTH, found
@@ -45,7 +45,7 @@ def test_seeds_are_images(name: str) -> None:
 
 @st.composite
 def mutated(draw: st.DrawFn, seeds: dict[str, bytes]) -> bytes:
-    """A seed with bytes changed, cut out, put in twice or taken from another seed."""
+    """A seed with bytes changed, removed, repeated or taken from another seed."""
     content = bytearray(seeds[draw(st.sampled_from(sorted(seeds)))])
     for _ in range(draw(st.integers(1, 6))):
         start, length = draw(st.integers(0, len(content))), draw(st.integers(1, 16))
@@ -67,25 +67,25 @@ def mutated(draw: st.DrawFn, seeds: dict[str, bytes]) -> bytes:
 
 @settings(max_examples=200)
 @given(mutated(FILES))
-def test_any_mutation_of_a_file_is_an_image_or_an_image_error(data: bytes) -> None:
+def test_mutated_files(data: bytes) -> None:
     decoder(data)
 
 
 @settings(max_examples=100)
 @given(st.sampled_from([b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF", b"BM", b"GIF89a", b"II*\0", b""]), st.binary())
-def test_any_bytes_are_an_image_or_an_image_error(head: bytes, rest: bytes) -> None:
+def test_random_bytes(head: bytes, rest: bytes) -> None:
     decoder(head + rest)
 
 
 @settings(max_examples=200)
 @given(mutated(TENSORS))
-def test_any_mutation_of_a_request_is_an_answer_or_a_tensor_error(data: bytes) -> None:
+def test_mutated_requests(data: bytes) -> None:
     parser(data)
 
 
 @settings(max_examples=50)
 @given(mutated(FILES))
-def test_an_image_error_says_what_was_expected_and_nothing_of_the_decoder(data: bytes) -> None:
+def test_image_errors_hide_the_decoder(data: bytes) -> None:
     start = time.process_time()
     try:
         decode(data)

@@ -15,7 +15,7 @@ from tests.helpers.images import encode
 
 MIB = 2**20
 LARGEST = 16 * MIB
-# What a worker may take with JSON, tensors, queued bodies and JPEG images.
+# MB that a worker may use for JSON, tensors, queued bodies and JPEG images.
 MEGABYTES = 256
 INFER, INFER_IMAGE = "/v2/models/digits/infer", "/v2/models/digits-image/infer"
 MULTIPART = {"Content-Type": FORM["content_type"]}
@@ -23,7 +23,7 @@ MULTIPART = {"Content-Type": FORM["content_type"]}
 
 @dataclass(frozen=True)
 class Attack:
-    """Requests that are sent AT_ONCE at a time, and the statuses that they may get."""
+    """A request and the statuses that it may get."""
 
     make: Callable[[], bytes]
     path: str = "/predict"
@@ -38,7 +38,7 @@ def inference(data: bytes, name: bytes = b"images", shape: bytes = b"[1,28,28]",
 
 
 def filled(piece: bytes, end: bytes = b"", size: int = LARGEST - 1000) -> bytes:
-    """A JSON array of pieces, of about this size."""
+    """A JSON array of repeated pieces, about `size` bytes long."""
     return b"[" + piece * (size // len(piece)) + end + b"]"
 
 
@@ -54,26 +54,26 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 ELEMENTS = inference(b'[],"parameters":{"binary_data_size":16500000}', b"image", b"[1000]").replace(b'"data":[],', b"")
 ATTACKS = {
     "empty lists": Attack(lambda: inference(filled(b"[],", b"[]")), INFER),
-    "lists of a number": Attack(lambda: inference(filled(b"[[0]],", b"[[0]]")), INFER),
+    "nested numbers": Attack(lambda: inference(filled(b"[[0]],", b"[[0]]")), INFER),
     "deep lists": Attack(lambda: inference(b"[" * (LARGEST // 2 - 500) + b"]" * (LARGEST // 2 - 500)), INFER),
-    "as many numbers as fit": Attack(
+    "most numbers": Attack(
         lambda: inference(b"[" + NUMBERS + b"]", shape=b"[%d,28,28]" % COUNT), INFER, {}, (200, 503)
     ),
-    "numbers, and a text": Attack(lambda: inference(b"[" + NUMBERS + b',"x"]', shape=b"[%d,28,28]" % COUNT), INFER),
+    "numbers and a string": Attack(lambda: inference(b"[" + NUMBERS + b',"x"]', shape=b"[%d,28,28]" % COUNT), INFER),
     "parameters": Attack(lambda: inference(b"[]", more=b',"parameters":{"a":' + filled(b"[],", b"[]") + b"}"), INFER),
-    "an input's parameters": Attack(lambda: inference(b'[],"parameters":{"a":' + filled(b"[],", b"[]") + b"}"), INFER),
-    "a long shape": Attack(lambda: inference(b"[]", shape=filled(b"1,", b"1")), INFER),
+    "input parameters": Attack(lambda: inference(b'[],"parameters":{"a":' + filled(b"[],", b"[]") + b"}"), INFER),
+    "long shape": Attack(lambda: inference(b"[]", shape=filled(b"1,", b"1")), INFER),
     "many inputs": Attack(
         lambda: b'{"inputs":' + filled(b'{"name":"","shape":[],"datatype":""},', b"{}") + b"}", INFER
     ),
     "many outputs": Attack(lambda: inference(b"[]", more=b',"outputs":' + filled(b'{"name":"a"},', b"{}")), INFER),
-    "a long id": Attack(lambda: inference(b"[]", more=b',"id":' + text(LETTERS[:-100] + EMOJI)), INFER),
-    "a long name": Attack(lambda: inference(b"[]", name=LETTERS[:-100] + EMOJI), INFER),
-    "short texts": Attack(lambda: inference(filled(b'"ab",', b'"ab"'), b"image", b"[3355000]"), INFER_IMAGE),
-    "a long text": Attack(
+    "long id": Attack(lambda: inference(b"[]", more=b',"id":' + text(LETTERS[:-100] + EMOJI)), INFER),
+    "long name": Attack(lambda: inference(b"[]", name=LETTERS[:-100] + EMOJI), INFER),
+    "short strings": Attack(lambda: inference(filled(b'"ab",', b'"ab"'), b"image", b"[3355000]"), INFER_IMAGE),
+    "long string": Attack(
         lambda: inference(b"[" + text(LETTERS) + b"]", b"image", b"[1]"), INFER_IMAGE, {}, (200, 503)
     ),
-    "a long text, not base64": Attack(
+    "long string, not base64": Attack(
         lambda: inference(b"[" + text(LETTERS[:-100] + EMOJI) + b"]", b"image", b"[1]"), INFER_IMAGE
     ),
     "spaces in base64": Attack(
@@ -85,17 +85,17 @@ ATTACKS = {
     "short elements": Attack(
         lambda: ELEMENTS + b"\1\0\0\0a" * 3_300_000, INFER_IMAGE, {HEADER_LENGTH: str(len(ELEMENTS))}
     ),
-    "a file in binary": Attack(lambda: LETTERS, INFER_IMAGE, {HEADER_LENGTH: "0"}, (200, 503)),
-    "a text in JSON": Attack(lambda: b'{"image":' + text(LETTERS) + b"}"),
-    "a text in JSON, not base64": Attack(lambda: b'{"image":' + text(LETTERS[:-100] + EMOJI) + b"}"),
+    "binary file": Attack(lambda: LETTERS, INFER_IMAGE, {HEADER_LENGTH: "0"}, (200, 503)),
+    "string in JSON": Attack(lambda: b'{"image":' + text(LETTERS) + b"}"),
+    "string in JSON, not base64": Attack(lambda: b'{"image":' + text(LETTERS[:-100] + EMOJI) + b"}"),
     "lists in JSON": Attack(lambda: b'{"a":' + filled(b"[],", b"[]") + b',"image":""}'),
-    "a file": Attack(lambda: bytes(LARGEST)),
-    "a form": Attack(
+    "file": Attack(lambda: bytes(LARGEST)),
+    "form": Attack(
         lambda: part("image", bytes(LARGEST - 1000), '; filename="a"') + b"--b--",
         "/predict",
         MULTIPART,
     ),
-    "a form of many": Attack(
+    "form with many parts": Attack(
         lambda: part("image", bytes(16_000), '; filename="a"') * 1000 + b"--b--",
         "/predict/batch",
         MULTIPART,
@@ -110,7 +110,7 @@ def peak_megabytes(process: int) -> float:
 
 
 def send(port: int, attack: Attack, body: bytes) -> int | None:
-    """The status, if the answer has not been lost to a connection that was closed while the body was being sent."""
+    """The status, or None if the service closed the connection while the body was being sent."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     with closing(connection), suppress(OSError, http.client.HTTPException):
         connection.request("POST", attack.path, body, attack.headers)
@@ -121,7 +121,7 @@ def send(port: int, attack: Attack, body: bytes) -> int | None:
 
 
 def noisy(mode: str, side: int = 5000) -> Image.Image:
-    """A black bar on grey paper with some noise, or red on green, as bright."""
+    """A black bar on noisy grey paper, or a red one on green of equal brightness."""
     grey = np.full((side, side), 200, np.uint8) + np.random.default_rng(1).integers(0, 9, (side, side), np.uint8)
     grey[side // 4 : -side // 4, side // 2 : side * 6 // 10] = 20
     image = Image.fromarray(grey)
@@ -134,17 +134,17 @@ def noisy(mode: str, side: int = 5000) -> Image.Image:
     return image.convert(mode)
 
 
-# The largest images of each format that take the most for their pixels.
+# The largest image of each format, in the variant that needs most memory per pixel.
 IMAGES: dict[str, Callable[[], bytes]] = {
     "jpeg": lambda: encode(noisy("RGB"), "JPEG"),
     "progressive jpeg": lambda: encode(noisy("RGB"), "JPEG", progressive=True, quality=50),
-    "progressive jpeg, colours whole": lambda: encode(
+    "progressive jpeg without subsampling": lambda: encode(
         noisy("RGB", 3700), "JPEG", progressive=True, quality=50, subsampling=0
     ),
-    "progressive jpeg, ink told by colour": lambda: encode(noisy("colours"), "JPEG", progressive=True, quality=50),
+    "progressive jpeg of equal brightness": lambda: encode(noisy("colours"), "JPEG", progressive=True, quality=50),
     "cmyk jpeg": lambda: encode(noisy("CMYK", 4400), "JPEG", quality=30),
     "png": lambda: encode(noisy("RGB", 3500).resize((5000, 5000), 0), "PNG", compress_level=1),
-    "png with holes": lambda: encode(noisy("holes", 2500).resize((5000, 5000), 0), "PNG", compress_level=1),
+    "png with transparency": lambda: encode(noisy("holes", 2500).resize((5000, 5000), 0), "PNG", compress_level=1),
     "bmp": lambda: encode(noisy("L", 4000), "BMP"),
     "gif": lambda: encode(noisy("L"), "GIF"),
     "tiff": lambda: encode(Image.new("F", (5000, 5000), 0.5), "TIFF", compression="tiff_deflate"),

@@ -1,4 +1,4 @@
-"""ONNX models that pass for classifiers until they are run."""
+"""ONNX models that load as classifiers but fail when run."""
 
 import onnx
 from onnx import TensorProto, helper
@@ -30,7 +30,7 @@ def _model(nodes: list[onnx.NodeProto], constants: list[onnx.TensorProto]) -> by
 
 
 def failing_model() -> bytes:
-    """Its Reshape of 784 numbers an image to 10 fails in every run."""
+    """Its Reshape of 784 numbers per image to 10 fails in every run."""
     return _model([helper.make_node("Reshape", ["numbers", "shape"], ["probabilities"])], [])
 
 

@@ -8,7 +8,7 @@ from werkzeug.test import TestResponse
 
 
 def assert_error(response: Any, status: int, message: str) -> None:
-    """The one shape of every error."""
+    """Checks status and message; every error has the same shape."""
     assert response.status_code == status
     assert response.headers["Content-Type"] == "application/json"
     assert set(response.json) == {"error"}
@@ -19,7 +19,7 @@ TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
 
 def get(client: FlaskClient, path: str, **options: Any) -> TestResponse:
-    """Like `client.get`, and closes the file."""
+    """Like `client.get`, but closes the file that is sent."""
     response = client.get(path, **options)
     response.get_data()
     response.close()

@@ -12,7 +12,7 @@ TRITON, KSERVE, MLSERVER = "tritonclient[grpc,http]==2.73.0", "kserve==0.21.0", 
 
 
 def environment_of(packages: str) -> Path:
-    """The folder with the programs of some packages' own environment, made on first use and kept."""
+    """The bin folder of a virtual environment with these packages, created on first use and kept."""
     directory = ROOT / ".venv-clients" / packages.replace(" ", "-")
     directory.mkdir(parents=True, exist_ok=True)
     done = directory.with_suffix(".done")

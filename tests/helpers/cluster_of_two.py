@@ -1,4 +1,4 @@
-"""A Ray cluster of two nodes of one core each, and a GPU that is none; says where, and ends when its input does."""
+"""A Ray cluster of two one-core nodes and a fake GPU; prints its address and stops at the end of its input."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ OBJECT_BYTES = 80 * 2**20
 
 
 def main() -> None:
-    """Run as a program: the tests' own process stays free of Ray."""
+    """Runs as a separate process to keep Ray out of the tests' process."""
     with TemporaryDirectory(prefix="digits-", ignore_cleanup_errors=True) as folder:
         run(folder)
 

@@ -13,8 +13,8 @@ def docker(*arguments: str, check: bool = True, text: str = "") -> subprocess.Co
 
 
 def build(tag: str, *options: str, text: str = "") -> str:
-    """Builds an image: of the checkout, unless the text is a Dockerfile of its own."""
-    # Engines without a bridge to the registries need flags of their own, such as --network host.
+    """Builds an image of the checkout, or from a Dockerfile given as text."""
+    # Engines without a bridge network need extra flags, such as --network host.
     flags = os.environ.get("DOCKER_BUILD_FLAGS", "").split()
     built = docker("build", *flags, *options, "-t", tag, "-" if text else str(ROOT), check=False, text=text)
     assert built.returncode == 0, built.stdout + built.stderr

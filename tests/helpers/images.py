@@ -1,4 +1,4 @@
-"""Image files that tests send, and their pixels."""
+"""Image files and their pixels."""
 
 import io
 import struct
@@ -15,12 +15,12 @@ from tests.helpers.paths import EXAMPLES
 
 
 def pixels_of(data: bytes) -> Pixels:
-    """All pixels of an image file."""
+    """The decoded pixels of an image file."""
     return decode(data).whole()
 
 
 def encode(pixels: NDArray[np.generic] | Image.Image, format: str = "PNG", **options: object) -> bytes:
-    """An image file of pixels."""
+    """The pixels as an image file."""
     image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
     file = io.BytesIO()
     image.save(file, format, **options)
@@ -46,17 +46,14 @@ def heic() -> bytes:
 
 
 def png_of_size(width: int, height: int) -> bytes:
-    """A PNG whose header claims a size that its data has not got."""
+    """A PNG whose header claims a size that its data does not have."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
-    parts = [
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+    chunks = png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(b"")) + png_chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
 
 
 def runs_bmp(width: int, height: int, runs: bytes, bits: int = 8) -> bytes:
-    """A BMP in run-length encoding, of which Pillow writes none."""
+    """A run-length encoded BMP, which Pillow cannot write."""
     colours = bytes(4 * 2**bits)
     start = 14 + 40 + len(colours)
     head = b"BM" + struct.pack("<IHHI", start + len(runs), 0, 0, start)
@@ -70,8 +67,8 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def with_right_sums(png: bytes) -> bytes:
-    """A PNG with the checksums of its chunks put right, as far as these are whole."""
+def with_valid_checksums(png: bytes) -> bytes:
+    """The PNG with the checksums of its complete chunks corrected."""
     found, position = bytearray(png), 8
     while position + 12 <= len(found):
         end = position + 8 + int.from_bytes(found[position : position + 4], "big")

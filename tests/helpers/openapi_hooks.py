@@ -1,4 +1,4 @@
-"""What schemathesis, which loads this itself, must be told: what the document cannot say of a valid request."""
+"""Hooks that schemathesis loads: what the document cannot say about a valid request."""
 
 import base64
 import gzip
@@ -41,13 +41,13 @@ IMAGE = file("PNG", bytes(784), 28)
 
 @schemathesis.hook
 def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -> None:
-    """Makes what the document allows what is meant: an image where text is, tensors that fit, bodies compressed."""
+    """Turns allowed requests into meaningful ones: real images, tensors that fit, compressed bodies."""
     if not case.meta:
         return
-    case.headers = case.headers.copy()  # which other cases share
+    case.headers = case.headers.copy()  # shared with other cases
     # An unknown header breaks no schema, so that the rest of such a request must be valid too.
     if not case.meta.generation.mode.is_positive and "x-schemathesis-unknown-property" not in case.headers:
-        # With this header any bytes are an image or tensors, whatever their content type says.
+        # With this header any bytes are valid, whatever the content type says.
         if case.media_type == "application/json" and case.headers.get(LENGTH) == "0":
             del case.headers[LENGTH]
         return
@@ -55,12 +55,12 @@ def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -
         make_inference(case)
     elif case.media_type == "application/json" and isinstance(case.body, dict):
         case.body = {**case.body, "image": base64.b64encode(IMAGE).decode()}
-    # A function that requests calls with every request when all else of it is done.
+    # `requests` calls this last, with the finished request.
     kwargs["auth"] = finish
 
 
 def make_inference(case: Case[Any]) -> None:
-    """Keeps of an inference what leaves it valid: the number of images, the id, the parameters."""
+    """Keeps the number of images, the id and the parameters, and makes the rest valid."""
     is_image = case.path_parameters["name"] == "digits-image"
     if case.media_type == "application/octet-stream":
         case.body = IMAGE if is_image else bytes(784)
@@ -78,7 +78,7 @@ def make_inference(case: Case[Any]) -> None:
 
 
 def finish(prepared: PreparedRequest) -> PreparedRequest:
-    """Gives the files of forms names, without which they would be text, and compresses the body where it says so."""
+    """Gives form files a name, without which they would be text, and compresses the body if its headers say so."""
     if isinstance(prepared.body, bytes):
         prepared.body = prepared.body.replace(b'name="image"\r\n', b'name="image"; filename="image"\r\n')
         if compress := COMPRESS.get(prepared.headers.get("Content-Encoding", "")):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-# Held by whoever takes the port that the README and compose.yaml name.
+# The lock on the port that the README and compose.yaml use.
 PORT_8000 = FileLock(Path(tempfile.gettempdir()) / "digits-port-8000.lock")
 
 

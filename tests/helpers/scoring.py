@@ -21,7 +21,7 @@ def command(*arguments: str | Path) -> list[str]:
 
 
 def score(*arguments: str | Path, limit: int | None = None) -> subprocess.CompletedProcess[str]:
-    """Runs it, if need be on a disk on which a file can only have so many bytes."""
+    """Runs the command; `limit` caps the size of every file that it writes."""
     return subprocess.run(
         command(*arguments),
         cwd=ROOT,
@@ -48,7 +48,7 @@ def write(output: Path, rows: list[Row] = ROWS) -> None:
 
 
 def loads(*paths: Path) -> dict[str, Picture | str]:
-    """Every image by its name, or why there is none."""
+    """Every image by name, or its error message."""
     found: dict[str, Picture | str] = {}
     for chunk in find_chunks(map(str, paths)):
         assert 1 <= len(chunk.names) <= CHUNK

@@ -8,7 +8,9 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import IO
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -16,7 +18,9 @@ from tests.helpers.paths import ROOT
 from tests.helpers.processes import environment, free_port
 
 
-def start(port: int, settings: dict[str, str] | None = None, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
+def start(
+    port: int, settings: dict[str, str] | None = None, stdout: int | IO[str] = subprocess.PIPE, session: bool = False
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "gunicorn"],
         cwd=ROOT,
@@ -24,20 +28,24 @@ def start(port: int, settings: dict[str, str] | None = None, stdout: int = subpr
         stdout=stdout,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=session,
     )
 
 
 @contextmanager
-def serving(port: int | None = None, **settings: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
-    """The port and the process of a service, of one worker unless the settings say otherwise."""
+def serving(
+    port: int | None = None, log: Path | None = None, **settings: str
+) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+    """Port and master process of a service that is ready, with one worker by default and its output in `log`."""
     port = port or free_port()
-    process = start(port, {"DIGITS_WORKERS": "1"} | settings, stdout=subprocess.DEVNULL)
+    with log.open("w") if log else nullcontext(subprocess.DEVNULL) as output:
+        process = start(port, {"DIGITS_WORKERS": "1"} | settings, output)
     try:
-        wait_until_ready(port)
+        wait_until_ready(port, settings.get("SCRIPT_NAME", ""))
         yield port, process
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=60)
 
 
 def request(
@@ -64,7 +72,7 @@ def wait_until_ready(port: int, prefix: str = "") -> None:
 
 
 def send_raw(port: int, data: bytes) -> bytes:
-    """Sends bytes as they are and reads to the end of the answer."""
+    """Send raw bytes and return everything received until the service closes the connection."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
@@ -72,7 +80,7 @@ def send_raw(port: int, data: bytes) -> bytes:
 
 
 def receive(connection: socket.socket) -> bytes:
-    """Everything until the other side closes the connection."""
+    """Everything received until the other side closes the connection."""
     answer = b""
     while chunk := connection.recv(65536):
         answer += chunk
@@ -85,7 +93,7 @@ def metric(port: int, name: str, **labels: str) -> float:
 
 
 def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    """Values by name and labels."""
+    """Metric values by name and labels."""
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)

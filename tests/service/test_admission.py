@@ -20,15 +20,15 @@ from tests.helpers.client import assert_error
 from tests.helpers.images import encode, example
 
 
-def soon() -> float:
+def distant_deadline() -> float:
     return time.monotonic() + 30
 
 
-def test_so_many_enter_so_many_wait_and_the_rest_is_turned_away() -> None:
+def test_concurrency_and_queue_limits() -> None:
     limiter, inside, leave = Limiter(2, 1, 2**20), threading.Semaphore(0), threading.Event()
 
     def enter() -> None:
-        with limiter.admitted(soon()):
+        with limiter.admitted(distant_deadline()):
             inside.release()
             leave.wait()
 
@@ -39,31 +39,31 @@ def test_so_many_enter_so_many_wait_and_the_rest_is_turned_away() -> None:
         while not limiter._waiting:
             time.sleep(0.01)
         assert not inside.acquire(timeout=0.1)
-        with pytest.raises(BusyError), limiter.admitted(soon()):
+        with pytest.raises(BusyError), limiter.admitted(distant_deadline()):
             pass
         leave.set()
         for one in asking:
             one.result()
-    with limiter.admitted(soon()):
+    with limiter.admitted(distant_deadline()):
         pass
 
 
-def test_turns_come_in_the_order_in_which_they_were_asked_for() -> None:
-    limiter, came = Limiter(1, 10, 2**20), list[int]()
+def test_queue_is_first_in_first_out() -> None:
+    limiter, entered = Limiter(1, 10, 2**20), list[int]()
 
     def enter(number: int) -> None:
-        with limiter.admitted(soon()):
-            came.append(number)
+        with limiter.admitted(distant_deadline()):
+            entered.append(number)
 
-    with ThreadPoolExecutor(10) as pool, limiter.admitted(soon()):
+    with ThreadPoolExecutor(10) as pool, limiter.admitted(distant_deadline()):
         for number in range(10):
             pool.submit(enter, number)
             while len(limiter._waiting) <= number:
                 time.sleep(0.001)
-    assert came == list(range(10))
+    assert entered == list(range(10))
 
 
-def test_heavy_work_is_done_one_at_a_time_and_given_up_at_the_deadline() -> None:
+def test_heavy_work_is_serialised_and_stops_at_the_deadline() -> None:
     large = encode(Image.new("L", (1500, 1400)))
     with ThreadPoolExecutor(1) as pool:
 
@@ -79,7 +79,7 @@ def test_heavy_work_is_done_one_at_a_time_and_given_up_at_the_deadline() -> None
         assert pool.submit(decode, large).result().whole().shape == (1400, 1500)
 
 
-def test_so_many_bytes_are_held_and_no_more() -> None:
+def test_body_memory_limit() -> None:
     limiter = Limiter(1, 1, 100)
     limiter.hold(60)
     limiter.check(40)
@@ -90,9 +90,9 @@ def test_so_many_bytes_are_held_and_no_more() -> None:
     limiter.hold(100)
 
 
-def test_whoever_waits_past_the_deadline_leaves_and_takes_no_place_with_him() -> None:
+def test_timed_out_waiter_frees_its_slot() -> None:
     limiter = Limiter(1, 1, 2**20)
-    with limiter.admitted(soon()):
+    with limiter.admitted(distant_deadline()):
         for _ in range(3):
             with pytest.raises(DeadlineError), limiter.admitted(time.monotonic() + 0.01):
                 pass
@@ -100,20 +100,20 @@ def test_whoever_waits_past_the_deadline_leaves_and_takes_no_place_with_him() ->
 
 @pytest.fixture(scope="module")
 def full() -> FlaskClient:
-    """A service whose only place is taken."""
+    """A service whose only slot is taken."""
     app = create_app(Settings(concurrency=1, queue=0))
-    app.extensions["limiter"].enter(soon())
+    app.extensions["limiter"].enter(distant_deadline())
     return app.test_client()
 
 
 @pytest.mark.parametrize("path", ["/predict", "/explain"])
-def test_a_full_service_says_when_to_come_again(path: str, full: FlaskClient) -> None:
+def test_full_service_sends_retry_after(path: str, full: FlaskClient) -> None:
     response = full.post(path, data=example(7))
     assert_error(response, 503, "server busy: the queue is full")
     assert response.headers["Retry-After"] == "1"
 
 
-def test_a_full_service_answers_before_it_has_read_the_body(full: FlaskClient) -> None:
+def test_full_service_responds_before_reading_the_body(full: FlaskClient) -> None:
     body = BytesIO(example(7))
     length = len(example(7))
     environ = EnvironBuilder("/predict", method="POST", input_stream=body, content_length=length).get_environ()
@@ -123,17 +123,17 @@ def test_a_full_service_answers_before_it_has_read_the_body(full: FlaskClient) -
     assert status.startswith("503")
     assert body.tell() == 0
     assert list(answer) == []
-    assert body.tell() == length  # or the connection would be reset, and the answer lost
+    assert body.tell() == length  # otherwise the connection is reset and the response lost
 
 
-def test_a_service_that_holds_as_many_bytes_as_it_may_says_when_to_come_again() -> None:
+def test_full_body_memory_sends_retry_after() -> None:
     app = create_app(Settings(provider="cpu", body_megabytes=17))
     client, limiter = app.test_client(), app.extensions["limiter"]
     limiter.hold(17 * 2**20 - 10_000)
     response = client.post("/predict", data=bytes(20_000))
     assert_error(response, 503, "server busy: the request bodies in memory have reached their limit")
     assert response.headers["Retry-After"] == "1"
-    # What is inflated counts, and what comes in pieces of unknown number.
+    # Inflated and chunked bodies count too.
     squeezed = gzip.compress(bytes(20_000))
     assert client.post("/predict", data=squeezed, headers={"Content-Encoding": "gzip"}).status_code == 503
     stream = BytesIO(bytes(20_000))
@@ -159,25 +159,25 @@ def test_a_service_that_holds_as_many_bytes_as_it_may_says_when_to_come_again() 
     ],
     ids=range(7),
 )
-def test_nothing_is_held_after_an_answer(data: bytes, headers: dict[str, str], client: FlaskClient) -> None:
+def test_body_memory_is_released_after_the_response(data: bytes, headers: dict[str, str], client: FlaskClient) -> None:
     client.post("/predict", data=data, headers=headers)
     limiter = client.application.extensions["limiter"]
     limiter.hold(Settings().body_megabytes * 2**20)
     limiter.drop(Settings().body_megabytes * 2**20)
 
 
-def test_a_full_service_answers_health_and_metrics(full: FlaskClient) -> None:
+def test_full_service_still_serves_health_and_metrics(full: FlaskClient) -> None:
     assert full.post("/predict", data=example(7)).status_code == 503
     for path in ("/health/live", "/health/ready", "/v2/health/ready", "/metrics"):
         assert full.get(path).status_code == 200
     assert 'digits_requests_total{route="/predict",status="503"}' in full.get("/metrics").text
 
 
-def test_a_batch_is_given_up_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batch_stops_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     client = create_app(Settings(deadline=1)).test_client()
     real = time.monotonic
     calls = iter(range(10**6))
-    # Time runs: a tenth of a second at every look at the clock.
+    # Every read of the clock advances it by 0.1 s.
     monkeypatch.setattr("digits.tracing.time.monotonic", lambda: real() + next(calls) / 10)
     files = [(BytesIO(example(digit)), "x.png") for digit in range(10) for _ in range(5)]
     response = client.post("/predict/batch", data={"image": files})

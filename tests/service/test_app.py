@@ -8,7 +8,7 @@ from service.app import create_app
 from service.settings import Settings
 
 
-def test_model_is_loaded_once_and_warmed_up_before_anything_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_are_warmed_up_once_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[None] = []
     warm_up = Classifier.warm_up
     monkeypatch.setattr(Classifier, "warm_up", lambda self: calls.append(warm_up(self)))

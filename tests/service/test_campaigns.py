@@ -1,4 +1,4 @@
-"""What the service withstands for minutes: hostile load, kills and reloads. In full with `--full-campaigns`."""
+"""Minutes of hostile load, kills and reloads; longer with `--full-campaigns`."""
 
 import http.client
 import itertools
@@ -38,7 +38,7 @@ def full(request: pytest.FixtureRequest) -> bool:
 
 
 def keep_sending(port: int, number: int, connections: int, stopped: Event) -> None:
-    """Sends bodies on so many connections at a time, each another one in turn."""
+    """Sends attack bodies over this many connections, alternating between attacks."""
     os.nice(10)
     images = [(Attack(lambda: b""), make()) for name, make in IMAGES.items() if "jpeg" in name]
     attacks = [(attack, attack.make()) for attack in ATTACKS.values()] + images
@@ -59,7 +59,7 @@ def keep_sending(port: int, number: int, connections: int, stopped: Event) -> No
 
 
 def health_seconds(port: int, until: float) -> Iterator[float]:
-    """How long health takes to answer, asked ten times a second on a connection of its own."""
+    """Response times of health checks, sent ten times a second on one connection."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     with closing(connection):
         while (begun := time.monotonic()) < until:
@@ -69,7 +69,7 @@ def health_seconds(port: int, until: float) -> Iterator[float]:
             time.sleep(max(0, begun + 0.1 - time.monotonic()))
 
 
-def test_hostile_load_takes_no_more_memory_than_promised_and_health_answers(full: bool, tmp_path: Path) -> None:
+def test_memory_and_health_under_hostile_load(full: bool, tmp_path: Path) -> None:
     port = free_port()
     with (tmp_path / "log").open("w") as log:
         process = start(port, {"DIGITS_WORKERS": "1"}, stdout=log.fileno())
@@ -83,7 +83,7 @@ def test_hostile_load_takes_no_more_memory_than_promised_and_health_answers(full
         ]
         for sender in senders:
             sender.start()
-        time.sleep(10)  # the senders make what they send
+        time.sleep(10)  # the senders build their bodies first
         seconds = sorted(health_seconds(port, time.monotonic() + (300 if full else 20)))
         peak = peak_megabytes(worker)
         stopped.set()
@@ -95,7 +95,7 @@ def test_hostile_load_takes_no_more_memory_than_promised_and_health_answers(full
         assert worker_processes(process) == [worker]
         assert answered > 50
         assert peak <= MEGABYTES
-        if full:  # a short run beside other tests says little
+        if full:  # a short run next to other tests proves little
             assert p99 <= 0.25
         assert http_get(port, "/metrics").startswith("# HELP")
     finally:
@@ -114,7 +114,7 @@ def http_get(port: int, path: str) -> str:
         return text
 
 
-def test_reloads_with_good_broken_and_failing_versions_lose_no_request(tmp_path: Path) -> None:
+def test_reloads_lose_no_request(tmp_path: Path) -> None:
     models, shipped = tmp_path / "models", Settings().model_path.parent
     shutil.copytree(shipped, models / "1")
     port = free_port()
@@ -125,7 +125,7 @@ def test_reloads_with_good_broken_and_failing_versions_lose_no_request(tmp_path:
         load = Load(port)
         contents = [None, b"broken", failing_model(), None, b"only", None, b"broken", failing_model(), b"only", None]
         for number, content in enumerate(contents):
-            if content == b"only":  # no version works: refused
+            if content == b"only":  # no version works, so the reload is rejected
                 for path in models.glob("*/model.onnx"):
                     path.write_bytes(failing_model())
             elif content is None:
@@ -137,8 +137,8 @@ def test_reloads_with_good_broken_and_failing_versions_lose_no_request(tmp_path:
             before = set(worker_processes(process))
             process.send_signal(signal.SIGHUP)
             if content == b"only":
-                refused = contents[: number + 1].count(b"only")
-                wait_for(lambda refused=refused: (tmp_path / "log").read_text().count("is served on.") == refused)  # type: ignore[misc]
+                rejected = contents[: number + 1].count(b"only")
+                wait_for(lambda rejected=rejected: (tmp_path / "log").read_text().count("is served on.") == rejected)  # type: ignore[misc]
                 assert set(worker_processes(process)) == before
             else:
                 wait_for(lambda before=before: not before & set(worker_processes(process)), 60)  # type: ignore[misc]
@@ -153,8 +153,8 @@ def test_reloads_with_good_broken_and_failing_versions_lose_no_request(tmp_path:
     assert lost.answered > 100
 
 
-def test_killed_workers_make_no_counter_fall_and_leave_no_files(full: bool) -> None:
-    """Clients that ask one after another know how many were answered; a kill takes what was counted in 10 ms."""
+def test_kills_decrease_no_counter_and_leave_no_files(full: bool) -> None:
+    """Clients know how many of their requests succeeded; a kill loses at most the unflushed 10 ms."""
     workers, kills = 4, 1000 if full else 60
     port = free_port()
     process = start(port, {"DIGITS_WORKERS": str(workers)}, stdout=subprocess.DEVNULL)
@@ -176,7 +176,7 @@ def test_killed_workers_make_no_counter_fall_and_leave_no_files(full: bool) -> N
 
     def counters() -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
         while True:
-            with suppress(OSError, http.client.HTTPException):  # it met a worker that was killed
+            with suppress(OSError, http.client.HTTPException):  # the worker was killed
                 found = samples(http_get(port, "/metrics"))
                 return {key: value for key, value in found.items() if not key[0].endswith(("in_flight", "info"))}
 
@@ -206,9 +206,9 @@ def test_killed_workers_make_no_counter_fall_and_leave_no_files(full: bool) -> N
         time.sleep(20 * FLUSH_SECONDS)
         counted = counters()["digits_requests_total", (("route", "/predict"), ("status", "200"))]
         print(f"{kills} kills, {sum(answered)} answered, {counted:.0f} counted, files {files}")
-        # Four for each worker; those of gauges are away while their worker is.
+        # Four per worker; gauge files disappear with their worker.
         assert max(files) == 4 * workers
-        # All workers together answer so many between two flushes; only the killed one's are lost.
+        # An upper bound: the requests of all workers between two flushes.
         assert sum(answered) - counted <= kills * (1 + rate * FLUSH_SECONDS)
     finally:
         stopped.set()

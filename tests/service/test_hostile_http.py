@@ -1,4 +1,4 @@
-"""HTTP made to break the server or to wear it out, over a socket to a real gunicorn."""
+"""Malformed, oversized and slow HTTP requests, over a socket to a real gunicorn."""
 
 import json
 import os
@@ -28,9 +28,9 @@ def process() -> Iterator[tuple[int, subprocess.Popen[str]]]:
 
 
 def exchange(port: int, data: bytes, end: bool = True) -> list[tuple[int, bytes]]:
-    """Status and body of every answer, until the service closes the connection; `end` closes this side first."""
+    """Status and body of each response until the service closes the connection; `end` half-closes this side first."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-        with suppress(OSError):  # it answers before it has read everything
+        with suppress(OSError):  # the service may respond before it has read everything
             connection.sendall(data)
             if end:
                 connection.shutdown(socket.SHUT_WR)
@@ -42,7 +42,9 @@ def exchange(port: int, data: bytes, end: bool = True) -> list[tuple[int, bytes]
         head, _, rest = answer.partition(b"\r\n\r\n")
         length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
         size = int(length[1]) if length else 0
-        answers.append((int(head.split()[1]), rest[:size]))
+        status = int(head.split()[1])
+        assert status < 400 or b"\r\nContent-Type: application/json" in head
+        answers.append((status, rest[:size]))
         answer = rest[size:]
     return answers
 
@@ -56,7 +58,7 @@ FORM = b"Content-Type: multipart/form-data; boundary=b\r\n"
 PART = b'--b\r\nContent-Disposition: form-data; name="image"; filename="7.png"\r\n\r\n' + IMAGE + b"\r\n"
 ILL_FORMED, CUT_SHORT, NO_IMAGE = "a well-formed HTTP request", "broken or cut short", "got 5 bytes that are none of"
 
-# Name: what is sent, and the answers' statuses and what the last one says.
+# Name: the bytes sent, the statuses of the responses and a part of the last error.
 REQUESTS: dict[str, tuple[bytes, list[int], str]] = {
     "two lengths": (POST + b"Content-Length: 6\r\n" + FIVE, [400], ILL_FORMED),
     "the same length twice": (POST + b"Content-Length: 5\r\n" + FIVE, [400], ILL_FORMED),
@@ -64,7 +66,7 @@ REQUESTS: dict[str, tuple[bytes, list[int], str]] = {
     "signed length": (POST + b"Content-Length: +5\r\n\r\nhello", [400], ILL_FORMED),
     "negative length": (POST + b"Content-Length: -5\r\n\r\nhello", [400], ILL_FORMED),
     "empty length": (POST + b"Content-Length:\r\n\r\nhello", [400], ILL_FORMED),
-    "length of other digits": (POST + "Content-Length: ٥\r\n\r\nhello".encode(), [400], ILL_FORMED),
+    "length in Arabic digits": (POST + "Content-Length: ٥\r\n\r\nhello".encode(), [400], ILL_FORMED),
     "length of 99 digits": (
         POST + b"Content-Length: " + b"9" * 99 + b"\r\n\r\nhello",
         [413],
@@ -76,12 +78,14 @@ REQUESTS: dict[str, tuple[bytes, list[int], str]] = {
     "no length": (POST + b"\r\nhello", [400], "got no bytes"),
     "length and chunks": (POST + b"Transfer-Encoding: chunked\r\n" + FIVE, [400], ILL_FORMED),
     "chunked twice": (POST + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n0\r\n\r\n", [400], ILL_FORMED),
-    # RFC 9112, 6.1, has 501 for these.
+    # 501 by RFC 9112, section 6.1.
     "unknown coding": (POST + b"Transfer-Encoding: x\r\n\r\n", [501], "no Transfer-Encoding but chunked"),
     "chunks in HTTP/1.0": (b"POST /predict HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", [400], ILL_FORMED),
     "space before a colon": (POST + b"Content-Length : 5\r\n\r\nhello", [400], ILL_FORMED),
     "negative chunk": (CHUNKED + b"-1\r\na\r\n0\r\n\r\n", [400], CUT_SHORT),
-    "chunk in 0x": (CHUNKED + b"0x5\r\nhello\r\n0\r\n\r\n", [400], CUT_SHORT),
+    "chunk size without digits": (CHUNKED + b"ZZ\r\n", [400], CUT_SHORT),
+    "malformed trailer": (CHUNKED + b"1\r\na\r\n0\r\nbad trailer\r\n\r\n", [400], CUT_SHORT),
+    "chunk size in 0x": (CHUNKED + b"0x5\r\nhello\r\n0\r\n\r\n", [400], CUT_SHORT),
     "chunk without size": (CHUNKED + b"\r\nhello\r\n0\r\n\r\n", [400], CUT_SHORT),
     "chunk of 16 digits": (CHUNKED + b"f" * 16 + b"\r\nhello", [400], CUT_SHORT),
     "chunk of 100,000 digits": (CHUNKED + b"f" * 100_000 + b"\r\nhello", [400], CUT_SHORT),
@@ -99,33 +103,37 @@ REQUESTS: dict[str, tuple[bytes, list[int], str]] = {
     "folded header": (POST + b"A: a\r\n b\r\n\r\n", [400], ILL_FORMED),
     "header without a name": (POST + b": b\r\n\r\n", [400], ILL_FORMED),
     "two hosts": (POST + b"Host: y\r\n" + FIVE, [400], ILL_FORMED),
-    "host that is none": (b"POST /predict HTTP/1.1\r\nHost: <x>\r\nConnection: close\r\n" + FIVE, [400], NO_IMAGE),
+    "invalid host": (b"POST /predict HTTP/1.1\r\nHost: <x>\r\nConnection: close\r\n" + FIVE, [400], NO_IMAGE),
+    "not HTTP": (b"NONSENSE\r\n\r\n", [400], ILL_FORMED),
+    "header without a colon": (b"GET / HTTP/1.1\r\nHost: x\r\nbad header\r\n\r\n", [400], ILL_FORMED),
+    "HTTP/9.9": (b"GET / HTTP/9.9\r\n\r\n", [400], ILL_FORMED),
     "HTTP/0.9": (b"GET /\r\n\r\n", [400], ILL_FORMED),
     "HTTP/1.0": (b"POST /predict HTTP/1.0\r\n" + WHOLE, [200], ""),
     "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", [400], ILL_FORMED),
     "absolute address": (POST.replace(b"/predict", b"http://x/predict") + WHOLE, [200], ""),
-    "another's address": (b"GET http://other.example/a" + GET, [404], "no such path: /a"),
+    "address on another host": (b"GET http://other.example/a" + GET, [404], "no such path: /a"),
     "tunnel": (b"CONNECT x:80" + GET, [404], "no such path"),
     "NUL in a path": (b"GET /\0" + GET, [400], ILL_FORMED),
-    "coded NUL in a path": (b"GET /page/%00" + GET, [404], "no such path"),
-    "path that climbs": (b"GET /page/..%2f..%2f..%2fetc/passwd" + GET, [404], "no such path"),
-    "path of no text": (b"GET /v2/models/%ff%00%0a" + GET, [404], "expected a model that is served"),
+    "escaped NUL in a path": (b"GET /page/%00" + GET, [404], "no such path"),
+    "path traversal": (b"GET /page/..%2f..%2f..%2fetc/passwd" + GET, [404], "no such path"),
+    "path that is not UTF-8": (b"GET /v2/models/%ff%00%0a" + GET, [404], "expected a model that is served"),
     "path without end": (b"GET /" + b"a" * 10**6, [414], ILL_FORMED),
-    "version of no text": (POST.replace(b"/predict", b"/predict?version=%ff%00") + FIVE, [400], ""),
-    "method in small letters": (POST.replace(b"POST", b"post") + FIVE, [400], ILL_FORMED),
+    "version that is not UTF-8": (POST.replace(b"/predict", b"/predict?version=%ff%00") + FIVE, [400], ""),
+    "method in lower case": (POST.replace(b"POST", b"post") + FIVE, [400], ILL_FORMED),
     "TLS": (bytes.fromhex("1603010200010001fc0303") + b"\r\n" * 9, [400], ILL_FORMED),
-    "nothing but NULs": (bytes(10_000), [414], ILL_FORMED),
+    "only NULs": (bytes(10_000), [414], ILL_FORMED),
     "ranges": (b"GET /page/style.css" + GET[:-2] + b"Range: bytes=9-1\r\n\r\n", [416], "expected"),
-    "asks first": (POST + b"Expect: 100-continue\r\n" + WHOLE, [100, 200], ""),
-    "asks first, too much": (
+    "expect 100": (POST + b"Expect: 100-continue\r\n" + WHOLE, [100, 200], ""),
+    "expect 100, oversized": (
         POST + b"Expect: 100-continue\r\nContent-Length: 99999999\r\n\r\n",
         [100, 413],
         "at most 16777216 bytes",
     ),
-    "expects something else": (POST + b"Expect: miracles\r\n" + FIVE, [417], ILL_FORMED),
-    "many in a row": (b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n" * 100 + b"GET /" + GET, [200] * 101, ""),
-    "broken inside": (POST + b"Content-Encoding: gzip\r\n" + FIVE, [400], "in gzip's or zlib's format"),
-    "form cut short": (
+    "unknown expectation": (POST + b"Expect: miracles\r\n" + FIVE, [417], ILL_FORMED),
+    "pipelined": (b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n" * 100 + b"GET /" + GET, [200] * 101, ""),
+    "broken gzip": (POST + b"Content-Encoding: gzip\r\n" + FIVE, [400], "in gzip's or zlib's format"),
+    "form cut short": (POST + FORM + b"Content-Length: 100\r\n\r\n--b\r\n", [400], ""),
+    "batch cut short": (
         POST.replace(b"/predict", b"/predict/batch")
         + FORM
         + b"Content-Length: %d\r\n\r\n" % (3 * len(PART))
@@ -133,8 +141,8 @@ REQUESTS: dict[str, tuple[bytes, list[int], str]] = {
         [400],
         CUT_SHORT,
     ),
-    "type of no type": (POST + b'Content-Type: \xff/;;="\r\n' + FIVE, [400], NO_IMAGE),
-    # Nothing came that could be answered: the connection is closed.
+    "invalid content type": (POST + b'Content-Type: \xff/;;="\r\n' + FIVE, [400], NO_IMAGE),
+    # No request to respond to: the connection is closed.
     "nothing": (b"", [], ""),
     "half a line": (b"POST /pre", [], ""),
 }
@@ -152,6 +160,7 @@ def test_requests(name: str, process: tuple[int, subprocess.Popen[str]]) -> None
         error = json.loads(answers[-1][1])
         assert set(error) == {"error"}
         assert message in error["error"]
+        assert "NONSENSE" not in error["error"]
     assert request(port, "POST", "/predict", IMAGE)[2]["digit"] == 7
 
 
@@ -176,7 +185,7 @@ def test_slow_requests_get_408(name: str, process: tuple[int, subprocess.Popen[s
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(STALLS[name])
         begun = time.monotonic()
-        with suppress(OSError):  # it has been given up
+        with suppress(OSError):  # the service has closed the connection
             while time.monotonic() - begun < DEADLINE + 2:
                 connection.sendall(BYTES.get(name, b"x"))
                 time.sleep(0.1)
@@ -201,8 +210,8 @@ def test_slow_requests_get_408(name: str, process: tuple[int, subprocess.Popen[s
     ],
     ids=["chunks", "small chunks", "parts", "length"],
 )
-def test_bodies_without_end(head: bytes, piece: bytes, process: tuple[int, subprocess.Popen[str]]) -> None:
-    """They are refused, and health is answered meanwhile; what is held in memory stays within the limit."""
+def test_endless_bodies(head: bytes, piece: bytes, process: tuple[int, subprocess.Popen[str]]) -> None:
+    """They are rejected, memory stays within its limit, and health checks respond meanwhile."""
     port, master = process
     [worker] = worker_processes(master)
     before, answers = megabytes(worker), []
@@ -229,6 +238,6 @@ def test_bodies_without_end(head: bytes, piece: bytes, process: tuple[int, subpr
         stop.set()
         sender.join(30)
     assert not sender.is_alive()
-    # A client that sends on after its time is up has its connection closed, and may lose the answer.
+    # A client that still sends after the deadline is disconnected and may not see the response.
     assert not answers or answers[0][9:12] in (b"408", b"413", b"400")
     assert request(port, "POST", "/predict", IMAGE)[2]["digit"] == 7

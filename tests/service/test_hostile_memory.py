@@ -1,4 +1,4 @@
-"""The peak memory of a real worker that is sent what takes the most, against what the README promises."""
+"""Peak memory of a real worker under the worst requests, against the README's promise."""
 
 import gzip
 import subprocess
@@ -34,7 +34,7 @@ def service() -> Iterator[tuple[int, subprocess.Popen[str]]]:
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_images(name: str, service: tuple[int, subprocess.Popen[str]]) -> None:
-    measure(service, Attack(lambda: b"", statuses=(200, 503)), IMAGES[name](), 512 if name == "webp" else MEGABYTES)
+    assert_peak(service, Attack(lambda: b"", statuses=(200, 503)), IMAGES[name](), 512 if name == "webp" else MEGABYTES)
 
 
 @pytest.mark.parametrize("compressed", [False, True], ids=["plain", "gzip"])
@@ -44,13 +44,13 @@ def test_bodies(name: str, compressed: bool, service: tuple[int, subprocess.Pope
     assert len(body) <= LARGEST
     if compressed:
         attack, body = replace(attack, headers=attack.headers | GZIP), gzip.compress(body, 1)
-    measure(service, attack, body, MEGABYTES)
+    assert_peak(service, attack, body, MEGABYTES)
 
 
-def measure(service: tuple[int, subprocess.Popen[str]], attack: Attack, body: bytes, most_megabytes: int) -> None:
+def assert_peak(service: tuple[int, subprocess.Popen[str]], attack: Attack, body: bytes, most_megabytes: int) -> None:
     port, master = service
     [worker] = worker_processes(master)
-    Path(f"/proc/{worker}/clear_refs").write_text("5")  # the peak is from now on
+    Path(f"/proc/{worker}/clear_refs").write_text("5")  # resets the peak
     with ThreadPoolExecutor(AT_ONCE) as pool:
         statuses = set(pool.map(lambda _: send(port, attack, body), range(AT_ONCE)))
     print(f"PEAK {peak_megabytes(worker):.0f} {statuses}")

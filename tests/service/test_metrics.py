@@ -1,14 +1,20 @@
+import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from digits.tracing import Trace
 from service.metrics import Metrics, end_slot
+from service.settings import Settings
+from tests.helpers.images import example
 from tests.helpers.paths import ROOT
-from tests.helpers.service import samples
+from tests.helpers.processes import wait_for, worker_processes
+from tests.helpers.service import metric, request, samples, serving, wait_until_ready
 
 
-def test_a_request_is_counted_with_its_stages_and_images() -> None:
+def test_request_with_its_stages_and_images() -> None:
     metrics = Metrics()
     record = Trace()
     record.seconds["decode"] = 0.003
@@ -29,7 +35,7 @@ def test_a_request_is_counted_with_its_stages_and_images() -> None:
 
 
 def run(code: str, directory: Path) -> str:
-    """Runs code in a process of its own, in which `metrics` is a worker's."""
+    """Output of code run in a process of its own, with `directory` as the metrics' folder."""
     start = "import sys, os, signal, time; from pathlib import Path; from service.metrics import Metrics, end_slot\n"
     start += "from digits.tracing import Trace; directory = Path(sys.argv[1])\n"
     result = subprocess.run(
@@ -43,7 +49,7 @@ COUNT = "metrics = Metrics(directory, slot); metrics.count([('/predict', 200, 0.
 ANSWERED = ("digits_requests_total", (("route", "/predict"), ("status", "200")))
 
 
-def test_a_killed_worker_leaves_what_it_counted_and_not_what_it_was_doing(tmp_path: Path) -> None:
+def test_killed_worker_keeps_its_counters_but_not_its_gauges(tmp_path: Path) -> None:
     kill = "metrics.images_in_flight.inc(7); os.kill(os.getpid(), signal.SIGKILL)"
     for _ in range(3):
         run("slot = 1\n" + COUNT + kill, tmp_path)
@@ -51,13 +57,13 @@ def test_a_killed_worker_leaves_what_it_counted_and_not_what_it_was_doing(tmp_pa
     found = samples(run("print(Metrics(directory).text().decode())", tmp_path))
     assert found[ANSWERED] == 3
     assert found["digits_images_in_flight", ()] == 0
-    # The next to take it begins with nothing in flight too.
+    # The next worker in this slot starts with nothing in flight.
     found = samples(run("slot = 1\n" + COUNT + "print(metrics.text().decode())", tmp_path))
     assert found[ANSWERED] == 4
     assert found["digits_images_in_flight", ()] == 0
 
 
-def test_workers_side_by_side_are_summed(tmp_path: Path) -> None:
+def test_workers_are_summed(tmp_path: Path) -> None:
     for slot in (0, 5):
         run(f"slot = {slot}\n" + COUNT + f"metrics.images_in_flight.inc({slot + 1})", tmp_path)
     found = samples(run("print(Metrics(directory, 1).text().decode())", tmp_path))
@@ -73,7 +79,7 @@ WORKERS = (
 )
 
 
-def test_a_thousand_recycled_workers_leave_the_totals_right_and_no_more_files(tmp_path: Path) -> None:
+def test_recycled_workers_keep_totals_and_add_no_files(tmp_path: Path) -> None:
     code = WORKERS + (
         "for _ in range(10): work(1)\n"
         "files = sorted(directory.iterdir())\n"
@@ -84,7 +90,7 @@ def test_a_thousand_recycled_workers_leave_the_totals_right_and_no_more_files(tm
     assert samples(run(code, tmp_path))[ANSWERED] == 1000
 
 
-def test_metrics_are_read_while_workers_come_and_go(tmp_path: Path) -> None:
+def test_metrics_are_read_while_workers_start_and_stop(tmp_path: Path) -> None:
     code = WORKERS + (
         "if not (master := os.fork()):\n"
         "    for number in range(150): work(number % 2 + 1)\n"
@@ -94,3 +100,32 @@ def test_metrics_are_read_while_workers_come_and_go(tmp_path: Path) -> None:
         "print(metrics.text().decode())"
     )
     assert samples(run(code, tmp_path))[ANSWERED] == 150
+
+
+def test_totals_survive_killed_and_replaced_workers() -> None:
+    def counted() -> float:
+        with suppress(KeyError):  # nothing has been counted yet
+            return metric(port, "digits_requests_total", route="/predict", status="200")
+        return 0
+
+    with serving(DIGITS_WORKERS="2") as (port, process):
+        for _ in range(20):
+            request(port, "POST", "/predict", example(3), {"Connection": "close"})
+        wait_for(lambda: counted() == 20)  # a killed worker loses what it has not flushed
+        killed = set(worker_processes(process))
+        for worker in killed:
+            os.kill(worker, signal.SIGKILL)
+        wait_for(lambda: not killed & set(worker_processes(process)))
+        wait_until_ready(port)
+        assert counted() == 20
+        for _ in range(20):
+            request(port, "POST", "/predict", example(3), {"Connection": "close"})
+        before = set(worker_processes(process))
+        process.send_signal(signal.SIGHUP)
+        wait_for(lambda: not before & set(worker_processes(process)))
+        wait_until_ready(port)
+        request(port, "POST", "/predict", example(3))
+        wait_for(lambda: counted() == 41)
+        assert metric(port, "digits_images_in_flight") == 0
+        highest = Settings().model_path.parent.name
+        assert metric(port, "digits_model_info", version=highest, default="true", provider="cpu") == 1

@@ -17,8 +17,8 @@ from service.openapi import IMPLICIT_METHODS
 from service.settings import Settings
 from tests.helpers.images import example
 
-ASKED: list[tuple[str, str, str, dict[str, Any], int]] = [
-    # The method, the path as the document has it, the path asked for, what is sent, the status.
+REQUESTS: list[tuple[str, str, str, dict[str, Any], int]] = [
+    # Method, path in the document, URL, request options, status.
     ("post", "/predict", "/predict", {"data": example(3)}, 200),
     ("post", "/predict", "/predict?show=image&version=1", {"data": example(3)}, 200),
     ("post", "/predict", "/predict", {"data": b"no image"}, 400),
@@ -68,7 +68,7 @@ def operations(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def resolved(document: dict[str, Any], one: dict[str, Any]) -> dict[str, Any]:
-    """What a reference stands for."""
+    """The target of a `$ref`."""
     if "$ref" not in one:
         return one
     found = document
@@ -82,7 +82,7 @@ def test_document_is_openapi_3_1(document: dict[str, Any]) -> None:
     OpenAPIV31SpecValidator(document).validate()
 
 
-def test_every_route_is_in_the_document_and_nothing_else(client: FlaskClient, document: dict[str, Any]) -> None:
+def test_document_lists_exactly_the_routes(client: FlaskClient, document: dict[str, Any]) -> None:
     routes = {
         (re.sub("<(.+?)>", r"{\1}", rule.rule), method.lower())
         for rule in client.application.url_map.iter_rules()
@@ -91,7 +91,7 @@ def test_every_route_is_in_the_document_and_nothing_else(client: FlaskClient, do
     assert routes == {(path, method) for path, methods in document["paths"].items() for method in methods}
 
 
-def test_every_operation_says_what_a_person_needs(document: dict[str, Any]) -> None:
+def test_every_operation_is_documented(document: dict[str, Any]) -> None:
     found = operations(document)
     assert len({operation["operationId"] for operation in found}) == len(found)
     for operation in found:
@@ -101,7 +101,7 @@ def test_every_operation_says_what_a_person_needs(document: dict[str, Any]) -> N
             assert resolved(document, parameter)["description"]
 
 
-def test_every_error_has_the_one_shape_and_503_says_when_to_come_again(document: dict[str, Any]) -> None:
+def test_errors_share_one_shape_and_503_has_retry_after(document: dict[str, Any]) -> None:
     for operation in operations(document):
         assert {"400", "408", "413", "415", "500"} <= set(operation["responses"])
         for status, one in operation["responses"].items():
@@ -112,8 +112,8 @@ def test_every_error_has_the_one_shape_and_503_says_when_to_come_again(document:
                 assert ("Retry-After" in answer["headers"]) == (status == "503")
 
 
-@pytest.mark.parametrize(("method", "path", "url", "options", "status"), ASKED)
-def test_real_answers_are_as_described(
+@pytest.mark.parametrize(("method", "path", "url", "options", "status"), REQUESTS)
+def test_responses_match_the_document(
     method: str,
     path: str,
     url: str,
@@ -133,12 +133,12 @@ def test_real_answers_are_as_described(
 
 
 def closed_components(document: dict[str, Any]) -> dict[str, Any]:
-    """The document's schemas, in which no field is allowed that they do not name."""
+    """The document's schemas with unknown fields forbidden."""
     schemas = document["components"]["schemas"]
     return {"schemas": {name: {**schema, "additionalProperties": False} for name, schema in schemas.items()}}
 
 
-def test_shown_answers_are_as_described(document: dict[str, Any]) -> None:
+def test_examples_match_their_schemas(document: dict[str, Any]) -> None:
     shown = 0
     for operation in operations(document):
         for answer in operation["responses"].values():
@@ -152,13 +152,13 @@ def test_shown_answers_are_as_described(document: dict[str, Any]) -> None:
 
 @pytest.fixture(params=["shipped", "one file", "one version"])
 def other(request: pytest.FixtureRequest, tmp_path: Path) -> FlaskClient:
-    """A client of a service with other versions of the model than the shipped ones, or with these."""
+    """A client of a service with the shipped or other model versions."""
     model = {"shipped": None, "one file": MODELS / "1" / "model.onnx", "one version": tmp_path}[request.param]
     shutil.copytree(MODELS / "2", tmp_path / "7")
     return create_app(Settings(model=model, provider="cpu")).test_client()
 
 
-def test_shown_answers_are_those_of_the_served_model(other: FlaskClient) -> None:
+def test_examples_are_real_responses(other: FlaskClient) -> None:
     document: dict[str, Any] = other.get("/openapi.json").json or {}
     paths = "/predict", "/predict/batch", "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"
     answers = [document["paths"][path]["post"]["responses"]["200"]["content"] for path in paths]
@@ -171,7 +171,7 @@ def test_shown_answers_are_those_of_the_served_model(other: FlaskClient) -> None
     assert json.loads(response.data) == v2 == v2_version
 
 
-def test_shown_version_is_served(other: FlaskClient) -> None:
+def test_example_version_is_served(other: FlaskClient) -> None:
     document: dict[str, Any] = other.get("/openapi.json").json or {}
     versions = (other.get("/v2/models/digits").json or {})["versions"]
     parameters = [one for operation in operations(document) for one in operation["parameters"]]
@@ -182,12 +182,12 @@ def test_shown_version_is_served(other: FlaskClient) -> None:
     assert set(re.findall("/versions/([^/ ]+)", " ".join(commands))) == shown
 
 
-def test_the_example_is_not_counted_as_an_image(client: FlaskClient) -> None:
+def test_examples_are_not_counted_in_metrics(client: FlaskClient) -> None:
     client.get("/openapi.json")
     assert "digits_images_total{" not in client.get("/metrics").text
 
 
-def test_schemas_are_those_of_the_types_that_decode_and_encode(document: dict[str, Any]) -> None:
+def test_schemas_come_from_the_codec_types(document: dict[str, Any]) -> None:
     answer = document["components"]["schemas"]["PredictResponse"]
     assert list(answer["properties"]) == ["digit", "confidence", "probabilities", "reason", "model", "image"]
     assert "image" not in answer["required"]

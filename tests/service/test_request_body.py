@@ -30,7 +30,7 @@ def test_compressed_bodies(
 
 
 @COMPRESSED
-def test_body_may_be_longer_compressed(encoding: str, compress: Callable[[bytes], bytes], client: FlaskClient) -> None:
+def test_compressed_body_may_be_larger(encoding: str, compress: Callable[[bytes], bytes], client: FlaskClient) -> None:
     dot = encode(np.zeros((1, 1), np.uint8), "WEBP", lossless=True)
     assert len(compress(dot)) > len(dot)
     response = client.post("/predict", data=compress(dot), headers={"Content-Encoding": encoding})
@@ -38,7 +38,7 @@ def test_body_may_be_longer_compressed(encoding: str, compress: Callable[[bytes]
 
 
 @COMPRESSED
-def test_nothing_is_inflated_that_no_route_takes(
+def test_body_without_a_route_is_not_inflated(
     encoding: str, compress: Callable[[bytes], bytes], client: FlaskClient
 ) -> None:
     headers = {"Content-Encoding": encoding}
@@ -47,7 +47,7 @@ def test_nothing_is_inflated_that_no_route_takes(
 
 
 @COMPRESSED
-def test_bomb_is_not_inflated(encoding: str, compress: Callable[[bytes], bytes], client: FlaskClient) -> None:
+def test_decompression_bomb(encoding: str, compress: Callable[[bytes], bytes], client: FlaskClient) -> None:
     headers = {"Content-Encoding": encoding}
     assert_error(client.post("/predict", data=compress(bytes(MAXIMUM_BYTES)), headers=headers), 400, "none of these")
     assert_error(
@@ -70,6 +70,6 @@ def test_broken_compression(
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "compress"])
-def test_other_encodings(encoding: str, client: FlaskClient) -> None:
+def test_unsupported_encodings(encoding: str, client: FlaskClient) -> None:
     response = client.post("/predict", data=io.BytesIO(example(4)), headers={"Content-Encoding": encoding})
     assert_error(response, 415, f"expected Content-Encoding gzip or deflate, once, or none; got {encoding}")

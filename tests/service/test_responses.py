@@ -17,14 +17,14 @@ def test_unknown_path(path: str, client: FlaskClient) -> None:
         assert "no such path" in response.json["error"]  # type: ignore[index]
 
 
-def test_wrong_verb(client: FlaskClient) -> None:
+def test_wrong_method(client: FlaskClient) -> None:
     response = client.get("/predict")
     assert_error(response, 405, "expected OPTIONS, POST; got GET")
     assert response.headers["Allow"] == "OPTIONS, POST"
     assert_error(client.post("/health/live"), 405, "got POST")
 
 
-def test_fault_of_our_own_leaks_nothing(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_internal_error_leaks_nothing(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise RuntimeError("a secret")
 

@@ -1,4 +1,4 @@
-"""What clients lose while workers are killed, replaced and stopped under load."""
+"""Requests lost while workers are killed, replaced and stopped under load."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from tests.helpers.processes import wait_for, worker_processes
 from tests.helpers.service import request, serving
 
 
-def test_killed_workers_lose_what_they_held_and_no_more() -> None:
+def test_killed_worker_loses_only_its_own_requests() -> None:
     kills = 3
     with serving(DIGITS_WORKERS="2") as (port, process):
         wait_for(lambda: len(worker_processes(process)) == 2)
@@ -22,19 +22,19 @@ def test_killed_workers_lose_what_they_held_and_no_more() -> None:
             wait_for(lambda workers=workers: len(set(worker_processes(process)) - set(workers)) == 1)  # type: ignore[misc]
         time.sleep(1)
         lost = load.end()
-        # Each client has one request under way, and so a worker holds one of each at most.
+        # Each client has one request in progress, so a worker holds at most one of each.
         assert len(lost.failures) <= kills * CLIENTS
-        others = [
+        unexpected = [
             one
             for one in lost.failures
             if not one.startswith(("Remote", "ConnectionReset", "BrokenPipe", "Incomplete"))
         ]
-        assert others == []
+        assert unexpected == []
         assert lost.answered > 20
         assert request(port, "POST", "/predict", example(7))[2]["digit"] == 7
 
 
-def test_a_rolling_restart_loses_nothing() -> None:
+def test_rolling_restart_loses_nothing() -> None:
     with serving(DIGITS_WORKERS="2") as (port, process):
         load = Load(port)
         for _ in range(2):
@@ -47,7 +47,7 @@ def test_a_rolling_restart_loses_nothing() -> None:
     assert lost.answered > 20
 
 
-def test_a_stop_answers_what_has_been_taken_on_and_exits_with_0() -> None:
+def test_stop_finishes_accepted_requests_and_exits_with_0() -> None:
     with serving(DIGITS_WORKERS="2") as (port, process):
         load = Load(port)
         time.sleep(2)

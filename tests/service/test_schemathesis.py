@@ -1,4 +1,4 @@
-"""Requests that schemathesis makes of the document, and all that it checks of their answers."""
+"""Schemathesis generates requests from the OpenAPI document and checks the responses."""
 
 import subprocess
 import sys
@@ -15,13 +15,13 @@ def run(tmp_path: Path, *options: str) -> None:
     port = free_port()
     program = Path(sys.executable).with_name("schemathesis")
     configuration = ["--config-file", str(ROOT / "tests" / "helpers" / "schemathesis.toml")]
-    asked = ["run", f"http://127.0.0.1:{port}/openapi.json", "--checks", "all", "--no-color", *options]
+    arguments = ["run", f"http://127.0.0.1:{port}/openapi.json", "--checks", "all", "--no-color", *options]
     log = tmp_path / "service.log"
     with log.open("w") as file, start(port, {"DIGITS_WORKERS": "1"}, stdout=file.fileno()) as process:
         try:
             wait_until_ready(port)
             result = subprocess.run(
-                [program, *configuration, *asked],
+                [program, *configuration, *arguments],
                 cwd=tmp_path,
                 env=environment(SCHEMATHESIS_HOOKS="tests.helpers.openapi_hooks", PYTHONPATH=str(ROOT)),
                 capture_output=True,
@@ -30,15 +30,15 @@ def run(tmp_path: Path, *options: str) -> None:
             )
         finally:
             process.terminate()
-    said = "\n".join([result.stdout, result.stderr, "The service's log ends:", log.read_text()[-3000:]])
-    assert result.returncode == 0, said
-    assert "No issues found" in result.stdout, said
+    report = "\n".join([result.stdout, result.stderr, "End of the service's log:", log.read_text()[-3000:]])
+    assert result.returncode == 0, report
+    assert "No issues found" in result.stdout, report
 
 
-def test_every_part_of_the_document(tmp_path: Path) -> None:
+def test_examples_and_coverage(tmp_path: Path) -> None:
     run(tmp_path, "--phases", "examples,coverage")
 
 
 @pytest.mark.fuzz
-def test_requests_at_random_one_by_one_and_one_after_another(tmp_path: Path) -> None:
+def test_random_requests_and_sequences(tmp_path: Path) -> None:
     run(tmp_path, "--max-examples", "200")

@@ -14,7 +14,7 @@ from tests.helpers.processes import environment, free_port, wait_for
 from tests.helpers.service import wait_until_ready
 
 
-def test_the_least_of_all_workers_that_there_are() -> None:
+def test_least_over_all_current_workers() -> None:
     connections = Connections()
     connections.set(1, 5)
     connections.set(2, 3)
@@ -51,7 +51,7 @@ def test_connections_are_spread_evenly_over_workers(tmp_path: Path) -> None:
         return Counter(line["process"] for line in lines if line.get("request_id") == request_id)
 
     def ask(connections: int) -> Counter[int]:
-        """How many of so many connections open at once each process has answered."""
+        """How many of these concurrent connections each process answered."""
         request_id = str(next(rounds))
         with ExitStack() as stack:
             address = ("127.0.0.1", port)

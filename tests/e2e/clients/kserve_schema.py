@@ -1,6 +1,6 @@
-"""Holds manifests, JSON on standard input, against the classes that KServe's package has of its OpenAPI description.
+"""Checks manifests (JSON on standard input) against the classes of KServe's OpenAPI description.
 
-Prints a line for each field that is unknown, of another type, or missing. Run in its own environment.
+Prints one line per unknown, mistyped or missing field. Run in its own environment.
 """
 
 import json
@@ -17,7 +17,7 @@ KINDS = {
     ("serving.kserve.io/v1alpha1", "ServingRuntime"): "V1alpha1ServingRuntime",
     ("serving.kserve.io/v1beta1", "InferenceService"): "V1beta1InferenceService",
 }
-# What KServe calls otherwise than Kubernetes' own package does.
+# Classes that Kubernetes' own package names differently.
 RENAMED = {"K8sIoApiAppsV1DeploymentStrategy": "V1DeploymentStrategy"}
 SIMPLE = {"str": str, "int": int, "bool": bool}
 

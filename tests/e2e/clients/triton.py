@@ -1,4 +1,4 @@
-"""tritonclient.http, sync: everything it can ask this service. Run in its own environment with the port."""
+"""tritonclient.http, synchronous: every call that this service supports. Run in its own environment with the port."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 def image_input(binary: bool) -> tritonclient.http.InferInput:
     files = [(EXAMPLES / f"{digit}.png").read_bytes() for digit in range(10)]
     tensor = tritonclient.http.InferInput("image", [len(files)], "BYTES")
-    if not binary:  # which the protocol has as text, and this service as base64
+    if not binary:  # in JSON, this service takes base64
         import base64
 
         files = [base64.b64encode(one) for one in files]

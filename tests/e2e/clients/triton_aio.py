@@ -1,4 +1,4 @@
-"""tritonclient.http.aio, many requests at once. Run in its own environment with the port."""
+"""tritonclient.http.aio, concurrent requests. Run in its own environment with the port."""
 
 import asyncio
 import sys

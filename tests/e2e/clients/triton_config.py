@@ -1,4 +1,4 @@
-"""Prints a `config.pbtxt` as JSON, read by Triton's own description of it. Run in its own environment with the path."""
+"""Prints a `config.pbtxt` as JSON, parsed with Triton's own schema. Run in its own environment with the path."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Asks every version of `digits` for the images of a file, with tritonclient, and writes the answers into another file.
+"""Sends the images of one file to every version of `digits` with tritonclient and writes the outputs to another.
 
 Run in its own environment with the port and both files.
 """

@@ -19,7 +19,7 @@ def array(text: str, kind: str = "u1") -> np.ndarray[Any, np.dtype[Any]]:
     return np.frombuffer(base64.b64decode(text), kind)
 
 
-def test_explanation_is_the_prediction_and_every_layer(client: FlaskClient) -> None:
+def test_explanation_has_the_prediction_and_every_layer(client: FlaskClient) -> None:
     explained = client.post("/explain", data=example(3)).json
     predicted = client.post("/predict?show=image", data=example(3)).json
     assert explained is not None
@@ -34,26 +34,26 @@ def test_explanation_is_the_prediction_and_every_layer(client: FlaskClient) -> N
     assert array(layers[-1]["maps"]).argmax() == 3
 
 
-def test_sizes_and_counts_are_those_of_the_model(client: FlaskClient, classifier: Classifier) -> None:
+def test_counts_match_the_model(client: FlaskClient, classifier: Classifier) -> None:
     explained = client.post("/explain", data=example(3)).json
     assert explained is not None
     for key in ("parameters", "multiply_adds"):
         assert sum(layer[key] for layer in explained["layers"]) == int(classifier.metadata[key])
 
 
-@pytest.mark.parametrize("way", ["body", "form", "json"])
-def test_image_comes_as_it_does_to_predict(client: FlaskClient, way: str) -> None:
+@pytest.mark.parametrize("source", ["body", "form", "json"])
+def test_image_in_body_form_or_json(client: FlaskClient, source: str) -> None:
     options: dict[str, dict[str, Any]] = {
         "body": {"data": example(5)},
         "form": {"data": {"image": (io.BytesIO(example(5)), "5.png")}},
         "json": {"json": {"image": base64.b64encode(example(5)).decode()}},
     }
-    response = client.post("/explain", **options[way])
+    response = client.post("/explain", **options[source])
     assert response.json is not None
     assert response.json["digit"] == 5
 
 
-def test_blank_image_is_explained_too(client: FlaskClient) -> None:
+def test_blank_image_is_explained(client: FlaskClient) -> None:
     explained = client.post("/explain", data=encode(np.full((40, 40), 255, np.uint8))).json
     assert explained is not None
     assert explained["reason"] == "blank"
@@ -86,21 +86,21 @@ def test_weights_of_a_layer(client: FlaskClient) -> None:
         ("POST", "/predict?show=all", 400, "expected show=image or no `show`; got show=all"),
     ],
 )
-def test_what_cannot_be_explained(client: FlaskClient, method: str, path: str, status: int, message: str) -> None:
+def test_rejections(client: FlaskClient, method: str, path: str, status: int, message: str) -> None:
     response = client.open(path, method=method, data=b"no image" if method == "POST" else None)
     assert response.status_code == status
     assert message in (response.json or {})["error"]
 
 
-def without_explanation(tmp_path: Path, content: bytes | None) -> FlaskClient:
+def client_with_explain_file(tmp_path: Path, content: bytes | None) -> FlaskClient:
     shutil.copy(Settings().model_path, tmp_path / "model.onnx")
     if content is not None:
         (tmp_path / "explain.onnx").write_bytes(content)
     return create_app(Settings(model=tmp_path / "model.onnx", provider="cpu")).test_client()
 
 
-def test_a_missing_file_leaves_prediction_alone_and_is_not_looked_for_again(tmp_path: Path) -> None:
-    client = without_explanation(tmp_path, None)
+def test_missing_explain_file_is_404_and_not_looked_for_again(tmp_path: Path) -> None:
+    client = client_with_explain_file(tmp_path, None)
     shutil.copy(Settings().model_path.with_name("explain.onnx"), tmp_path)
     response = client.post("/explain", data=example(3))
     assert response.status_code == 404
@@ -108,14 +108,14 @@ def test_a_missing_file_leaves_prediction_alone_and_is_not_looked_for_again(tmp_
     assert client.post("/predict", data=example(3)).status_code == 200
 
 
-def test_a_broken_file_leaves_prediction_alone(tmp_path: Path) -> None:
-    client = without_explanation(tmp_path, b"broken")
+def test_broken_explain_file_is_500_and_predict_works(tmp_path: Path) -> None:
+    client = client_with_explain_file(tmp_path, b"broken")
     assert client.post("/predict", data=example(3)).status_code == 200
     assert client.post("/explain", data=example(3)).status_code == 500
 
 
-def test_what_was_read_is_served_whatever_becomes_of_the_files(tmp_path: Path) -> None:
-    client = without_explanation(tmp_path, Settings().model_path.with_name("explain.onnx").read_bytes())
+def test_changed_files_are_not_read_again(tmp_path: Path) -> None:
+    client = client_with_explain_file(tmp_path, Settings().model_path.with_name("explain.onnx").read_bytes())
     for file in tmp_path.iterdir():
         file.write_bytes(b"broken")
     assert client.post("/explain", data=example(3)).status_code == 200

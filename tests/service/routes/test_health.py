@@ -7,7 +7,7 @@ def test_live(client: FlaskClient) -> None:
     assert client.get("/health/live").json == {"live": True}
 
 
-def test_ready_tells_what_runs(client: FlaskClient) -> None:
+def test_ready(client: FlaskClient) -> None:
     assert client.get("/health/ready").json == {
         "ready": True,
         "live": True,

@@ -14,7 +14,7 @@ FILES = sorted(path.name for path in (ROOT / "service" / "static" / "page").iter
 TEMPLATES = sorted(path.name for path in (ROOT / "service" / "templates").iterdir())
 
 
-def test_page_shows_the_model_that_is_served(client: FlaskClient, classifier: Classifier) -> None:
+def test_page_shows_the_served_model(client: FlaskClient, classifier: Classifier) -> None:
     response = get(client, "/")
     assert response.status_code == 200
     assert response.mimetype == "text/html"
@@ -28,7 +28,7 @@ def test_page_shows_the_model_card(client: FlaskClient) -> None:
         assert f">{cell}</" in get(client, "/").text
 
 
-def test_nothing_from_elsewhere_and_nothing_inline_is_allowed(client: FlaskClient) -> None:
+def test_content_security_policy(client: FlaskClient) -> None:
     policy = get(client, "/").headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'")
     assert not re.search(r"unsafe|http|data:|blob:|\*", policy)
@@ -38,7 +38,7 @@ def test_nothing_from_elsewhere_and_nothing_inline_is_allowed(client: FlaskClien
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_file_of_the_page(name: str, client: FlaskClient) -> None:
+def test_static_file(name: str, client: FlaskClient) -> None:
     response = get(client, f"/page/{name}")
     assert response.status_code == 200
     assert response.mimetype == TYPES[Path(name).suffix]
@@ -46,25 +46,25 @@ def test_file_of_the_page(name: str, client: FlaskClient) -> None:
     assert again.status_code == 304
 
 
-def test_no_template_is_served_as_it_is(client: FlaskClient) -> None:
+def test_templates_are_not_served(client: FlaskClient) -> None:
     assert TEMPLATES
-    ways = ("", "../", "../templates/", "../../templates/", "..%2f..%2ftemplates%2f")
-    for folder, way, name in product(("page", "docs"), ways, TEMPLATES):
-        response = get(client, f"/{folder}/{way}{name}")
+    prefixes = ("", "../", "../templates/", "../../templates/", "..%2f..%2ftemplates%2f")
+    for folder, prefix, name in product(("page", "docs"), prefixes, TEMPLATES):
+        response = get(client, f"/{folder}/{prefix}{name}")
         assert response.status_code == 404
         assert list(response.json or {}) == ["error"]
 
 
-def test_all_files_are_used(client: FlaskClient) -> None:
+def test_every_static_file_is_used(client: FlaskClient) -> None:
     used = get(client, "/").text + "".join(get(client, f"/page/{name}").text for name in FILES)
     assert all(re.search(rf'["/]{re.escape(name)}"', used) for name in FILES)
 
 
-def test_first_load_is_light(client: FlaskClient) -> None:
+def test_first_load_is_below_100_kb(client: FlaskClient) -> None:
     assert sum(len(get(client, path).data) for path in ["/", *(f"/page/{name}" for name in FILES)]) < 100_000
 
 
-def test_card_of_another_version_is_not_shown(tmp_path: Path) -> None:
+def test_card_of_another_version_is_ignored(tmp_path: Path) -> None:
     model = tmp_path / "digits" / "3" / "model.onnx"
     assert card_figures(model, "3") == []
     (tmp_path / "README.md").write_text(

@@ -42,7 +42,7 @@ def test_raw_body(digit: int, client: FlaskClient) -> None:
         "x",
     ],
 )
-def test_raw_body_under_any_content_type(content_type: str, client: FlaskClient) -> None:
+def test_raw_body_with_any_content_type(content_type: str, client: FlaskClient) -> None:
     response = client.post("/predict", data=example(7), content_type=content_type)
     assert response.status_code == 200
     assert response.json is not None
@@ -79,7 +79,7 @@ def test_json(content_type: str, head: str, encoder: Any, client: FlaskClient) -
     assert response.json["digit"] == 5
 
 
-def test_blank_image_has_a_reason_and_a_confidence(client: FlaskClient) -> None:
+def test_blank_image_has_reason_and_confidence(client: FlaskClient) -> None:
     body = client.post("/predict", data=encode(np.full((50, 50), 255, np.uint8))).json
     assert body is not None
     assert body["digit"] is None
@@ -119,14 +119,12 @@ def test_blank_image_has_a_reason_and_a_confidence(client: FlaskClient) -> None:
         ),
     ],
 )
-def test_bad_input_is_told_what_was_expected(
-    options: dict[str, Any], status: int, message: str, client: FlaskClient
-) -> None:
+def test_rejections(options: dict[str, Any], status: int, message: str, client: FlaskClient) -> None:
     assert_error(client.post("/predict", **options), status, message)
-    assert client.post("/predict", data=example(1)).status_code == 200  # the next one is none the worse
+    assert client.post("/predict", data=example(1)).status_code == 200  # later requests still work
 
 
-def test_batch_keeps_the_order_and_a_bad_file_spoils_only_its_own_entry(client: FlaskClient) -> None:
+def test_batch_keeps_the_order_and_isolates_bad_files(client: FlaskClient) -> None:
     files = [example(3), b"no image", encode(np.zeros((30, 30), np.uint8)), example(8)]
     body = client.post(
         "/predict/batch", data={"image": [(io.BytesIO(data), f"{number}.png") for number, data in enumerate(files)]}
@@ -147,11 +145,15 @@ def test_batch_of_one(client: FlaskClient) -> None:
     assert [one["digit"] for one in body["predictions"]] == [6]
 
 
-@pytest.mark.parametrize("options", [{"data": b""}, {"data": example(1)}, {"data": {"file": (io.BytesIO(b"x"), "x")}}])
-def test_batch_without_images(options: dict[str, Any], client: FlaskClient) -> None:
-    assert_error(client.post("/predict/batch", **options), 400, "with a file (with a file name) as `image`")
-
-
-def test_batch_of_too_many_parts(client: FlaskClient) -> None:
-    files = [(io.BytesIO(b"x"), "x.png") for _ in range(1001)]
-    assert_error(client.post("/predict/batch", data={"image": files}), 413, "expected at most 1000 parts")
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        ({"data": b""}, 400, "with a file (with a file name) as `image`"),
+        ({"data": example(1)}, 400, "with a file (with a file name) as `image`"),
+        ({"data": {"file": (io.BytesIO(b"x"), "x")}}, 400, "with a file (with a file name) as `image`"),
+        ({"data": {"image": [(io.BytesIO(b"x"), "x.png") for _ in range(1001)]}}, 413, "expected at most 1000 parts"),
+    ],
+    ids=["empty", "raw image", "other field", "too many"],
+)
+def test_batch_rejections(options: dict[str, Any], status: int, message: str, client: FlaskClient) -> None:
+    assert_error(client.post("/predict/batch", **options), status, message)

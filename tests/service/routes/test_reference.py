@@ -20,7 +20,7 @@ FILES = sorted(path.name for path in (ROOT / "service" / "static" / "docs").iter
 
 
 class Page(HTMLParser):
-    """The links, the ids and the commands of a page."""
+    """Links, ids and commands of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -62,18 +62,18 @@ def test_page_shows_every_call_and_every_type(client: FlaskClient) -> None:
         assert f'<h3 id="{name}">{name}</h3>' in response.text
 
 
-def test_links_lead_somewhere(page: Page, client: FlaskClient) -> None:
+def test_links_resolve(page: Page, client: FlaskClient) -> None:
     assert [one for one, count in Counter(page.ids).items() if count > 1] == []
     for link in page.links:
         assert link[1:] in page.ids if link.startswith("#") else get(client, link).status_code == 200
 
 
-def test_pages_lead_to_each_other(page: Page, client: FlaskClient) -> None:
+def test_pages_link_to_each_other(page: Page, client: FlaskClient) -> None:
     assert "/" in page.links
     assert "/docs" in Page(get(client, "/").text).links
 
 
-def test_nothing_from_elsewhere_and_nothing_inline(client: FlaskClient) -> None:
+def test_content_security_policy(client: FlaskClient) -> None:
     response = get(client, "/docs")
     assert response.headers["Content-Security-Policy"] == POLICY
     assert not re.search(r"<style| style=|<script(?! type=\"module\" src=)| on\w+=", response.text)
@@ -82,7 +82,7 @@ def test_nothing_from_elsewhere_and_nothing_inline(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_file_of_the_page(name: str, client: FlaskClient, page: Page) -> None:
+def test_static_file(name: str, client: FlaskClient, page: Page) -> None:
     assert f"/docs/{name}" in page.links
     response = get(client, f"/docs/{name}")
     assert response.mimetype == TYPES[Path(name).suffix]
@@ -96,14 +96,14 @@ def port() -> Iterator[int]:
         yield port
 
 
-def test_shown_commands_are_answered(port: int, page: Page) -> None:
+def test_shown_commands_work(port: int, page: Page) -> None:
     assert shutil.which("curl")
     assert len(page.commands) > 30
     for command in page.commands:
-        asked = command.replace(":8000", f":{port}").replace(" --output -", "")
-        asked = asked.replace("curl ", "curl --silent --output /dev/null --write-out '%{http_code}' ")
+        run = command.replace(":8000", f":{port}").replace(" --output -", "")
+        run = run.replace("curl ", "curl --silent --output /dev/null --write-out '%{http_code}' ")
         result = subprocess.run(
-            ["bash", "-c", asked], cwd=EXAMPLES, env=environment(), capture_output=True, text=True, check=False
+            ["bash", "-c", run], cwd=EXAMPLES, env=environment(), capture_output=True, text=True, check=False
         )
         expected = "501" if command.endswith("/load") else "200"
         assert (result.returncode, result.stdout) == (0, expected), command

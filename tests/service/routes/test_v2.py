@@ -1,4 +1,4 @@
-"""The protocol's routes. Its tensors are tested in test_tensors.py, real clients in e2e/test_clients.py."""
+"""V2 routes; tensors are tested in digits/test_open_inference.py, real clients in e2e/test_clients.py."""
 
 import base64
 import gzip
@@ -59,7 +59,7 @@ def test_server(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_metadata_are_the_onnx_files_own(route: str, client: FlaskClient) -> None:
+def test_metadata_comes_from_the_onnx_file(route: str, client: FlaskClient) -> None:
     version = route.rpartition("/")[2] or VERSIONS[0]
     [path] = [one for one in Settings().model_paths if one.parent.name == version]
     assert client.get(f"/v2/models/digits{route}/ready").json == {"name": "digits", "ready": True}
@@ -80,7 +80,7 @@ def test_metadata_are_the_onnx_files_own(route: str, client: FlaskClient) -> Non
     }
 
 
-def test_configuration_is_triton_s(client: FlaskClient) -> None:
+def test_configuration_matches_tritons(client: FlaskClient) -> None:
     text = (Settings().model_path.parent.parent / "config.pbtxt").read_text()
     configuration = client.get("/v2/models/digits/config").json
     assert configuration is not None
@@ -92,7 +92,7 @@ def test_configuration_is_triton_s(client: FlaskClient) -> None:
         )
 
 
-def test_digits_answers_what_the_model_does(
+def test_digits_returns_the_models_outputs(
     client: FlaskClient, classifier: Classifier, images: NDArray[np.uint8]
 ) -> None:
     response = infer(client, "digits", pixels(images), id="abc")
@@ -106,14 +106,14 @@ def test_digits_answers_what_the_model_does(
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_version_is_chosen_by_url(version: str, client: FlaskClient, images: NDArray[np.uint8]) -> None:
+def test_url_selects_the_version(version: str, client: FlaskClient, images: NDArray[np.uint8]) -> None:
     body = json.dumps({"inputs": [pixels(images)]})
     answer = client.post(f"/v2/models/digits/versions/{version}/infer", data=body).json
     assert answer is not None
     assert answer["model_version"] == version
 
 
-def test_binary_both_ways(client: FlaskClient, classifier: Classifier, images: NDArray[np.uint8]) -> None:
+def test_binary_request_and_response(client: FlaskClient, classifier: Classifier, images: NDArray[np.uint8]) -> None:
     parameters = {"binary_data_size": images.nbytes}
     tensor = {"name": "images", "shape": images.shape, "datatype": "UINT8", "parameters": parameters}
     head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
@@ -138,9 +138,7 @@ def test_classification_gives_labels(client: FlaskClient, images: NDArray[np.uin
     assert [text.split(":")[1:] for text in found] == [[str(digit), str(digit)] for digit in range(10)]
 
 
-def test_digits_image_prepares_and_one_bad_image_spoils_only_its_row(
-    client: FlaskClient, recognizer: Recognizer
-) -> None:
+def test_digits_image_preprocesses_and_isolates_bad_images(client: FlaskClient, recognizer: Recognizer) -> None:
     blank = encode(np.full((40, 40), 255, np.uint8))
     found = outputs(infer(client, "digits-image", files(example(3), b"no image", blank, example(8))))
     assert found["digit"] == [3, -1, -1, 8]
@@ -159,7 +157,7 @@ def test_digits_image_prepares_and_one_bad_image_spoils_only_its_row(
     assert not probabilities[1].any()
 
 
-def test_an_image_alone_as_a_raw_body(client: FlaskClient) -> None:
+def test_raw_image_body(client: FlaskClient) -> None:
     headers = {"Inference-Header-Content-Length": "0"}
     response = client.post("/v2/models/digits-image/infer", data=example(5), headers=headers)
     assert response.status_code == 200
@@ -189,7 +187,7 @@ def test_compressed_requests(compress: Any, client: FlaskClient, images: NDArray
     assert len(outputs(response)["probabilities"]) == 100
 
 
-def test_no_images_give_no_rows(client: FlaskClient) -> None:
+def test_empty_batch(client: FlaskClient) -> None:
     nothing = np.zeros((0, 28, 28), np.uint8)
     assert outputs(infer(client, "digits", pixels(nothing))) == {"probabilities": [], "is_digit": []}
     assert set(map(len, outputs(infer(client, "digits-image", files())).values())) == {0}
@@ -205,7 +203,7 @@ def test_repository(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("end", ["", "/ready", "/config", "/infer"])
-def test_what_is_not_served(end: str, client: FlaskClient) -> None:
+def test_unknown_model_or_version(end: str, client: FlaskClient) -> None:
     ask = client.post if end == "/infer" else client.get
     message = "expected a model that is served, one of digits, digits-image; got mnist"
     assert_error(ask(f"/v2/models/mnist{end}"), 404, message)
@@ -221,5 +219,5 @@ def test_what_is_not_served(end: str, client: FlaskClient) -> None:
         ("digits-image", files(*[b"x"] * 1001), 413, "expected at most 1000 images; got 1001"),
     ],
 )
-def test_wrong_request(model: str, tensor: dict[str, Any], status: int, message: str, client: FlaskClient) -> None:
+def test_rejections(model: str, tensor: dict[str, Any], status: int, message: str, client: FlaskClient) -> None:
     assert_error(infer(client, model, tensor), status, message)
