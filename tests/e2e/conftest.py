@@ -37,18 +37,18 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 
 @pytest.fixture
-def complaints() -> list[str]:
+def browser_errors() -> list[str]:
     """Console messages and requests to other hosts."""
     return []
 
 
 @pytest.fixture
-def page(context: BrowserContext, port: int, complaints: list[str]) -> Iterator[Page]:
+def page(context: BrowserContext, port: int, browser_errors: list[str]) -> Iterator[Page]:
     page = context.new_page()
-    page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda message: browser_errors.append(message.text) if message.type != "log" else None)
+    page.on("pageerror", lambda error: browser_errors.append(str(error)))
     home = f"http://localhost:{port}"
-    page.on("request", lambda one: None if one.url.startswith((home, "blob:")) else complaints.append(one.url))
+    page.on("request", lambda one: None if one.url.startswith((home, "blob:")) else browser_errors.append(one.url))
     page.goto(f"{home}/")
     yield page
-    assert complaints == []
+    assert browser_errors == []

@@ -48,12 +48,12 @@ def test_try_calls_with_files_and_a_path(page: Page) -> None:
     expect(call.locator(".result")).to_contain_text('"platform": "digits_image"')
 
 
-def test_error_is_shown(page: Page, complaints: list[str]) -> None:
+def test_error_is_shown(page: Page, browser_errors: list[str]) -> None:
     call = page.locator("#post_predict")
     call.get_by_role("button", name="Send").click()
     expect(call.locator(".result")).to_contain_text("got no bytes")
-    assert all("400" in one for one in complaints)  # the browser logs every error response
-    complaints.clear()
+    assert all("400" in one for one in browser_errors)  # the browser logs every error response
+    browser_errors.clear()
 
 
 def test_commands_use_the_pages_host(page: Page) -> None:

@@ -220,15 +220,15 @@ def test_dropped_and_pasted_images(page: Page, event: str) -> None:
     expect_digit(page, 3)
 
 
-def test_error_message(page: Page, complaints: list[str]) -> None:
+def test_error_message(page: Page, browser_errors: list[str]) -> None:
     page.set_input_files("#file", {"name": "page.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7 no image"})
     expect(page.locator("#alert")).to_contain_text("could not be read: expected an image")
     expect(page.locator("#alert")).to_contain_text("got PDF")
     draw(page, 2)
     expect_digit(page, 2)
     expect(page.locator("#alert")).to_be_hidden()
-    assert all("400" in one for one in complaints)  # the browser logs every error response
-    complaints.clear()
+    assert all("400" in one for one in browser_errors)  # the browser logs every error response
+    browser_errors.clear()
 
 
 def test_service_restart(browser: Browser) -> None:

@@ -15,8 +15,9 @@ import atheris
 
 # Instrumented, `find_ink` leaks half a megabyte per photo; it takes pixels, so there is little to fuzz.
 with atheris.instrument_imports(include=["digits", "service", "PIL"], exclude=["digits.ink", "digits.parts"]):
-    from tests.fuzz.targets import TARGETS, resident_megabytes
+    from tests.fuzz.targets import TARGETS
     from tests.helpers.images import with_valid_checksums
+    from tests.helpers.processes import resident_megabytes
 
 # Longer inputs cost time and find nothing more; size limits have their own tests.
 LONGEST = 4096

@@ -1,11 +1,9 @@
 """Fuzz targets: each takes any bytes and fails on anything but a result or an error meant for clients."""
 
 import logging
-import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -99,9 +97,3 @@ TARGETS = {
     "parser": Target(lambda: parser, corpus.tensors),
     "http": Target(http, corpus.requests),
 }
-
-
-def resident_megabytes() -> float:
-    """Resident memory of this process."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

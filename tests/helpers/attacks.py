@@ -1,11 +1,9 @@
 """Requests that need the most memory for their size."""
 
 import http.client
-import re
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -102,11 +100,6 @@ ATTACKS = {
         (200, 503),
     ),
 }
-
-
-def peak_megabytes(process: int) -> float:
-    [peak] = re.findall(r"VmHWM:\s+(\d+)", Path(f"/proc/{process}/status").read_text())
-    return int(peak) / 1024
 
 
 def send(port: int, attack: Attack, body: bytes) -> int | None:

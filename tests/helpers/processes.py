@@ -1,6 +1,7 @@
 """Processes, ports and conditions that tests wait for."""
 
 import os
+import re
 import socket
 import subprocess
 import tempfile
@@ -34,3 +35,18 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
 
 def worker_processes(process: subprocess.Popen[str]) -> list[int]:
     return [int(one) for one in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+
+def resident_megabytes(process: int | str = "self") -> float:
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def peak_megabytes(process: int | str = "self") -> float:
+    """The highest resident memory since the start or the last `reset_peak`."""
+    [peak] = re.findall(r"VmHWM:\s+(\d+)", Path(f"/proc/{process}/status").read_text())
+    return int(peak) / 1024
+
+
+def reset_peak(process: int | str = "self") -> None:
+    Path(f"/proc/{process}/clear_refs").write_text("5")

@@ -19,11 +19,11 @@ import pytest
 
 from service.settings import Settings
 from service.worker import FLUSH_SECONDS
-from tests.helpers.attacks import ATTACKS, IMAGES, MEGABYTES, Attack, peak_megabytes, send
+from tests.helpers.attacks import ATTACKS, IMAGES, MEGABYTES, Attack, send
 from tests.helpers.broken_models import failing_model
 from tests.helpers.images import example
 from tests.helpers.load import Load
-from tests.helpers.processes import free_port, wait_for, worker_processes
+from tests.helpers.processes import free_port, peak_megabytes, wait_for, worker_processes
 from tests.helpers.service import samples, start, wait_until_ready
 
 pytestmark = pytest.mark.campaign
@@ -62,11 +62,11 @@ def health_seconds(port: int, until: float) -> Iterator[float]:
     """Response times of health checks, sent ten times a second on one connection."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     with closing(connection):
-        while (begun := time.monotonic()) < until:
+        while (started := time.monotonic()) < until:
             connection.request("GET", "/health/live")
             assert connection.getresponse().read()
-            yield time.monotonic() - begun
-            time.sleep(max(0, begun + 0.1 - time.monotonic()))
+            yield time.monotonic() - started
+            time.sleep(max(0, started + 0.1 - time.monotonic()))
 
 
 def test_memory_and_health_under_hostile_load(full: bool, tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_kills_decrease_no_counter_and_leave_no_files(full: bool) -> None:
         time.sleep(2)
         maps = Path(f"/proc/{worker_processes(process)[0]}/maps").read_text()
         [folder] = {Path(path) for path in re.findall(r"\S+/digits-metrics-[^/]+", maps)}
-        seen, files, begun = counters(), set[int](), time.monotonic()
+        seen, files, started = counters(), set[int](), time.monotonic()
         for number in range(kills):
             before = set(worker_processes(process))
             os.kill(min(before), signal.SIGKILL)
@@ -202,7 +202,7 @@ def test_kills_decrease_no_counter_and_leave_no_files(full: bool) -> None:
         stopped.set()
         for client in clients:
             client.join()
-        rate = sum(answered) / (time.monotonic() - begun)
+        rate = sum(answered) / (time.monotonic() - started)
         time.sleep(20 * FLUSH_SECONDS)
         counted = counters()["digits_requests_total", (("route", "/predict"), ("status", "200"))]
         print(f"{kills} kills, {sum(answered)} answered, {counted:.0f} counted, files {files}")

@@ -87,9 +87,9 @@ def test_idle_and_slow_clients_get_408_and_block_nobody() -> None:
             for one, data in zip(slow, [head[:20], head + b"x"] * 10, strict=True):
                 with suppress(OSError):  # the service has closed the connection
                     one.sendall(data if number == 0 else b"x")
-            begun = time.monotonic()
+            started = time.monotonic()
             assert request(port, "POST", "/predict", example(6))[2]["digit"] == 6
-            assert time.monotonic() - begun < 1
+            assert time.monotonic() - started < 1
             time.sleep(0.5)
         assert {one.recv(65536).split(b" ")[1] for one in slow} == {b"408"}
 

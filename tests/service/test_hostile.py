@@ -3,12 +3,10 @@
 import base64
 import gzip
 import json
-import re
 import struct
 import time
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,7 @@ from digits.decode import MAXIMUM_BYTES
 from digits.preprocess import preprocess
 from tests.helpers.client import FORM, assert_error, part
 from tests.helpers.images import encode, example, png_chunk, png_of_size, runs_bmp
+from tests.helpers.processes import peak_megabytes, reset_peak
 
 # CPU seconds and MB that one request may use.
 SECONDS, MEGABYTES = 5, 420
@@ -150,17 +149,12 @@ FILES: dict[str, tuple[Callable[[], bytes], int, str]] = {
 }
 
 
-def peak_megabytes() -> float:
-    [peak] = re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
-    return int(peak) / 1024
-
-
 @pytest.mark.parametrize("name", FILES)
 def test_malicious_files(name: str, client: FlaskClient) -> None:
     make, status, message = FILES[name]
     data = make()
     assert len(data) <= MAXIMUM_BYTES
-    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+    reset_peak()
     before, start = peak_megabytes(), time.process_time()
     response = client.post("/predict", data=data)
     assert time.process_time() - start < SECONDS

@@ -1,7 +1,6 @@
 """Malformed, oversized and slow HTTP requests, over a socket to a real gunicorn."""
 
 import json
-import os
 import re
 import socket
 import subprocess
@@ -9,12 +8,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
 from tests.helpers.images import example
-from tests.helpers.processes import worker_processes
+from tests.helpers.processes import resident_megabytes, worker_processes
 from tests.helpers.service import receive, request, serving
 
 DEADLINE = 2
@@ -152,9 +150,9 @@ REQUESTS: dict[str, tuple[bytes, list[int], str]] = {
 def test_requests(name: str, process: tuple[int, subprocess.Popen[str]]) -> None:
     port, _ = process
     data, statuses, message = REQUESTS[name]
-    begun = time.monotonic()
+    started = time.monotonic()
     answers = exchange(port, data)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - started < 10
     assert [status for status, _ in answers] == statuses
     if statuses and statuses[-1] >= 400:
         error = json.loads(answers[-1][1])
@@ -162,11 +160,6 @@ def test_requests(name: str, process: tuple[int, subprocess.Popen[str]]) -> None
         assert message in error["error"]
         assert "NONSENSE" not in error["error"]
     assert request(port, "POST", "/predict", IMAGE)[2]["digit"] == 7
-
-
-def megabytes(process: int) -> float:
-    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 STALLS = {
@@ -184,9 +177,9 @@ def test_slow_requests_get_408(name: str, process: tuple[int, subprocess.Popen[s
     port, _ = process
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(STALLS[name])
-        begun = time.monotonic()
+        started = time.monotonic()
         with suppress(OSError):  # the service has closed the connection
-            while time.monotonic() - begun < DEADLINE + 2:
+            while time.monotonic() - started < DEADLINE + 2:
                 connection.sendall(BYTES.get(name, b"x"))
                 time.sleep(0.1)
         assert request(port, "GET", "/health/live")[0] == 200
@@ -214,7 +207,7 @@ def test_endless_bodies(head: bytes, piece: bytes, process: tuple[int, subproces
     """They are rejected, memory stays within its limit, and health checks respond meanwhile."""
     port, master = process
     [worker] = worker_processes(master)
-    before, answers = megabytes(worker), []
+    before, answers = resident_megabytes(worker), []
     stop = threading.Event()
 
     def send() -> None:
@@ -226,14 +219,14 @@ def test_endless_bodies(head: bytes, piece: bytes, process: tuple[int, subproces
             answers.append(receive(connection))
 
     sender = threading.Thread(target=send)
-    begun = time.monotonic()
+    started = time.monotonic()
     sender.start()
     try:
-        while time.monotonic() - begun < DEADLINE + 1:
+        while time.monotonic() - started < DEADLINE + 1:
             asked = time.monotonic()
             assert request(port, "GET", "/health/live")[0] == 200
             assert time.monotonic() - asked < 2
-            assert megabytes(worker) - before < 150
+            assert resident_megabytes(worker) - before < 150
     finally:
         stop.set()
         sender.join(30)

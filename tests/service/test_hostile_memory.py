@@ -5,24 +5,14 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from tests.helpers.attacks import (
-    ATTACKS,
-    IMAGES,
-    LARGEST,
-    MEGABYTES,
-    Attack,
-    peak_megabytes,
-    send,
-)
-from tests.helpers.processes import worker_processes
+from tests.helpers.attacks import ATTACKS, IMAGES, LARGEST, MEGABYTES, Attack, send
+from tests.helpers.processes import peak_megabytes, reset_peak, worker_processes
 from tests.helpers.service import serving
 
 AT_ONCE = 8
-
 GZIP = {"Content-Encoding": "gzip"}
 
 
@@ -50,7 +40,7 @@ def test_bodies(name: str, compressed: bool, service: tuple[int, subprocess.Pope
 def assert_peak(service: tuple[int, subprocess.Popen[str]], attack: Attack, body: bytes, most_megabytes: int) -> None:
     port, master = service
     [worker] = worker_processes(master)
-    Path(f"/proc/{worker}/clear_refs").write_text("5")  # resets the peak
+    reset_peak(worker)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         statuses = set(pool.map(lambda _: send(port, attack, body), range(AT_ONCE)))
     print(f"PEAK {peak_megabytes(worker):.0f} {statuses}")

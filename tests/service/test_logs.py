@@ -41,7 +41,7 @@ def test_text_quotes_ambiguous_values() -> None:
 
 def test_service_logs_json(tmp_path: Path) -> None:
     broken = bytearray(encode(Image.new("L", (64, 64), 255), "TIFF", compression="tiff_deflate"))
-    broken[10:14] = b"\xff\xff\xff\xff"  # on which libtiff would print a warning
+    broken[10:14] = b"\xff\xff\xff\xff"  # libtiff prints a warning about this offset
     with serving(log=tmp_path / "log", DIGITS_LOG="json") as (port, _):
         status, headers, _ = request(port, "POST", "/predict", example(3))
         assert status == 200

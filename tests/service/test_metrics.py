@@ -14,13 +14,13 @@ from tests.helpers.processes import wait_for, worker_processes
 from tests.helpers.service import metric, request, samples, serving, wait_until_ready
 
 
-def test_request_with_its_stages_and_images() -> None:
+def test_request_metrics() -> None:
     metrics = Metrics()
-    record = Trace()
-    record.seconds["decode"] = 0.003
-    record.batch_sizes = [64, 2]
-    record.outcomes["blank"] = 5
-    metrics.count([("/predict", 200, 0.02, record)])
+    trace = Trace()
+    trace.seconds["decode"] = 0.003
+    trace.batch_sizes = [64, 2]
+    trace.outcomes["blank"] = 5
+    metrics.count([("/predict", 200, 0.02, trace)])
     metrics.model("2", True, "cpu")
     metrics.images_in_flight.inc(3)
     found = samples(metrics.text().decode())
