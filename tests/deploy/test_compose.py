@@ -1,4 +1,4 @@
-"""compose.yaml: what it publishes and locks down, and that what it mounts and names is there."""
+"""compose.yaml: published ports, security options, and that the files and names it refers to exist."""
 
 import json
 import re
@@ -28,7 +28,7 @@ def load(path: str) -> Any:
 
 
 def mounts(service: str) -> Iterator[tuple[str, str]]:
-    """Pairs of what is mounted, from this repository, and where."""
+    """Pairs of source and target for files mounted from this repository."""
     for one in SERVICES[service].get("volumes", []):
         source, target, *options = one.split(":")
         if source.startswith("./"):
@@ -36,14 +36,14 @@ def mounts(service: str) -> Iterator[tuple[str, str]]:
             yield source, target
 
 
-def test_only_the_service_is_published_to_others() -> None:
+def test_only_the_service_is_published_beyond_localhost() -> None:
     assert SERVICES["digits"]["ports"] == [f"{Settings().port}:{Settings().port}"]
     assert SERVICES["prometheus"]["ports"] == ["127.0.0.1:9090:9090"]
     assert SERVICES["grafana"]["ports"] == ["127.0.0.1:3000:3000"]
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_is_locked_down_and_bounded(name: str) -> None:
+def test_services_are_locked_down_and_limited(name: str) -> None:
     service = SERVICES[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -52,7 +52,7 @@ def test_is_locked_down_and_bounded(name: str) -> None:
     assert not {"privileged", "network_mode", "cap_add", "user"} & service.keys()
 
 
-def test_images_of_others_are_pinned_and_there_is_no_password() -> None:
+def test_images_are_pinned_and_there_is_no_password() -> None:
     for name in ("prometheus", "grafana"):
         assert re.fullmatch(r"[a-z/]+:v?\d+\.\d+\.\d+", SERVICES[name]["image"])
     assert "password" not in re.sub(r"#.*", "", FILE.read_text(encoding="utf-8")).lower()
@@ -61,7 +61,7 @@ def test_images_of_others_are_pinned_and_there_is_no_password() -> None:
     assert grafana["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
 
 
-def test_prometheus_asks_the_service_for_metrics_that_it_has(client: FlaskClient) -> None:
+def test_prometheus_scrapes_existing_metrics(client: FlaskClient) -> None:
     assert dict(mounts("prometheus")) == {"./deploy/prometheus": "/etc/prometheus"}
     assert "--config.file=/etc/prometheus/prometheus.yml" in SERVICES["prometheus"]["command"]
     configuration = load("prometheus/prometheus.yml")
@@ -75,7 +75,7 @@ def test_prometheus_asks_the_service_for_metrics_that_it_has(client: FlaskClient
             assert f"# HELP {metric.removesuffix('_total')}" in metrics
 
 
-def test_grafana_is_given_the_dashboard_and_where_its_figures_are() -> None:
+def test_grafana_finds_dashboard_and_data_source() -> None:
     mounted = {target: source for source, target in mounts("grafana")}
     assert mounted["/etc/grafana/provisioning"] == "./deploy/grafana"
     [provider] = load("grafana/dashboards/digits.yaml")["providers"]
@@ -84,7 +84,7 @@ def test_grafana_is_given_the_dashboard_and_where_its_figures_are() -> None:
     assert SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] == file
     [source] = load("grafana/datasources/prometheus.yaml")["datasources"]
     assert source["url"] == "http://prometheus:9090"
-    # The dashboard lets the user choose among the sources of one type, and takes the default one at first.
+    # The dashboard offers all sources of one type and preselects the default one.
     [variable] = [one for one in dashboard["templating"]["list"] if one["type"] == "datasource"]
     assert (variable["query"], source["isDefault"]) == (source["type"], True)
     used = set(re.findall(r'"uid": "([^"]+)"', json.dumps(dashboard))) - {dashboard["uid"]}
@@ -99,12 +99,12 @@ def compose() -> list[str]:
 
 @pytest.fixture(scope="module")
 def running(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
-    """The service and Prometheus, whose image cannot be had here: Debian's program in the service's image stands in."""
+    """The service and Prometheus; Debian's Prometheus in the service's image replaces the official image."""
     program = shutil.which("prometheus")
     assert program
-    stand_in = {"image": image, "user": "0:0", "entrypoint": [program], "volumes": [f"{program}:{program}:ro"]}
+    prometheus = {"image": image, "user": "0:0", "entrypoint": [program], "volumes": [f"{program}:{program}:ro"]}
     override = tmp_path_factory.mktemp("compose") / "override.yaml"
-    override.write_text(json.dumps({"services": {"digits": {"image": image}, "prometheus": stand_in}}))
+    override.write_text(json.dumps({"services": {"digits": {"image": image}, "prometheus": prometheus}}))
     command = [*compose(), "--project-name", "digits-test", "--file", str(FILE), "--file", str(override)]
     up = [*command, "up", "--detach", "--no-build", "digits", "prometheus"]
     with PORT_8000:
@@ -117,7 +117,7 @@ def running(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[li
 
 @pytest.mark.container
 @pytest.mark.xdist_group("container")
-def test_compose_takes_the_file() -> None:
+def test_compose_accepts_the_file() -> None:
     command = [*compose(), "--file", str(FILE), "config", "--quiet"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
@@ -125,7 +125,7 @@ def test_compose_takes_the_file() -> None:
 
 @pytest.mark.container
 @pytest.mark.xdist_group("container")
-def test_comes_up_is_scraped_and_goes_down(running: list[str]) -> None:
+def test_start_scrape_and_stop(running: list[str]) -> None:
     wait_until_ready(8000)
     assert request(8000, "POST", "/predict", example(7))[2]["digit"] == 7
 

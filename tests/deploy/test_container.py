@@ -1,4 +1,4 @@
-"""The container, really built and run. Needs a Docker engine."""
+"""The container image, built and run. Needs a Docker engine."""
 
 import csv
 import gzip
@@ -35,12 +35,12 @@ from tests.helpers.service import metric, request, wait_until_ready
 pytestmark = [pytest.mark.container, pytest.mark.xdist_group("container")]
 
 OWN_MEGABYTES = 180
-# As far as a platform may lock it down, and another user than the image's own.
+# The strictest options a platform may set, with a user other than the image's own.
 LOCKED = ["--user=12345:678", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--pids-limit=256"]
 SMALL = ["--memory=256m", "--cpus=0.5"]
-# What only extras bring, which the image leaves out.
+# Packages of extras that the image leaves out.
 EXTRAS = {"pyarrow", "ray"}
-# Python's packages for 64-bit ARM, as the image's Python takes them.
+# pip's options for packages that the image's Python accepts on 64-bit ARM.
 ARM = [f"--platform=manylinux_{glibc}_aarch64" for glibc in ("2_28", "2_27", "2_17")] + ["--python-version=3.12"]
 
 
@@ -54,7 +54,7 @@ def python(image: str, code: str, *options: str, **keywords: Any) -> subprocess.
 
 @contextmanager
 def running(image: str, *options: str, host: bool = True) -> Iterator[tuple[str, int]]:
-    """A container and its port, ready to answer. Shares the host's network, so that any engine can."""
+    """A ready container and its port. It shares the host's network, which works with any engine."""
     port = free_port()
     network = ["--network", "host", "--env", f"PORT={port}"] if host else ["--network", "none"]
     identifier = docker("run", "--detach", *network, *options, image).stdout.strip()
@@ -70,7 +70,7 @@ def running(image: str, *options: str, host: bool = True) -> Iterator[tuple[str,
 
 @pytest.fixture(scope="module")
 def container(image: str) -> Iterator[tuple[str, int]]:
-    """The service with 256 MB of memory and half a core, locked down."""
+    """The locked-down service with 256 MB of memory and half a core."""
     with running(image, *LOCKED, *SMALL) as started:
         yield started
 
@@ -80,7 +80,7 @@ def wait_for_health(identifier: str, status: str) -> None:
 
 
 def own_layers(image: str) -> dict[str, int]:
-    """What the image has above Python's: each instruction and the bytes it adds."""
+    """The instructions above the Python image, and the bytes each adds."""
     history = docker("history", "--no-trunc", "--human=false", "--format", "{{.Size}} {{.CreatedBy}}", image).stdout
     lines = history.splitlines()
     first = next(number for number, line in enumerate(lines) if " ENV PATH=/venv/bin:" in line)
@@ -92,7 +92,7 @@ def test_own_layers_are_small(image: str) -> None:
     assert sum(layers.values()) < OWN_MEGABYTES * 1e6, layers
 
 
-def test_says_what_it_is(image: str) -> None:
+def test_labels(image: str) -> None:
     labels = json.loads(inspect(image, "{{json .Config.Labels}}"))
     assert {name.removeprefix("org.opencontainers.image."): text for name, text in labels.items()} == {
         "title": "digits",
@@ -105,18 +105,18 @@ def test_says_what_it_is(image: str) -> None:
     }
 
 
-def test_is_not_root_and_carries_no_torch(image: str) -> None:
+def test_user_is_not_root_and_torch_is_absent(image: str) -> None:
     assert inspect(image, "{{.Config.User}}") == "65532:65532"
     code = "import os; from importlib.util import find_spec; print(os.getuid(), find_spec('torch'), find_spec('onnx'))"
     assert python(image, code).stdout.split() == ["65532", "None", "None"]
 
 
-def test_what_packages_ask_for_is_there(image: str) -> None:
+def test_dependencies_are_complete(image: str) -> None:
     checked = docker("run", "--rm", "--entrypoint", "pip", image, "--python", "/venv/bin/python", "check")
     assert checked.stdout == "No broken requirements found.\n"
 
 
-def test_every_module_and_every_file_of_ours_is_there(image: str) -> None:
+def test_every_module_and_file_is_included(image: str) -> None:
     code = """
 import importlib, pathlib, pkgutil
 for package in ("service", "scoring"):
@@ -135,7 +135,7 @@ print(*sorted(str(path) for path in pathlib.Path().rglob("*") if path.is_file() 
 
 
 def image_files() -> list[bytes]:
-    """A digit in each format, in each way to compress that is a library of its own, and in a format that is refused."""
+    """A digit in every format and compression library, and in one rejected format."""
     grey = Image.fromarray(example_pixels(7))
     colours, ink = grey.convert("RGB"), grey.convert("1")
     compressions = ("tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits", "lzma", "zstd")
@@ -152,7 +152,7 @@ def image_files() -> list[bytes]:
 
 
 def requests(client: FlaskClient) -> Iterator[tuple[str, str, bytes | None, dict[str, str]]]:
-    """Method, path, body and headers of one or more requests of each kind that have the same answer everywhere."""
+    """Method, path, body and headers of requests to every route whose responses are deterministic."""
     served = ("/versions/1", "/versions/2", "/versions/3", "")
     yield from (("POST", "/predict", data, {}) for data in image_files())
     yield "POST", "/predict?show=image", gzip.compress(example(3)), {"Content-Encoding": "gzip"}
@@ -177,9 +177,9 @@ def requests(client: FlaskClient) -> Iterator[tuple[str, str, bytes | None, dict
     yield "POST", "/v2/repository/models/digits/load", b"", {}
 
 
-def test_every_route_answers_as_it_does_here(container: tuple[str, int]) -> None:
+def test_every_route_responds_as_outside_the_container(container: tuple[str, int]) -> None:
     app = create_app(Settings(provider="cpu"))
-    client, asked = app.test_client(), {"observe.show"}
+    client, seen = app.test_client(), {"observe.show"}
     for method, path, body, headers in requests(client):
         connection = http.client.HTTPConnection("127.0.0.1", container[1], timeout=30)
         connection.request(method, path, body, headers)
@@ -187,12 +187,12 @@ def test_every_route_answers_as_it_does_here(container: tuple[str, int]) -> None
         with client.open(path, method=method, data=body, headers=headers) as here:
             assert (there.status, there.read()) == (here.status_code, here.data), path
         connection.close()
-        asked.add(app.url_map.bind("").match(path.partition("?")[0], method)[0])
-    assert asked == {rule.endpoint for rule in app.url_map.iter_rules()}
+        seen.add(app.url_map.bind("").match(path.partition("?")[0], method)[0])
+    assert seen == {rule.endpoint for rule in app.url_map.iter_rules()}
     assert metric(container[1], "digits_images_total", outcome="digit") > len(FORMATS)
 
 
-def test_large_images_fit_into_its_memory_many_at_once(container: tuple[str, int]) -> None:
+def test_memory_fits_concurrent_large_images(container: tuple[str, int]) -> None:
     identifier, port = container
     files = [
         encode(Image.new("RGBA", (4500, 4400))),
@@ -206,13 +206,13 @@ def test_large_images_fit_into_its_memory_many_at_once(container: tuple[str, int
     assert "SIGKILL" not in docker("logs", identifier).stdout
 
 
-def test_becomes_healthy_with_a_worker_a_core(container: tuple[str, int]) -> None:
+def test_becomes_healthy_with_one_worker_per_core(container: tuple[str, int]) -> None:
     wait_for_health(container[0], "healthy")
     assert docker("logs", container[0]).stdout.count("Booting worker") == 1
 
 
-def test_everything_that_starts_is_compiled(image: str) -> None:
-    """Started by somebody who may write it, the image's Python has nothing more to compile."""
+def test_all_modules_are_compiled(image: str) -> None:
+    """With write access, the image's Python finds nothing left to compile."""
     with running(image, "--user=root", "--env=PYTHONDONTWRITEBYTECODE=") as (identifier, port):
         assert request(port, "POST", "/predict", example(7))[2]["digit"] == 7
         assert [line for line in docker("diff", identifier).stdout.splitlines() if "__pycache__" in line] == []
@@ -245,12 +245,12 @@ with open("/app/examples/7.png", "rb") as file:
         assert '"digit":7' in docker("exec", identifier, "python", "-c", code).stdout
 
 
-def test_health_is_not_asked_of_a_proxy(image: str) -> None:
+def test_health_check_bypasses_proxies(image: str) -> None:
     with running(image, "--env=http_proxy=http://127.0.0.1:9", host=False) as (identifier, _):
         wait_for_health(identifier, "healthy")
 
 
-def test_becomes_unhealthy_while_its_workers_stand_still(image: str) -> None:
+def test_becomes_unhealthy_while_workers_are_stopped(image: str) -> None:
     often = ["--health-interval=1s", "--health-timeout=2s", "--health-retries=2"]
     code = """
 import os, signal, sys
@@ -264,14 +264,14 @@ for worker in open("/proc/1/task/1/children").read().split():
             wait_for_health(identifier, status)
 
 
-def test_health_without_a_service_is_one_sentence(image: str) -> None:
+def test_health_check_without_a_service(image: str) -> None:
     result = docker("run", "--rm", "--network", "none", image, "health", check=False)
     assert result.returncode == 1
     assert result.stderr.endswith("error: expected an answer from port 8000; got: [Errno 111] Connection refused\n")
 
 
-def test_a_worker_that_takes_more_memory_than_there_is_is_replaced(image: str) -> None:
-    """It loses what it held, and no more; the container stays up."""
+def test_worker_killed_for_memory_is_replaced(image: str) -> None:
+    """It loses only its own requests; the container stays up."""
     large = encode(Image.new("RGB", (4900, 4900)), "WEBP")
     with running(image, *LOCKED, "--memory=160m", "--memory-swap=160m", "--cpus=1") as (identifier, port):
 
@@ -282,7 +282,7 @@ def test_a_worker_that_takes_more_memory_than_there_is_is_replaced(image: str) -
         with ThreadPoolExecutor(2) as pool:
             for _ in range(2):
                 pool.submit(request, port, "POST", "/predict", large)
-        # Near its limit a process may crawl for long before it is killed: what is read from disk goes first.
+        # Near its limit a process may thrash for long before it is killed, because pages of files are evicted first.
         wait_for(lambda: kills() > 0, 120)
         wait_until_ready(port)
         time.sleep(1)
@@ -293,7 +293,7 @@ def test_a_worker_that_takes_more_memory_than_there_is_is_replaced(image: str) -
         assert inspect(identifier, "{{.State.Status}} {{.RestartCount}}") == "running 0"
 
 
-def test_a_container_that_is_killed_is_started_again_where_asked_for(image: str) -> None:
+def test_killed_container_restarts_on_failure(image: str) -> None:
     with running(image, *LOCKED, "--restart=on-failure") as (identifier, port):
         kill = f"import os, signal; os.kill({inspect(identifier, '{{.State.Pid}}')}, signal.SIGKILL)"
         python(image, kill, "--pid=host", "--user=root")
@@ -302,8 +302,8 @@ def test_a_container_that_is_killed_is_started_again_where_asked_for(image: str)
         assert request(port, "POST", "/predict", example(7))[2]["digit"] == 7
 
 
-def test_stop_under_load_answers_every_request_that_was_taken_on(image: str) -> None:
-    """No client that could connect is left without its whole and right answer, and nothing had to be killed."""
+def test_stop_under_load_finishes_accepted_requests(image: str) -> None:
+    """Every client that could connect gets a complete, correct response, and no process has to be killed."""
     with running(image, *LOCKED, "--cpus=2") as (identifier, port):
         load = Load(port)
         time.sleep(2)
@@ -314,7 +314,7 @@ def test_stop_under_load_answers_every_request_that_was_taken_on(image: str) -> 
         assert inspect(identifier, "{{.State.ExitCode}}") == "0"
 
 
-def test_wrong_model_and_wrong_command_stop_the_start_with_a_sentence(image: str, tmp_path: Path) -> None:
+def test_wrong_model_and_wrong_command_stop_the_start(image: str, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no model")
     arguments = ["run", "--rm", "--volume", f"{tmp_path}:/model", "--env", "DIGITS_MODEL=/model/model.onnx", image]
     for mode, message in [(0o700, "got: Permission denied."), (0o755, "got a file that ONNX Runtime cannot load.")]:
@@ -328,14 +328,14 @@ def test_wrong_model_and_wrong_command_stop_the_start_with_a_sentence(image: str
     assert "error: expected serve or score; got 'dance'" in result.stderr
 
 
-def test_nowhere_to_write_stops_the_start_with_a_sentence(image: str) -> None:
+def test_missing_temporary_directory_stops_the_start(image: str) -> None:
     result = docker("run", "--rm", "--network", "none", "--read-only", "--ipc", "none", image, check=False)
     assert result.returncode == 1
     assert "error: expected to write temporary files to /dev/shm or /tmp; got: No usable" in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_another_model_is_mounted(image: str, tmp_path: Path) -> None:
+def test_mounted_model(image: str, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     (tmp_path / "12").mkdir()
     shutil.copy(Settings().model_path, tmp_path / "12")
@@ -343,9 +343,9 @@ def test_another_model_is_mounted(image: str, tmp_path: Path) -> None:
         assert request(port, "POST", "/predict", example(7))[2]["model"] == {"name": "digits", "version": "12"}
 
 
-@pytest.mark.usefixtures("image")  # which skips where there is no engine
-def test_cuda_image_fits_together() -> None:
-    """All that it asks for and does not bring is the driver's library, which the machine with the GPU gives."""
+@pytest.mark.usefixtures("image")  # skips without an engine
+def test_cuda_image_is_complete() -> None:
+    """The only missing library is the driver's, which the host with the GPU provides."""
     image = build(f"{IMAGE}-cuda", "--target", "cuda")
     checked = docker("run", "--rm", "--user=root", "--entrypoint=pip", image, "--python", "/venv/bin/python", "check")
     assert checked.stdout == "No broken requirements found.\n"
@@ -363,8 +363,8 @@ print(*sorted({line.split()[0] for line in listed.stdout.splitlines() if "not fo
     assert "error: DIGITS_PROVIDER: expected CUDA; ONNX Runtime could not start it on this machine." in result.stderr
 
 
-def test_the_same_can_be_built_for_arm(tmp_path: Path) -> None:
-    """Every package has its files for it, and what the Dockerfile removes of them is there to be removed."""
+def test_packages_exist_for_arm(tmp_path: Path) -> None:
+    """Every package has an ARM wheel, and the files that the Dockerfile removes are in them."""
     install = ["install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps", "--no-compile"]
     wanted = ["--only-binary=:all:", *ARM, "--target", str(tmp_path), "--requirement", "requirements/serve.txt"]
     command = [sys.executable, "-m", "pip", *install, *wanted]

@@ -1,4 +1,4 @@
-"""The manifests for KServe, and that Triton would serve `digits` as this service does."""
+"""The KServe manifests, and that Triton would serve `digits` exactly as this service does."""
 
 import json
 import subprocess
@@ -34,9 +34,9 @@ RUNTIME, SERVICE = manifests("digits")
 PREDICTOR, TRITON_PREDICTOR = SERVICE["spec"]["predictor"], TRITON_SERVICE["spec"]["predictor"]
 
 
-def test_the_container_is_the_deployments() -> None:
+def test_container_matches_the_deployment() -> None:
     [own] = RUNTIME["spec"]["containers"]
-    assert own["name"] == "kserve-container"  # by which KServe finds it
+    assert own["name"] == "kserve-container"  # the name KServe looks for
     for name in ("image", "env", "resources", "securityContext", "lifecycle"):
         assert own[name] == container()[name]
     for name in ("startupProbe", "readinessProbe", "livenessProbe"):
@@ -51,7 +51,7 @@ def test_the_container_is_the_deployments() -> None:
     assert PREDICTOR["scaleTarget"] == scaled["metrics"][0]["resource"]["target"]["averageUtilization"]
 
 
-def test_ports_and_paths_are_the_services_own(client: FlaskClient) -> None:
+def test_ports_and_paths_match_the_service(client: FlaskClient) -> None:
     [own] = RUNTIME["spec"]["containers"]
     assert own["ports"] == [{"name": "http1", "containerPort": Settings().port, "protocol": "TCP"}]
     annotations = RUNTIME["spec"]["annotations"]
@@ -62,14 +62,14 @@ def test_ports_and_paths_are_the_services_own(client: FlaskClient) -> None:
         assert client.get(path).status_code == 200
 
 
-def test_the_service_asks_for_the_runtime_that_there_is() -> None:
+def test_service_uses_the_runtime() -> None:
     model = PREDICTOR["model"]
     assert model["runtime"] == RUNTIME["metadata"]["name"]
     assert model["modelFormat"] in RUNTIME["spec"]["supportedModelFormats"]
     assert model["protocolVersion"] in RUNTIME["spec"]["protocolVersions"]
 
 
-def test_triton_takes_the_place_of_the_service() -> None:
+def test_triton_replaces_the_service() -> None:
     assert TRITON_SERVICE["metadata"] == SERVICE["metadata"]
     assert TRITON_PREDICTOR["model"]["protocolVersion"] == PREDICTOR["model"]["protocolVersion"] == "v2"
     assert TRITON_PREDICTOR["model"]["storageUri"].endswith(f"/{MODELS.parent.name}")
@@ -87,7 +87,7 @@ def run(package: str, script: str, *arguments: object, text: str = "") -> str:
 
 @pytest.mark.clients
 @pytest.mark.xdist_group("clients")
-def test_kserves_own_description_knows_every_field() -> None:
+def test_manifests_match_kserves_schema() -> None:
     assert run(KSERVE, "kserve_schema.py", text=json.dumps([RUNTIME, SERVICE, TRITON_SERVICE])) == ""
     wrong = {**SERVICE, "spec": {"predictor": PREDICTOR | {"minReplica": 1, "maxReplicas": "10"}}}
     assert run(KSERVE, "kserve_schema.py", text=json.dumps([wrong])).splitlines() == [
@@ -98,14 +98,14 @@ def test_kserves_own_description_knows_every_field() -> None:
 
 @pytest.mark.clients
 @pytest.mark.xdist_group("clients")
-def test_tritons_configuration_is_the_models_and_what_the_service_says(client: FlaskClient) -> None:
+def test_tritons_configuration_matches_model_and_service(client: FlaskClient) -> None:
     configuration = json.loads(run(TRITON, "triton_config.py", MODELS / "config.pbtxt"))
     assert configuration.pop("version_policy") == {"all": {}}
-    said = client.get("/v2/models/digits/config").json
-    assert said is not None
-    assert configuration.pop("platform") == said["platform"] == "onnxruntime_onnx"
+    served = client.get("/v2/models/digits/config").json
+    assert served is not None
+    assert configuration.pop("platform") == served["platform"] == "onnxruntime_onnx"
     tensors = {side: configuration.pop(side) for side in ("input", "output")}
-    assert configuration == {"name": MODELS.name}  # so that there is no batch but the tensors' own
+    assert configuration == {"name": MODELS.name}  # no batching beyond the tensors' own first dimension
     for version in VERSIONS:
         session = onnxruntime.InferenceSession(MODELS / version / "model.onnx")
         metadata = client.get(f"/v2/models/digits/versions/{version}").json
@@ -124,8 +124,8 @@ def test_tritons_configuration_is_the_models_and_what_the_service_says(client: F
 
 @pytest.mark.clients
 @pytest.mark.xdist_group("clients")
-def test_the_service_answers_tritons_client_what_onnx_runtime_does(tmp_path: Path) -> None:
-    """On every version's file, loaded as Triton does, with ONNX Runtime's defaults."""
+def test_tritons_client_gets_onnx_runtimes_outputs(tmp_path: Path) -> None:
+    """For every version, loaded with ONNX Runtime's defaults, as Triton does."""
     images = load_test().images[:1000]
     np.save(tmp_path / "images.npy", images)
     with serving() as (port, _):

@@ -1,4 +1,4 @@
-"""The Kubernetes manifests, as kustomize renders them, against the API's schemas and against the code that they run."""
+"""The Kubernetes manifests as rendered by kustomize, checked against the API's schemas and the code that they run."""
 
 import copy
 import re
@@ -16,14 +16,14 @@ from tests.helpers.paths import ROOT
 from tests.helpers.processes import environment
 
 OVERLAYS = ["cpu", "cuda"]
-# The oldest Kubernetes that knows all that is used, such as `preStop.sleep`, and the newest one with schemas.
+# The oldest Kubernetes with all used fields, such as `preStop.sleep`, and the newest one with schemas.
 VERSIONS = ["1.30", kubernetes_validate.latest_version().removesuffix(".0")]
 LABELS = {"app.kubernetes.io/name": "digits"}
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 
 
 def gunicorn_settings(**variables: str) -> dict[str, str]:
-    """What gunicorn makes of gunicorn.conf.py and environment variables."""
+    """Gunicorn's settings from gunicorn.conf.py and environment variables."""
     command = [sys.executable, "-m", "gunicorn", "--print-config"]
     result = subprocess.run(
         command, cwd=ROOT, env=environment(**variables), capture_output=True, text=True, check=False
@@ -34,12 +34,12 @@ def gunicorn_settings(**variables: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_all_is_as_the_schemas_want_it_and_no_field_is_unknown(overlay: str, version: str) -> None:
+def test_manifests_match_the_schemas(overlay: str, version: str) -> None:
     for resource in rendered(overlay).values():
         assert kubernetes_validate.validate(resource, version, strict=True) == version
 
 
-def test_a_misspelt_field_and_an_unknown_kind_would_be_found() -> None:
+def test_schemas_reject_misspelt_fields_and_unknown_kinds() -> None:
     wrong = copy.deepcopy(rendered("cpu")["Deployment"])
     wrong["spec"]["template"]["spec"]["containers"][0]["livenessProbe"]["failureThreshhold"] = 3
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -49,7 +49,7 @@ def test_a_misspelt_field_and_an_unknown_kind_would_be_found() -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_everything_selects_the_pods(overlay: str) -> None:
+def test_selectors_match_the_pods(overlay: str) -> None:
     kinds = rendered(overlay)
     assert kinds.keys() == {
         "Deployment",
@@ -76,7 +76,7 @@ def test_everything_selects_the_pods(overlay: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_ports_and_paths_are_the_services_own(overlay: str, client: FlaskClient) -> None:
+def test_ports_and_paths_match_the_service(overlay: str, client: FlaskClient) -> None:
     [port] = container(overlay)["ports"]
     assert port == {"name": "http", "containerPort": Settings().port}
     assert f"PORT={Settings().port} " in DOCKERFILE
@@ -108,7 +108,7 @@ def test_image_is_this_version(overlay: str, tag: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_a_rolling_update_takes_no_pod_before_another_is_ready_and_leaves_it_time(overlay: str) -> None:
+def test_rolling_update_waits_for_readiness_and_requests(overlay: str) -> None:
     assert rendered(overlay)["Deployment"]["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
     given = variables(container(overlay))
     stop = int(gunicorn_settings(GUNICORN_CMD_ARGS=given["GUNICORN_CMD_ARGS"])["graceful_timeout"])
@@ -124,7 +124,7 @@ def test_gunicorn_replaces_a_worker_before_kubernetes_replaces_the_pod(overlay: 
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_pods_are_as_the_restricted_profile_wants_them(overlay: str) -> None:
+def test_pods_follow_the_restricted_profile(overlay: str) -> None:
     spec = pod(overlay)["spec"]
     [user, group] = map(int, re.findall(r"^USER (\d+):(\d+)$", DOCKERFILE, re.MULTILINE)[-1])
     assert spec["securityContext"] == {
@@ -143,8 +143,8 @@ def test_pods_are_as_the_restricted_profile_wants_them(overlay: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_limits_are_what_is_requested(overlay: str) -> None:
+def test_limits_equal_requests(overlay: str) -> None:
     resources = container(overlay)["resources"]
     gpus = {"cpu": {}, "cuda": {"nvidia.com/gpu": 1}}[overlay]
     assert resources["limits"] == resources["requests"] | gpus
-    assert resources["limits"]["cpu"].isdecimal()  # of which the service makes its workers
+    assert resources["limits"]["cpu"].isdecimal()  # the service starts one worker per core

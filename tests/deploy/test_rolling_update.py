@@ -1,7 +1,7 @@
-"""A rolling update as Kubernetes makes it, acted out with containers as the manifest wants them, behind HAProxy.
+"""A rolling update as Kubernetes does it, simulated with containers configured by the manifest, behind HAProxy.
 
-HAProxy stands for what spreads the load in a cluster: in its mode `tcp` for a Service, which spreads connections, in
-its mode `http` for an ingress controller, which spreads requests.
+HAProxy replaces the cluster's load balancing: in mode `tcp` a Service, which distributes connections, and in mode
+`http` an ingress controller, which distributes requests.
 """
 
 import json
@@ -21,7 +21,7 @@ from service.settings import Settings
 from tests.helpers.docker import docker
 from tests.helpers.images import encode, example
 from tests.helpers.kubernetes import container, pod, variables
-from tests.helpers.load import Load, Lost
+from tests.helpers.load import Load, LoadResult
 from tests.helpers.processes import free_port
 from tests.helpers.service import receive, request, wait_until_ready
 
@@ -30,13 +30,13 @@ pytestmark = [pytest.mark.container, pytest.mark.xdist_group("container")]
 REPLICAS = 2
 SLEEP = container()["lifecycle"]["preStop"]["sleep"]["seconds"]
 GRACE = pod()["spec"]["terminationGracePeriodSeconds"]
-# How long whatever spreads the load may still send requests to a pod that is to go.
-NEWS_SECONDS = SLEEP - 1
+# How long the load balancer may still send requests to a terminating pod.
+PROPAGATION_SECONDS = SLEEP - 1
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a pod has ended: its exit code, the seconds from SIGTERM on, and how many requests it has answered in all."""
+class PodExit:
+    """The exit code, the seconds since SIGTERM and the number of answered requests."""
 
     exit_code: int
     seconds: float
@@ -45,13 +45,13 @@ class Ended:
 
 @dataclass(frozen=True)
 class Pod:
-    """A container, locked down and bounded as the manifest says, on a port of its own of the host's."""
+    """A container with the manifest's limits and security options, on its own host port."""
 
     identifier: str
     port: int
 
-    def end(self, sleep: float) -> Ended:
-        """What Kubernetes does with a pod that is to go."""
+    def end(self, sleep: float) -> PodExit:
+        """Stops the container as Kubernetes terminates a pod."""
         time.sleep(sleep)
         start = time.monotonic()
         docker("stop", "--time", str(GRACE - SLEEP), self.identifier)
@@ -59,7 +59,7 @@ class Pod:
         exit_code = docker("inspect", "--format", "{{.State.ExitCode}}", self.identifier).stdout
         lines = [json.loads(line) for line in docker("logs", self.identifier).stdout.splitlines()]
         answered = sum(line.get("route") == "/predict" and line["status"] == 200 for line in lines)
-        return Ended(int(exit_code), seconds, answered)
+        return PodExit(int(exit_code), seconds, answered)
 
 
 @contextmanager
@@ -80,7 +80,7 @@ def started(image: str, port: int) -> Iterator[Pod]:
 
 
 class Proxy:
-    """HAProxy with a server for every port, none of which gets anything at first. It tries nothing twice."""
+    """HAProxy with one server per port, all disabled at first, and without retries."""
 
     def __init__(self, mode: str, ports: list[int], directory: Path) -> None:
         self.port, self._socket = free_port(), directory / "admin"
@@ -94,7 +94,7 @@ class Proxy:
         self._process = subprocess.Popen(["haproxy", "-db", "-f", str(directory / "haproxy.cfg")])
 
     def set(self, port: int, state: str) -> None:
-        """`ready`, or `maint`: then the server gets nothing new, and what goes on goes on."""
+        """`ready`, or `maint`, which only stops new connections or requests."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(self._socket))
             connection.sendall(f"set server pods/{port} state {state}\n".encode())
@@ -105,8 +105,8 @@ class Proxy:
         self._process.wait(timeout=30)
 
 
-def roll(image: str, mode: str, sleep: float, directory: Path) -> tuple[list[Ended], list[Ended], Lost]:
-    """Replaces each pod under load once another is ready; how the old ones and the new ones end, and what is lost."""
+def roll(image: str, mode: str, sleep: float, directory: Path) -> tuple[list[PodExit], list[PodExit], LoadResult]:
+    """Replaces each pod under load once its successor is ready: exits of old and new pods, and the load's result."""
     ports = [free_port() for _ in range(2 * REPLICAS)]
     proxy = Proxy(mode, ports, directory)
     with ExitStack() as stack:
@@ -122,7 +122,7 @@ def roll(image: str, mode: str, sleep: float, directory: Path) -> tuple[list[End
             proxy.set(port, "ready")
             with ThreadPoolExecutor(1) as pool:
                 end = pool.submit(one.end, sleep)
-                time.sleep(NEWS_SECONDS)
+                time.sleep(PROPAGATION_SECONDS)
                 proxy.set(one.port, "maint")
                 ended.append(end.result())
         time.sleep(2)
@@ -141,12 +141,12 @@ def test_no_request_is_lost(mode: str, image: str, tmp_path: Path) -> None:
     assert all(one.seconds < GRACE - SLEEP for one in old + new)
 
 
-def test_without_the_sleep_requests_would_be_lost(image: str, tmp_path: Path) -> None:
+def test_requests_are_lost_without_the_sleep(image: str, tmp_path: Path) -> None:
     assert roll(image, "http", 0, tmp_path)[2].failures != []
 
 
-def test_what_was_begun_is_answered_though_it_takes_its_time(image: str) -> None:
-    """Longer than the 8 s of the service's own, and less than the deadline of every request."""
+def test_slow_request_finishes_during_termination(image: str) -> None:
+    """It takes longer than the service's own 8 s and less than a request's deadline."""
     body = example(7)
     head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     with started(image, free_port()) as one, socket.create_connection(("127.0.0.1", one.port)) as client:
@@ -162,8 +162,8 @@ def test_what_was_begun_is_answered_though_it_takes_its_time(image: str) -> None
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["digit"] == 7
 
 
-def test_the_memory_is_enough_for_the_largest_images_from_many_at_once(image: str) -> None:
-    """Of those formats that take the most for it, every worker reading as many as it does at a time."""
+def test_memory_fits_concurrent_largest_images(image: str) -> None:
+    """In the formats that need most memory, with every worker decoding as many as it does at once."""
     pixels = np.full((5000, 5000, 4), 255, np.uint8)
     pixels[1000:4000, 2300:2700, :3] = 0
     files = [encode(pixels, "WEBP", lossless=True, method=0), encode(pixels, "PNG")]

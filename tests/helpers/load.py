@@ -14,7 +14,7 @@ PATIENCE_SECONDS = 120
 
 
 @dataclass
-class Lost:
+class LoadResult:
     """How many requests were answered, and what came instead of the other responses."""
 
     answered: int
@@ -27,10 +27,10 @@ class Load:
     def __init__(self, port: int) -> None:
         self._port, self._stopped = port, threading.Event()
         self._pool = ThreadPoolExecutor(CLIENTS)
-        self._clients: list[Future[Lost]] = [self._pool.submit(self._ask) for _ in range(CLIENTS)]
+        self._clients: list[Future[LoadResult]] = [self._pool.submit(self._ask) for _ in range(CLIENTS)]
 
-    def _ask(self) -> Lost:
-        lost, image = Lost(0, []), example(7)
+    def _ask(self) -> LoadResult:
+        result, image = LoadResult(0, []), example(7)
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE_SECONDS)
         while not self._stopped.is_set():
             try:
@@ -43,19 +43,20 @@ class Load:
                 response = connection.getresponse()
                 answer = json.loads(response.read())
             except (OSError, http.client.HTTPException, ValueError) as error:
-                lost.failures.append(repr(error))
+                result.failures.append(repr(error))
                 connection.close()
                 continue
             if (response.status, answer.get("digit")) == (200, 7):
-                lost.answered += 1
+                result.answered += 1
             else:
-                lost.failures.append(f"{response.status} {answer}")
+                result.failures.append(f"{response.status} {answer}")
         connection.close()
-        return lost
+        return result
 
-    def end(self) -> Lost:
+    def end(self) -> LoadResult:
         """Stops the clients and adds up their results."""
         self._stopped.set()
-        clients = [client.result(timeout=2 * PATIENCE_SECONDS) for client in self._clients]
+        results = [client.result(timeout=2 * PATIENCE_SECONDS) for client in self._clients]
         self._pool.shutdown()
-        return Lost(sum(one.answered for one in clients), [failure for one in clients for failure in one.failures])
+        failures = [failure for one in results for failure in one.failures]
+        return LoadResult(sum(one.answered for one in results), failures)
