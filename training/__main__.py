@@ -104,18 +104,17 @@ def train(
         raise click.UsageError("expected --quick, which takes the labelled images alone; got another option for more")
     from training.datasets.mnist import MNIST, DataError, load_training, split
     from training.network import load_network
-    from training.train import Recipe, Run, default_device, distilled, renewed
-    from training.train import quick as quickened
+    from training.recipes import DISTILL, QUICK, RETRAIN, RETRAIN_DISTILL, SHIPPED
+    from training.train import Run, default_device
 
     if start and data:
         _adapt(context, start, data)
         return
     try:
-        recipe = quickened(Recipe()) if quick else Recipe()
+        recipe = QUICK if quick else DISTILL if teacher else SHIPPED
         if start:
-            recipe = renewed(Recipe(load_network(start)[0].formula))
-        if teacher:
-            recipe = distilled(recipe)
+            recipe = RETRAIN_DISTILL if teacher else RETRAIN
+            formula = load_network(start)[0].formula
         recipe = replace(recipe, formula=formula or recipe.formula, epochs=epochs or recipe.epochs)
         parse(recipe.formula)  # before the images are made, which takes a minute, with photographs several
         images, validation = split(load_training(data or MNIST))
@@ -131,19 +130,19 @@ def train(
 
 
 def _with_made_images(digits: "Dataset", photographed: bool, strokes: Path | None) -> "Dataset":
-    from training.datasets.drawn import drawn_digits
-    from training.datasets.outliers import random_outliers
+    from training.datasets.drawn import make_synthetic_digits
+    from training.datasets.outliers import make_negatives
     from training.datasets.pen_strokes import load_strokes
-    from training.datasets.photographed import photographed_digits, photographed_drawings
-    from training.train import DRAWN_PART, OUTLIER_PART, PHOTOGRAPHED_DRAWN_PART, PHOTOGRAPHED_PART
+    from training.datasets.photographed import simulate_photos_of_digits, simulate_photos_of_synthetic_digits
+    from training.recipes import NEGATIVE_SHARE, PHOTO_SHARE, SYNTHETIC_PHOTO_SHARE, SYNTHETIC_SHARE
 
     images = digits
     if photographed:  # random weights and labels alone would need many more epochs for those
-        images += photographed_digits(digits, round(PHOTOGRAPHED_PART * len(digits)))
-    images += drawn_digits(round(DRAWN_PART * len(digits)))
+        images += simulate_photos_of_digits(digits, round(PHOTO_SHARE * len(digits)))
+    images += make_synthetic_digits(round(SYNTHETIC_SHARE * len(digits)))
     if photographed:
-        images += photographed_drawings(round(PHOTOGRAPHED_DRAWN_PART * len(digits)))
-    images += random_outliers(digits, round(OUTLIER_PART * len(digits)))
+        images += simulate_photos_of_synthetic_digits(round(SYNTHETIC_PHOTO_SHARE * len(digits)))
+    images += make_negatives(digits, round(NEGATIVE_SHARE * len(digits)))
     if strokes:
         images += load_strokes(strokes)
     return images
@@ -155,15 +154,15 @@ def _adapt(context: click.Context, start: Path, data: Path) -> None:
     from training.datasets.mnist import DataError, load_test, load_training
     from training.evaluate import evaluate
     from training.export import ExportError
-    from training.finetune import adapt, hold_back
+    from training.finetune import fine_tune, hold_out
 
     options = {"epochs": "epochs", "seeds": "seed", "teacher": "teacher", "strokes": "strokes", "run": "run"}
     for name, option in options.items():
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
             raise click.UsageError(f"expected --from and --data alone; got --{option} too")
     try:
-        learned, held_back = hold_back(load_training(data))
-        adapted = adapt(start, learned, start.parent.parent)
+        learned, held_back = hold_out(load_training(data))
+        adapted = fine_tune(start, learned, start.parent.parent)
     except (DataError, ExportError) as error:
         raise _Failure(str(error)) from error
     for name, path in (("before", start), ("after", adapted)):

@@ -1,4 +1,4 @@
-"""model.onnx → explain.onnx: the same graph and weights, which gives every layer's output and its weights as well."""
+"""model.onnx → explain.onnx: the same graph with every layer's activations, weights and biases as outputs."""
 
 import json
 from typing import Any
@@ -9,15 +9,15 @@ from onnx import TensorProto, helper
 from training.formula import Layer, parse
 
 
-def explaining(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of a model of `training export` with more outputs.
+def with_activations(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of a model of `digits export` with more outputs.
 
-    Each layer's, named as its node, from `input` on: float32 [N, D, H, W], or [N, n] from the first FC on; and the
-    weights `<layer>_weights`, [K, D, F, F] of CONV or [n, neurons] of FC, and `<layer>_biases`, [K] or [n]. The
-    metadata's `layers` describes the layers in JSON.
+    Activations are named after their layer, the first `input`: float32 [N, D, H, W], or [N, n] from the first FC on.
+    `<layer>_weights` is [K, D, F, F] for CONV or [n, neurons] for FC, `<layer>_biases` [K] or [n]. The metadata entry
+    `layers` describes the layers in JSON.
     """
-    explained = onnx.ModelProto()
-    explained.CopyFrom(model)
+    extended = onnx.ModelProto()
+    extended.CopyFrom(model)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     layers = parse(metadata["formula"]).layers
     names = ["input", *(node.name for node in model.graph.node if node.name.startswith("layer_"))]
@@ -26,19 +26,19 @@ def explaining(model: onnx.ModelProto) -> onnx.ModelProto:
     for index, (name, layer) in enumerate(zip(names, layers, strict=True)):
         volume = layer.output
         shape = [volume.depth] if index >= first_flat else [volume.depth, volume.height, volume.width]
-        explained.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape]))
+        extended.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape]))
     for constant in model.graph.initializer:
         if constant.name.endswith(("_weights", "_biases")):
             output = helper.make_tensor_value_info(constant.name, TensorProto.FLOAT, constant.dims)
-            explained.graph.output.append(output)
-    described = [_described(name, layer) for name, layer in zip(names, layers, strict=True)]
-    helper.set_model_props(explained, metadata | {"layers": json.dumps(described)})
-    onnx.checker.check_model(explained, full_check=True)
-    return explained
+            extended.graph.output.append(output)
+    descriptions = [_describe(name, layer) for name, layer in zip(names, layers, strict=True)]
+    helper.set_model_props(extended, metadata | {"layers": json.dumps(descriptions)})
+    onnx.checker.check_model(extended, full_check=True)
+    return extended
 
 
-def _described(name: str, layer: Layer) -> dict[str, Any]:
-    """Volumes as width, height and depth."""
+def _describe(name: str, layer: Layer) -> dict[str, Any]:
+    """Volumes are width, height and depth."""
     return {
         "name": name,
         "kind": layer.kind,

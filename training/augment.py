@@ -1,4 +1,4 @@
-"""Random variations of a batch of digits, made on tensors, a different one for each image."""
+"""Random augmentation of a batch of digits on tensors, different for each image."""
 
 import math
 from collections.abc import Callable
@@ -14,18 +14,18 @@ SHEAR = 0.25
 SHIFT = 2 / 14  # two pixels, in the grid's units of half an image
 ELASTIC = 0.05  # standard deviation of the displacements, in the same units
 ELASTIC_GRID = 6
-# The part of the images whose strokes are made broader or thinner, and by how much of a pixel on every side.
+# Share of images whose strokes are made broader or thinner, and by what part of a pixel on each side.
 THICKNESS_SHARE, BROADER, THINNER = 0.5, 1.0, 0.7
-# The part of the images that each of the disturbances is made to, and the part that is filtered.
+# Share of images that each disturbance is applied to, and share that is filtered.
 DISTURBED, FILTERED = 0.12, 0.08
-# The largest part erased, by pixels on each side of its middle; the strongest noise; how far contrast is bent.
-ERASED, NOISE, BENT = 3.5, 0.25, 0.7
+# Half the largest erased rectangle's side in pixels; the strongest noise; the range of the gamma's logarithm.
+ERASED, NOISE, GAMMA = 3.5, 0.25, 0.7
 
 
 def augment(images: Tensor) -> Tensor:
-    """Warps each image at random, makes its strokes broader or thinner, and disturbs or filters a few.
+    """Warps each image, makes strokes broader or thinner, and disturbs or filters a few images.
 
-    Takes and gives float32 [N, 1, H, W], 0 to 1. Draws from PyTorch's global generator.
+    float32 [N, 1, H, W], 0 to 1, to the same. Uses PyTorch's global random generator.
     """
     images = _change_thickness(_warp(images))
     for change in (_erase, _erase, _blur, _add_noise, _change_contrast):
@@ -69,14 +69,13 @@ def _add_noise(images: Tensor) -> Tensor:
 
 
 def _change_contrast(images: Tensor) -> Tensor:
-    bent = images.clamp(min=1e-4) ** torch.exp((_each(images) * 2 - 1) * BENT)
-    return bent * (0.6 + 0.4 * _each(images))
+    curved = images.clamp(min=1e-4) ** torch.exp((_each(images) * 2 - 1) * GAMMA)
+    return curved * (0.6 + 0.4 * _each(images))
 
 
 def _filter(images: Tensor) -> Tensor:
-    """Mixes each image with what a random filter makes of it (Xu et al. 2021, "Random convolutions").
-
-    So the network reads shapes, whatever the ink, its edges and the paper look like.
+    """Blends each image with a random convolution of itself (Xu et al. 2021), so that the network learns shapes rather
+    than the look of ink, edges and paper.
     """
     count, size = len(images), (1, 3, 5)[int(torch.randint(3, ()))]
     filters = torch.randn(count, 1, size, size, device=images.device)
@@ -95,7 +94,7 @@ def _change_thickness(images: Tensor) -> Tensor:
 
 
 def _of_neighbours(images: Tensor, choose: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """The largest or smallest of each pixel and its eight neighbours, in a third of the time that pooling takes."""
+    """Maximum or minimum over each pixel and its eight neighbours, three times as fast as pooling."""
     for axis in (2, 3):
         last = images.shape[axis] - 1
         padded = torch.cat([images.narrow(axis, 0, 1), images, images.narrow(axis, last, 1)], dim=axis)
@@ -105,7 +104,7 @@ def _of_neighbours(images: Tensor, choose: Callable[[Tensor, Tensor], Tensor]) -
 
 
 def _warp(images: Tensor) -> Tensor:
-    """A rotation, scale, shear, shift and smooth elastic field, a different one for each image."""
+    """Rotation, scale, shear, shift and a smooth elastic displacement field."""
     count, device = len(images), images.device
 
     def uniform(limit: float, *shape: int) -> Tensor:
@@ -114,7 +113,7 @@ def _warp(images: Tensor) -> Tensor:
     angle, shear = uniform(ROTATION), uniform(SHEAR)
     scale_x, scale_y = 1 + uniform(SCALE), 1 + uniform(SCALE)
     cos, sin = torch.cos(angle), torch.sin(angle)
-    # Rows of rotation · shear · scale; the inverse direction (output to input) is as random as the forward one.
+    # Rotation · shear · scale; `affine_grid` maps output to input, and the inverse is as random as the map itself.
     matrix = torch.stack(
         [
             torch.stack([cos * scale_x, (cos * shear - sin) * scale_y, uniform(SHIFT)], dim=1),
@@ -131,6 +130,6 @@ def _warp(images: Tensor) -> Tensor:
 
 @cache
 def _bicubic(coarse: int, fine: int) -> Tensor:
-    """The matrix, [fine, coarse], of bicubic interpolation: a product with it takes a ninth of `interpolate`'s time."""
+    """The matrix [fine, coarse] of bicubic interpolation; multiplying by it is nine times as fast as `interpolate`."""
     line = torch.eye(coarse)[None, :, :, None]
     return functional.interpolate(line, size=(fine, 1), mode="bicubic", align_corners=True)[0, :, :, 0].T

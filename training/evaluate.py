@@ -1,4 +1,4 @@
-"""Grades an ONNX file through the service's own preparation and recognizer: its figures are the deployed ones."""
+"""Grades a model through the pipeline that serves it, so that its figures are the deployed ones."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from training.datasets.mnist import Dataset
 
 @dataclass(frozen=True)
 class Results:
-    """What a model answered: `digits` int64 [N], -1 where it read none, and `confidences` float64 [N]; and `labels`."""
+    """Labels int64 [N], and what the model read: `digits` int64 [N], -1 for none, and `confidences` float64 [N]."""
 
     labels: NDArray[np.int64]
     digits: NDArray[np.int64]
@@ -34,23 +34,23 @@ class Results:
 
     @property
     def confusion(self) -> NDArray[np.int64]:
-        """Counts [10, 11]: a row a true digit, a column an answer, the last for none."""
+        """Counts [10, 11]: one row per true digit, one column per digit read, the last for none."""
         counts = np.zeros((CLASSES, CLASSES + 1), np.int64)
         np.add.at(counts, (self.labels, self.digits), 1)  # -1 is the last column
         return counts
 
     def summary(self) -> str:
-        """Accuracy, its interval, per class, and the confusion matrix as text."""
-        lines = [share_right(self.correct, self.count), "", "digit  images   right"]
+        """Accuracy with its interval, accuracy per class, and the confusion matrix, as text."""
+        lines = [share_right(self.correct, self.count), "", "digit  images  accuracy"]
         confusion = self.confusion
         for digit, row in enumerate(confusion):
             if row.sum():
-                lines.append(f"{digit:>5}  {row.sum():>6}  {row[digit] / row.sum():>6.2%}")
+                lines.append(f"{digit:>5}  {row.sum():>6}  {row[digit] / row.sum():>8.2%}")
         return "\n".join([*lines, "", *confusion_text(confusion)])
 
 
 def evaluate(recognizer: Recognizer, data: Dataset) -> Results:
-    """Prepares and predicts every image as the service would."""
+    """Preprocesses and predicts every image as the service does."""
     predictions = recognizer.predict([preprocess(image) for image in data.images])
     return Results(
         data.labels,

@@ -1,8 +1,7 @@
-"""A trained network → an ONNX file that carries all its constants, in the layout of Triton's model repository."""
+"""Checkpoint → model.onnx with all its constants, explain.onnx, and Triton's configuration, each verified."""
 
 import json
 import os
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,35 +15,35 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
 
-from digits.classifier import EXPLANATION, Classifier
+from digits.classifier import CLASSES, EXPLANATION, Classifier
 from digits.recognizer import Recognizer
 from digits.settings import VERSION
-from training.activations import explaining
-from training.datasets.mnist import CLASSES, Dataset
+from training.activations import with_activations
+from training.datasets.mnist import Dataset
 from training.evaluate import evaluate
 from training.formula import Architecture, parse
 from training.network import build_network, fold_batch_norm
 from training.train import compute_logits, load_checkpoint
 
 NAME = "digits"
-# The oldest opset with every operator used here and the file format of its time, so that older servers load it too.
+# The oldest opset with every operator used here, and the file format of its time: older servers load the model too.
 OPSET = 17
 IR_VERSION = 8
 PARITY_TOLERANCE = 1e-5
-# The part of the digits that the default threshold may cost: 2 of the 5,000 of the validation part.
-REFUSED_PART = 0.0004
+# Share of digits that the default threshold may reject: 2 of the 5,000 of the validation set.
+REJECTED_SHARE = 0.0004
 
 
 class ExportError(Exception):
-    """The network cannot be exported, or what was exported is not the same function."""
+    """The network cannot be exported, or the exported file computes something else."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What turns logits into probabilities and into `is_digit`, found on the validation part.
+    """Turns logits into probabilities and `is_digit`; fitted on the validation set.
 
-    `temperature` divides the logits. `is_digit` is the sigmoid of (energy - `energy_middle`) / `energy_scale`, where
-    the energy is the logarithm of the summed exponentials of the logits.
+    `temperature` divides the logits. `is_digit` is the sigmoid of (energy - `energy_middle`) / `energy_scale`; the
+    energy is the log-sum-exp of the logits.
     """
 
     temperature: float
@@ -53,7 +52,7 @@ class Calibration:
 
 
 def best_checkpoint(run: Path) -> Path:
-    """The finished seed of a run that validates best; of equals, that with the lower validation loss."""
+    """The finished seed with the best validation accuracy; the lower validation loss breaks ties."""
     cpu = torch.device("cpu")
     found = {path: load_checkpoint(path, cpu) for path in sorted(run.glob("seed-*/checkpoint.pt"))}
     finished = {
@@ -62,28 +61,26 @@ def best_checkpoint(run: Path) -> Path:
         if len(state["history"]) == state["identity"]["recipe"]["epochs"]
     }
     if not finished:
-        raise ExportError(
-            f"{run}: expected a finished run, seed-<n>/checkpoint.pt; got {len(found)} unfinished; train first"
-        )
+        raise ExportError(f"{run}: expected a finished run, seed-<n>/checkpoint.pt; got {len(found)} unfinished")
     return max(finished, key=lambda path: (finished[path]["validation_accuracy"], -finished[path]["validation_loss"]))
 
 
 def next_version(models: Path) -> int:
-    """One more than the highest version there is."""
+    """One more than the highest existing version."""
     return 1 + max((int(path.name) for path in models.glob("*") if VERSION.fullmatch(path.name)), default=0)
 
 
 def export(checkpoint: Path, validation: Dataset, test: Dataset, models: Path, version: int) -> Path:
-    """Writes model.onnx and explain.onnx in `models/<version>` and `models/config.pbtxt`, each verified before.
+    """Writes `models/<version>/model.onnx` and `explain.onnx`, verified, and `models/config.pbtxt`.
 
-    `validation` is the validation part that the network was trained with; the calibration is made on it. `test` is
-    graded through the service's classifier and the result goes into the metadata. Raises ExportError.
+    `validation` must be the validation set of the training run; the model is calibrated on it. Accuracy on `test`,
+    through the serving pipeline, goes into the metadata. Raises ExportError.
     """
     state = load_checkpoint(checkpoint, torch.device("cpu"))
     identity = state["identity"]
     if validation.sha256 != identity["validation"]:
         raise ExportError(
-            f"expected the data the network was trained with, validation part sha256 {identity['validation']}; "
+            f"expected the data the network was trained on, validation set sha256 {identity['validation']}; "
             f"got {validation.sha256}"
         )
     architecture = parse(identity["recipe"]["formula"])
@@ -128,19 +125,17 @@ def export(checkpoint: Path, validation: Dataset, test: Dataset, models: Path, v
 
 
 def write_explanation(model: Path, path: Path) -> None:
-    """Writes what explains a model, beside it by the name that the service looks for. Raises ExportError."""
+    """Writes the explain.onnx of a model. Raises ExportError."""
     with tempfile.TemporaryDirectory() as directory:
         partial = Path(directory) / path.name
         try:
-            onnx.save(explaining(onnx.load(model)), partial)
-        except Exception as error:  # a file can be wrong in many ways
-            raise ExportError(
-                f"{model}: expected an ONNX file of `training export`; got one that cannot be read so"
-            ) from error
+            onnx.save(with_activations(onnx.load(model)), partial)
+        except Exception as error:  # onnx raises protobuf's, its checker's and Python's own errors for a foreign file
+            raise ExportError(f"{model}: expected an ONNX file of `digits export`; got another file") from error
         images = random_images(256)
         pairs = zip(Classifier(model, "cpu").classify(images), Classifier(partial, "cpu").classify(images), strict=True)
         if not all(np.array_equal(one, other) for one, other in pairs):
-            raise ExportError(f"{path}: expected the model's own outputs; got others")
+            raise ExportError(f"{path}: expected the outputs of {model}; got others")
         _move(partial, path)
 
 
@@ -151,23 +146,23 @@ def _save(model: onnx.ModelProto, metadata: dict[str, str], path: Path) -> None:
 
 
 def _move(source: Path, target: Path) -> None:
-    """Moves into place in one step, also from another file system."""
+    """Replaces the target atomically, also from another file system."""
     partial = target.with_name(target.name + ".partial")
-    shutil.copyfile(source, partial)
+    partial.write_bytes(source.read_bytes())
     os.replace(partial, target)
 
 
 def calibrate(network: nn.Module, validation: Dataset) -> Calibration:
-    """The temperature with the least cross-entropy, and the energies of digits.
+    """Finds the temperature with the least cross-entropy, and the energy at which an image counts as a digit.
 
-    So many digits of the validation part as REFUSED_PART says have `is_digit` below 0.5; the median digit has 0.9975.
+    The share REJECTED_SHARE of the digits gets an `is_digit` below 0.5; the median digit gets 0.9975.
     """
     logits = compute_logits(network, torch.from_numpy(validation.images))
     labels = torch.from_numpy(validation.labels)
     candidates = torch.logspace(-1, 1, 401).tolist()
     temperature = min(candidates, key=lambda one: float(functional.cross_entropy(logits / one, labels)))
     energy = torch.logsumexp(logits, dim=1)
-    low, median = float(torch.quantile(energy, REFUSED_PART)), float(energy.median())
+    low, median = float(torch.quantile(energy, REJECTED_SHARE)), float(energy.median())
     return Calibration(temperature, low, (median - low) / 6)
 
 
@@ -194,7 +189,7 @@ def build_model(architecture: Architecture, network: nn.Sequential, calibration:
     flat = False
     weights = iter([module for module in network if isinstance(module, nn.Conv2d | nn.Linear)])
     for number, layer in enumerate(architecture.layers[1:], start=1):
-        # The output is named after the layer, counted as `describe` lists them.
+        # The outputs are named after the layers, numbered as `describe` lists them.
         name = f"layer_{number}_{layer.kind.lower()}"
         window = {"kernel_shape": [layer.size] * 2, "strides": [layer.stride] * 2}
         if layer.kind in ("CONV", "FC"):
@@ -216,17 +211,12 @@ def build_model(architecture: Architecture, network: nn.Sequential, calibration:
                     x = node("Flatten", [x], "flat", axis=1)
                     flat = True
                 x = node("Gemm", [x, *inputs], name, transB=1)
-    node(
-        "Softmax",
-        [node("Div", [x, scalar("temperature", calibration.temperature)], "tempered")],
-        "probabilities",
-        axis=1,
-    )
+    tempered = node("Div", [x, scalar("temperature", calibration.temperature)], "tempered")
+    node("Softmax", [tempered], "probabilities", axis=1)
     energy = node("ReduceLogSumExp", [x], "energy", axes=[1], keepdims=0)
     above = node("Sub", [energy, scalar("energy_middle", calibration.energy_middle)], "energy_above")
-    node(
-        "Sigmoid", [node("Div", [above, scalar("energy_scale", calibration.energy_scale)], "energy_scaled")], "is_digit"
-    )
+    scaled = node("Div", [above, scalar("energy_scale", calibration.energy_scale)], "energy_scaled")
+    node("Sigmoid", [scaled], "is_digit")
     graph = helper.make_graph(
         nodes,
         NAME,
@@ -243,7 +233,7 @@ def build_model(architecture: Architecture, network: nn.Sequential, calibration:
 
 
 def expected_outputs(network: nn.Module, calibration: Calibration, images: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
-    """What the graph must give, by PyTorch: probabilities [N, 10] and is_digit [N]."""
+    """What the graph must return, computed by PyTorch: probabilities [N, 10] and is_digit [N]."""
     logits = compute_logits(network, torch.from_numpy(images))
     is_digit = torch.sigmoid((torch.logsumexp(logits, dim=1) - calibration.energy_middle) / calibration.energy_scale)
     return (logits / calibration.temperature).softmax(dim=1), is_digit
@@ -252,13 +242,11 @@ def expected_outputs(network: nn.Module, calibration: Calibration, images: NDArr
 def require_parity(
     classifier: Classifier, network: nn.Module, calibration: Calibration, images: NDArray[np.uint8]
 ) -> None:
-    """Raises ExportError where ONNX Runtime and PyTorch disagree on an image."""
+    """Raises ExportError if ONNX Runtime and PyTorch disagree on an image."""
     pairs = zip(classifier.classify(images), expected_outputs(network, calibration, images), strict=True)
     difference = max(float(np.abs(ours - theirs.numpy()).max()) for ours, theirs in pairs)
     if not difference <= PARITY_TOLERANCE:
-        raise ExportError(
-            f"expected outputs within {PARITY_TOLERANCE} of PyTorch's; got a difference of {difference:.2g}"
-        )
+        raise ExportError(f"expected outputs within {PARITY_TOLERANCE} of PyTorch's; got {difference:.2g} apart")
 
 
 def random_images(count: int) -> NDArray[np.uint8]:
@@ -266,12 +254,12 @@ def random_images(count: int) -> NDArray[np.uint8]:
 
 
 TRITON_CONFIG = """\
-# Triton Inference Server loads the folder above this one as its model repository.
+# Triton Inference Server loads the parent of this folder as its model repository.
 name: "digits"
 platform: "onnxruntime_onnx"
-# The batch is the tensors' own first dimension, so that a client sees the same shapes here and at this service.
+# The batch is the tensors' own first dimension, so that clients see the same shapes as at this service.
 max_batch_size: 0
-# By itself Triton would serve the highest version alone.
+# Triton's default is to serve only the highest version.
 version_policy: { all: { } }
 input [ { name: "images" data_type: TYPE_UINT8 dims: [ -1, 28, 28 ] } ]
 output [

@@ -1,4 +1,4 @@
-"""The evaluation as pictures: a folder of PNG files that a person can look through."""
+"""The evaluation as plots: a folder of PNG files."""
 
 import json
 from pathlib import Path
@@ -22,14 +22,14 @@ INK = "gray_r"
 
 
 def write_report(model_path: Path, data: Dataset, results: Results, directory: Path) -> list[Path]:
-    """Draws the learning curve, the confusion matrix, the worst mistakes, the first layer's filters and the feature
-    maps of one digit into `directory`; gives the files' paths."""
+    """Plots the learning curve, the confusion matrix, the worst mistakes, the first layer's filters and one digit's
+    feature maps into `directory`; returns the files' paths."""
     matplotlib.use("agg")
     directory.mkdir(parents=True, exist_ok=True)
     model = onnx.load(model_path)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if "history" not in metadata:
-        raise DataError(f"{model_path}: expected a model of `training export`; got one without its learning curve")
+        raise DataError(f"{model_path}: expected a model of `digits export`; got one without a learning curve")
     figures = {
         "learning-curve": learning_curve(json.loads(metadata["history"])),
         "confusion-matrix": confusion_matrix(results),
@@ -64,21 +64,18 @@ def confusion_matrix(results: Results) -> Figure:
     axes.imshow(wrong, cmap="Reds", vmin=0, vmax=max(1, wrong.max()))
     for (row, column), count in np.ndenumerate(counts):
         if count:
-            axes.text(column, row, str(count), ha="center", va="center", fontsize=7, weight=_weight(row, column))
+            weight = "bold" if row == column else "normal"
+            axes.text(column, row, str(count), ha="center", va="center", fontsize=7, weight=weight)
     axes.set_xticks(range(CLASSES + 1), [*map(str, range(CLASSES)), "none"])
     axes.set_yticks(range(CLASSES))
     axes.set(
-        xlabel="read as", ylabel="is", title=f"{results.correct} of {results.count} right ({results.accuracy:.2%})"
+        xlabel="read as", ylabel="is", title=f"{results.correct} of {results.count} correct ({results.accuracy:.2%})"
     )
     return figure
 
 
-def _weight(row: int, column: int) -> str:
-    return "bold" if row == column else "normal"
-
-
 def worst_mistakes(data: Dataset, results: Results) -> Figure:
-    """The mistakes the model was surest of, surest first."""
+    """The mistakes with the highest confidence, in descending order."""
     wrong = np.flatnonzero(results.digits != results.labels)
     worst = wrong[np.argsort(-results.confidences[wrong])][:WORST]
     figure, grid = _grid(max(1, len(worst)), 10)
@@ -86,12 +83,12 @@ def worst_mistakes(data: Dataset, results: Results) -> Figure:
         axes.imshow(data.images[index], cmap=INK, vmin=0, vmax=255)
         read = "none" if results.digits[index] < 0 else results.digits[index]
         axes.set_title(f"{results.labels[index]} read as {read}\n{results.confidences[index]:.3f}", fontsize=7)
-    figure.suptitle(f"The {len(worst)} surest of {len(wrong)} mistakes")
+    figure.suptitle(f"The {len(worst)} most confident of {len(wrong)} mistakes")
     return figure
 
 
 def filters(model: onnx.ModelProto) -> Figure:
-    """The first layer's weights: a picture a filter of CONV, or a neuron of FC."""
+    """The first layer's weights: one image per CONV filter or FC neuron."""
     initializers = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
     weights = next(initializers[node.input[1]] for node in model.graph.node if node.op_type in ("Conv", "Gemm"))
     if weights.ndim == 2:
@@ -106,7 +103,7 @@ def filters(model: onnx.ModelProto) -> Figure:
 
 
 def feature_maps(model: onnx.ModelProto, image: NDArray[np.uint8]) -> Figure:
-    """Every layer's first feature maps for one digit, a row a layer."""
+    """The first feature maps of every layer for one digit, one row per layer."""
     names = [node.output[0] for node in model.graph.node if node.output[0].startswith("layer_")]
     extended = onnx.ModelProto()
     extended.CopyFrom(model)

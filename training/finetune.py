@@ -1,4 +1,4 @@
-"""Adapts a model to one hand or one camera: their labelled images, and MNIST mixed in so that little is lost."""
+"""Fine-tunes a model on the labelled images of one writer or camera, with MNIST mixed in so that little is lost."""
 
 import tempfile
 from dataclasses import replace
@@ -6,50 +6,47 @@ from pathlib import Path
 
 import numpy as np
 
+from digits.classifier import CLASSES
 from training.datasets.mnist import DataError, Dataset, load_test, load_training, split
-from training.datasets.outliers import random_outliers
+from training.datasets.outliers import make_negatives
 from training.export import export, next_version
 from training.network import load_network
-from training.train import Recipe, Run, continued, default_device
+from training.recipes import FINE_TUNE, WRITER_IMAGES, WRITER_MNIST, WRITER_NEGATIVES
+from training.train import Run, default_device
 
-# One in so many of each digit's images is held back to see what the rest has brought.
-HELD_BACK = 4
-# What an epoch holds: the images as often as it takes to be this many, and so many of MNIST and of no digit.
-LEARNED, MNIST_IMAGES, OUTLIERS = 5_000, 8_000, 2_000
-EPOCHS = 10
+# One in this many of each digit's images is held out to measure the effect on.
+HELD_OUT = 4
 
 
-def adapt(start: Path, learned: Dataset, models: Path) -> Path:
-    """Trains the ONNX file `start` on with labelled images and writes it as the next version in `models`.
+def fine_tune(start: Path, images: Dataset, models: Path) -> Path:
+    """Trains the ONNX file `start` on labelled images and writes the next version into `models`.
 
     Raises DataError and ExportError.
     """
     architecture, _ = load_network(start)
     mnist, validation = split(load_training())
-    data = learned.part(np.resize(np.arange(len(learned)), max(LEARNED, len(learned))))
-    data += mnist.part(np.random.default_rng(0).choice(len(mnist), MNIST_IMAGES, replace=False))
-    data += random_outliers(mnist, OUTLIERS)
-    recipe = replace(continued(Recipe(architecture.formula)), epochs=EPOCHS)
+    data = images.part(np.resize(np.arange(len(images)), max(WRITER_IMAGES, len(images))))
+    data += mnist.part(np.random.default_rng(0).choice(len(mnist), WRITER_MNIST, replace=False))
+    data += make_negatives(mnist, WRITER_NEGATIVES)
+    recipe = replace(FINE_TUNE, formula=architecture.formula)
     with tempfile.TemporaryDirectory() as directory:
         run = Run(recipe, 0, data, validation, Path(directory), default_device(), start)
         run.train()
         return export(run.checkpoint, validation, load_test(), models, next_version(models))
 
 
-def hold_back(data: Dataset, turn: int = 0) -> tuple[Dataset, Dataset]:
-    """The images to learn from and those held back, one in four of each digit's; each turn, 0 to 3, others.
+def hold_out(data: Dataset, fold: int = 0) -> tuple[Dataset, Dataset]:
+    """Splits the images into those to train on and those held out: one in four of each digit, by fold, 0 to 3.
 
-    Raises DataError if they are too few.
+    Raises DataError if there are too few.
     """
     order = np.random.default_rng(0).permutation(len(data))
-    # Among those with the same label, each image's place in the random order decides.
-    place = np.empty(len(data), np.int64)
-    for label in range(10):
+    # Each image's rank in the random order among those with its label.
+    rank = np.empty(len(data), np.int64)
+    for label in range(CLASSES):
         of_label = order[data.labels[order] == label]
-        place[of_label] = np.arange(1, len(of_label) + 1)
-    held_back = (place + turn) % HELD_BACK == 0
-    if not held_back.any():
-        raise DataError(
-            f"expected at least {HELD_BACK} images of a digit, one of which is held back; got {len(data)} images"
-        )
-    return data.part(np.flatnonzero(~held_back)), data.part(np.flatnonzero(held_back))
+        rank[of_label] = np.arange(1, len(of_label) + 1)
+    held_out = (rank + fold) % HELD_OUT == 0
+    if not held_out.any():
+        raise DataError(f"expected at least {HELD_OUT} images of one digit, to hold one out; got {len(data)} images")
+    return data.part(np.flatnonzero(~held_out)), data.part(np.flatnonzero(held_out))

@@ -1,12 +1,12 @@
-"""The formula of a CNN: parsed, checked, and every layer's size and cost computed.
+"""Parses and checks the formula of a CNN and computes every layer's size and cost.
 
     INPUT -> [[CONV -> RELU]*N -> POOL?]*M -> [FC -> RELU]*K -> FC
 
-written with its sizes, for example
+with its sizes, for example
 
     INPUT 28x28x1 -> [CONV 3x3x16 pad 1 -> RELU]*2 -> POOL 2x2 -> [FC 128 -> RELU]*1 -> FC 10
 
-Needs nothing but Python, so that a formula can be read and described without PyTorch.
+Needs only the standard library, so that a formula can be described without PyTorch.
 """
 
 import re
@@ -17,7 +17,7 @@ MAXIMUM_LAYERS = 1000
 
 
 class FormulaError(ValueError):
-    """The formula cannot be read or its sizes do not fit; the message points at the place."""
+    """The formula cannot be parsed or its sizes do not fit; the message points at the position."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Volume:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: what it takes, what it gives, what it costs.
+    """One layer: its input, its output, its cost.
 
-    `size`, `stride` and `padding` are those of the window of CONV and POOL; other layers leave them at 1, 1 and 0.
-    `receptive_field` is the width and height, in input pixels, that one of its neurons sees: in column x, those from
-    `start` + x·`jump` on, and in a row likewise.
+    `size`, `stride` and `padding` describe the window of CONV and POOL; other layers keep 1, 1 and 0.
+    `receptive_field` is the width and height, in input pixels, that one neuron sees. The neuron in column x sees
+    columns from `start` + x·`jump` on; rows likewise.
     """
 
     kind: str
@@ -57,7 +57,7 @@ class Layer:
 
     @property
     def weights_per_filter(self) -> int:
-        """Weights of one filter of CONV (F·F·D) or of one neuron of FC, its bias not counted."""
+        """Weights of one CONV filter (F·F·D) or one FC neuron, without its bias."""
         match self.kind:
             case "CONV":
                 return self.size * self.size * self.input.depth
@@ -80,14 +80,14 @@ class Layer:
 
     @property
     def multiply_adds(self) -> int:
-        """Multiply-adds for one image."""
+        """Multiply-adds per image."""
         return self.weights_per_filter * self.output.neurons
 
     @property
     def unshared_weights(self) -> int:
-        """What the weights would number if every neuron had its own instead of sharing its feature map's filter.
+        """The number of weights if every neuron had its own instead of sharing its feature map's filter.
 
-        One a connection, so as many as the multiply-adds.
+        One per connection, hence as many as multiply-adds.
         """
         return self.multiply_adds
 
@@ -110,7 +110,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A CNN as its formula says it: `layers` begins with INPUT, groups written out."""
+    """A parsed formula: `layers` starts with INPUT and has the groups expanded."""
 
     formula: str
     layers: tuple[Layer, ...]
@@ -129,22 +129,21 @@ class Architecture:
 
     @cached_property
     def multiply_adds(self) -> int:
-        """Multiply-adds for one image."""
+        """Multiply-adds per image."""
         return sum(layer.multiply_adds for layer in self.layers)
 
     def require_classifier(self, input: Volume, classes: int) -> None:
-        """Raises FormulaError unless the network takes `input` and ends in one neuron a class."""
+        """Raises FormulaError unless the network takes `input` and ends in one neuron per class."""
         if self.input != input:
             raise FormulaError(f"expected INPUT {input}, the size of the images; got INPUT {self.input}")
         if self.layers[-1].kind != "FC" or self.output.depth != classes:
-            raise FormulaError(f"expected FC {classes} as the last layer, a neuron a class; got {self.layers[-1]}")
+            raise FormulaError(f"expected FC {classes} as the last layer, one neuron per class; got {self.layers[-1]}")
 
 
 def parse(formula: str) -> Architecture:
-    """Reads a formula.
+    """Parses a formula. Raises FormulaError, which shows the position and what was expected there.
 
-    `×` may stand for `x` and `→` for `->`; upper and lower case are the same; N, M and K may be 0.
-    Raises FormulaError, which shows the place and says what was expected there.
+    `×` is accepted for `x` and `→` for `->`; case does not matter; N, M and K may be 0.
     """
     return Architecture(formula, tuple(_Parser(formula).layers()))
 
@@ -157,7 +156,7 @@ class _Token:
 
 @dataclass(frozen=True)
 class _Item:
-    """A layer as written, its sizes not yet checked against what comes before."""
+    """A layer as written; its sizes are not yet checked against the layer before it."""
 
     kind: str
     numbers: tuple[int, ...]
@@ -223,7 +222,7 @@ class _Parser:
             raise self.error(f"expected -> or ] to close the group; got {self.got()}")
         self.take()
         if self.peek().text != "*":
-            raise self.error(f"expected *n after the group, n its repetitions; got {self.got()}")
+            raise self.error(f"expected *n after the group, its number of repetitions; got {self.got()}")
         self.take()
         count = self.number("a whole number of repetitions")
         if len(items) * count > MAXIMUM_LAYERS:
@@ -305,6 +304,6 @@ class _Parser:
         if steps >= 0 and rest == 0:
             return steps + 1
         text = "x".join(map(str, item.numbers))
-        problem = "does not come out whole" if steps >= 0 else "leaves no room for the window"
+        problem = "is not a whole number" if steps >= 0 else "leaves no room for the window"
         formula = f"({before} - {size} + 2*{padding})/{stride} + 1"
         raise self.error(f"layer {number}, {item.kind} {text}: the output size {formula} {problem}", item.position)

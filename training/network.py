@@ -1,4 +1,4 @@
-"""The PyTorch network of a formula, and its trained form: the formula, literally."""
+"""The PyTorch network of a formula; what is exported consists of the formula's own layers only."""
 
 from pathlib import Path
 
@@ -13,26 +13,17 @@ from training.formula import Architecture, parse
 
 
 def build_network(architecture: Architecture, *, batch_norm: bool = True, dropout: float = 0.0) -> nn.Sequential:
-    """Builds the network, its weights random.
+    """Builds the network with random weights: float32 [N, D, H, W] → logits float32 [N, n] for a last layer FC n.
 
-    Takes float32 [N, D, H, W] and gives logits, float32 [N, n] for a last layer FC n. Batch norm after every CONV
-    and dropout before every FC are aids in training; `fold_batch_norm` makes them part of the weights or drops them.
+    Batch norm after every CONV and dropout before every FC are training aids that `fold_batch_norm` removes.
     """
     modules: list[nn.Module] = []
     flat = False
     for layer in architecture.layers:
         match layer.kind:
             case "CONV":
-                modules.append(
-                    nn.Conv2d(
-                        layer.input.depth,
-                        layer.output.depth,
-                        layer.size,
-                        layer.stride,
-                        layer.padding,
-                        bias=not batch_norm,
-                    )
-                )
+                channels, window = (layer.input.depth, layer.output.depth), (layer.size, layer.stride, layer.padding)
+                modules.append(nn.Conv2d(*channels, *window, bias=not batch_norm))
                 if batch_norm:
                     modules.append(nn.BatchNorm2d(layer.output.depth))
             case "RELU":
@@ -51,7 +42,7 @@ def build_network(architecture: Architecture, *, batch_norm: bool = True, dropou
 
 @torch.no_grad()
 def fold_batch_norm(network: nn.Sequential) -> nn.Sequential:
-    """The same function with only the formula's own layers: every batch norm becomes part of the CONV before it."""
+    """The same function without batch norm, merged into the CONV before it, and without dropout."""
     folded: list[nn.Module] = []
     for module in network.eval():
         if isinstance(module, nn.BatchNorm2d):
@@ -65,9 +56,9 @@ def fold_batch_norm(network: nn.Sequential) -> nn.Sequential:
 
 @torch.no_grad()
 def unfold_batch_norm(network: nn.Sequential, images: Tensor) -> nn.Sequential:
-    """The same function with a batch norm after every CONV that has none, to be trained on at full speed.
+    """The same function with batch norm after every CONV, for training at the full learning rate.
 
-    Each begins with the statistics of `images`, float32 [N, D, H, W], and undoes itself.
+    Each starts as the identity, with the statistics of `images`, float32 [N, D, H, W].
     """
     unfolded: list[nn.Module] = []
     for module in network.eval():
@@ -92,7 +83,7 @@ def unfold_batch_norm(network: nn.Sequential, images: Tensor) -> nn.Sequential:
 
 @torch.no_grad()
 def load_network(path: Path, *, dropout: float = 0.0) -> tuple[Architecture, nn.Sequential]:
-    """Reads the formula and its network, without batch norm, from a file of `training export`. Raises DataError."""
+    """Reads the formula and its network, without batch norm, from a file of `digits export`. Raises DataError."""
     try:
         model = onnx.load(path)
         architecture = parse(next(entry.value for entry in model.metadata_props if entry.key == "formula"))
@@ -104,8 +95,6 @@ def load_network(path: Path, *, dropout: float = 0.0) -> tuple[Architecture, nn.
             assert module.bias is not None
             module.weight.copy_(constants[weights])
             module.bias.copy_(constants[biases])
-    except Exception as error:  # a file can be wrong in as many ways as there are lines above
-        raise DataError(
-            f"{path}: expected an ONNX file of `training export`; got one that cannot be read so"
-        ) from error
+    except Exception as error:  # onnx, NumPy and PyTorch each raise their own errors for a foreign file
+        raise DataError(f"{path}: expected an ONNX file of `digits export`; got another file") from error
     return architecture, network

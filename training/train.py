@@ -1,14 +1,14 @@
-"""Trains the network of a formula, a run a seed, so that it can be interrupted at any moment and resumed.
+"""Trains a network by a recipe, one resumable run per seed.
 
-A run is a directory `seed-<n>` with its checkpoint after every epoch. All randomness of an epoch follows from the
-seed and the epoch's number, so a resumed run ends with the same weights as an unbroken one.
+A run is a directory `seed-<n>` whose checkpoint is replaced after every epoch. The seed and the epoch's number fix all
+randomness of an epoch, so a resumed run ends with the same weights as an uninterrupted one.
 """
 
 import hashlib
 import math
 import os
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,87 +18,15 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from digits.classifier import CLASSES
 from training.augment import augment
-from training.datasets.mnist import CLASSES, DataError, Dataset
+from training.datasets.mnist import DataError, Dataset
 from training.formula import Volume, parse
 from training.network import build_network, load_network, unfold_batch_norm
+from training.recipes import Recipe
 
-FORMULA = (
-    "INPUT 28x28x1 -> [CONV 3x3x16 -> RELU]*2 -> POOL 2x2 -> [CONV 3x3x48 -> RELU]*2 -> POOL 2x2"
-    " -> [CONV 3x3x96 pad 1 -> RELU]*2 -> FC 10"
-)
-
-QUICK_FORMULA = (
-    "INPUT 28x28x1 -> CONV 4x4x16 stride 2 pad 1 -> RELU -> [CONV 3x3x32 -> RELU]*2 -> POOL 2x2"
-    " -> [CONV 3x3x64 pad 1 -> RELU]*2 -> FC 10"
-)
-
-# How many drawn digits and images of no digit there are for every labelled image: 10,000 and 20,000 for MNIST's 55,000;
-# and, where a network is trained on, how many photographs of these images and of drawn digits, 16,000 and 8,000.
-DRAWN_PART, OUTLIER_PART = 10 / 55, 20 / 55
-PHOTOGRAPHED_PART, PHOTOGRAPHED_DRAWN_PART = 16 / 55, 8 / 55
-
-# How many images the statistics of batch norm begin with where there were none before.
+# How many images new batch norm layers take their first statistics from.
 STATISTICS_IMAGES = 4000
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides the weights, the data and the seed apart."""
-
-    formula: str = FORMULA
-    epochs: int = 40
-    batch_size: int = 256
-    learning_rate: float = 0.2
-    warmup_epochs: int = 2
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    label_smoothing: float = 0.1
-    dropout: float = 0.3
-    weight_average: float = 0.995
-    start_share: float = 0.0
-    batch_norm: bool = True
-    teacher_share: float = 0.0
-    teacher_temperature: float = 4.0
-
-
-def quick(recipe: Recipe) -> Recipe:
-    """The recipe for a network in a minute, from the labelled images alone: smaller, of few epochs, no dropout."""
-    return replace(recipe, formula=QUICK_FORMULA, epochs=9, dropout=0.0)
-
-
-def continued(recipe: Recipe) -> Recipe:
-    """The recipe for weights that are good already: an eighth of the epochs, gentle steps, no dropout.
-
-    In the end a quarter of the weights are those of the start, so that what they knew is kept (Wortsman et al. 2022,
-    "Robust fine-tuning of zero-shot models").
-    """
-    return replace(
-        recipe,
-        epochs=recipe.epochs // 8,
-        learning_rate=recipe.learning_rate / 10,
-        warmup_epochs=1,
-        dropout=0.0,
-        start_share=0.25,
-        batch_norm=False,
-    )
-
-
-def renewed(recipe: Recipe) -> Recipe:
-    """The recipe for good weights that have more to learn: a fifth of the epochs, with batch norm again, no dropout."""
-    return replace(
-        recipe,
-        epochs=recipe.epochs // 5,
-        learning_rate=recipe.learning_rate / 2,
-        warmup_epochs=1,
-        label_smoothing=recipe.label_smoothing / 2,
-        dropout=0.0,
-    )
-
-
-def distilled(recipe: Recipe) -> Recipe:
-    """The recipe for learning from a teacher, whose answers say more than labels, softened or not; no dropout."""
-    return replace(recipe, label_smoothing=0.0, dropout=0.0, teacher_share=0.8)
 
 
 def default_device() -> torch.device:
@@ -106,7 +34,7 @@ def default_device() -> torch.device:
 
 
 def bfloat16_is_faster(device: torch.device) -> bool:
-    """Whether the hardware multiplies bfloat16 by itself; elsewhere it is emulated, and slower than float32."""
+    """Whether the hardware has bfloat16 arithmetic; emulated, it is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities()
@@ -114,30 +42,30 @@ def bfloat16_is_faster(device: torch.device) -> bool:
 
 
 def to_network_input(images: Tensor) -> Tensor:
-    """uint8 [N, 28, 28] → float32 [N, 1, 28, 28] in 0–1, the one scaling there is; export puts it into the graph."""
+    """uint8 [N, 28, 28] → float32 [N, 1, 28, 28] from 0 to 1; export puts the same scaling into the graph."""
     return images.unsqueeze(1).float() / 255
 
 
 def with_no_digit(logits: Tensor) -> Tensor:
-    """Logits [N, 10] → [N, 11]: the last stands for no digit and is always 0, as only differences count.
+    """Appends a logit of 0 for the class "no digit": [N, 10] → [N, 11]. It can be constant, as only differences matter.
 
-    So the ten learn to lie below 0 where there is no digit, and the logarithm of their summed exponentials, the energy,
-    is the logit of there being one.
+    The ten logits thus learn to be negative for images without a digit, and their log-sum-exp, the energy, is the logit
+    of "is a digit".
     """
     return functional.pad(logits, (0, 1))
 
 
 def distillation_loss(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """How far the answers [N, n] are from the teacher's, both softened (Hinton, Vinyals, Dean 2015).
+    """KL divergence from the teacher's softened outputs [N, n] (Hinton, Vinyals, Dean 2015).
 
-    Scaled by the temperature's square, so that its gradients stay as large as those of cross-entropy.
+    Multiplied by the squared temperature, so that gradients stay as large as those of cross-entropy.
     """
     ours, theirs = (functional.log_softmax(one / temperature, dim=1) for one in (logits, teacher))
     return functional.kl_div(ours, theirs, reduction="batchmean", log_target=True) * temperature**2
 
 
 class Run:
-    """One training run: the network, its averaged weights and what they reached so far."""
+    """One training run: the network, its averaged weights and the history of its epochs."""
 
     def __init__(
         self,
@@ -150,10 +78,10 @@ class Run:
         start: Path | None = None,
         teacher: Path | None = None,
     ) -> None:
-        """Begins a run in `directory`, or goes on with the one that is there. Raises DataError if that is another.
+        """Starts a run in `directory` or resumes the one there. Raises DataError if that one differs.
 
-        The weights are random at first, or those of the ONNX file `start`. With the ONNX file `teacher`, a share of
-        the loss, the recipe's `teacher_share`, is how far the answers are from the teacher's.
+        Training starts from random weights or from the ONNX file `start`. `teacher`, an ONNX file, adds the
+        distillation loss with the weight `recipe.teacher_share`.
         """
         self.recipe, self.seed, self.device = recipe, seed, device
         self.checkpoint = directory / "checkpoint.pt"
@@ -167,23 +95,22 @@ class Run:
         if start is None:
             architecture = parse(recipe.formula)
             architecture.require_classifier(Volume(28, 28, 1), CLASSES)
-            self.network = build_network(architecture, dropout=recipe.dropout).to(device)
+            self.network = build_network(architecture, dropout=recipe.dropout)
         else:
             _, self.network = load_network(start, dropout=recipe.dropout)
             if recipe.batch_norm:
                 some = self.images[torch.randperm(len(train))[:STATISTICS_IMAGES]].cpu()
                 self.network = unfold_batch_norm(self.network, augment(to_network_input(some)))
-            self.network.to(device)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.teacher = None
         if teacher:
-            self.teacher = load_network(teacher)[1].eval().requires_grad_(False).to(device)
-            self.teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.teacher = load_network(teacher)[1].eval().requires_grad_(False)
+            self.teacher.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.start = [parameter.detach().clone() for parameter in self.network.parameters()]
         self.averaged = AveragedModel(
             self.network, multi_avg_fn=get_ema_multi_avg_fn(recipe.weight_average), use_buffers=True
         )
-        # Biases and batch norm are few and set scales: decaying them only costs accuracy.
+        # Biases and batch norm are few and set scales: decaying them costs accuracy.
         parameters = list(self.network.parameters())
         groups = [
             {"params": [one for one in parameters if one.ndim > 1], "weight_decay": recipe.weight_decay},
@@ -191,7 +118,7 @@ class Run:
         ]
         self.optimizer = torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True)
         self.history: list[dict[str, float]] = []
-        # What a checkpoint must agree on to be gone on with.
+        # Only a checkpoint with the same identity is resumed.
         self.identity = {
             "recipe": asdict(recipe),
             "seed": seed,
@@ -206,7 +133,7 @@ class Run:
             self._load()
 
     def train(self) -> None:
-        """Trains to the last epoch, a checkpoint after each."""
+        """Trains to the last epoch; writes a checkpoint after each."""
         for epoch in range(len(self.history), self.recipe.epochs):
             started = time.monotonic()
             loss = self._train_epoch(epoch)
@@ -220,7 +147,7 @@ class Run:
             self._save()
             tqdm.write(
                 f"seed {self.seed} epoch {epoch + 1}/{self.recipe.epochs}: loss {loss:.4f}, "
-                f"validation {accuracy:.2%} right, {seconds} s"
+                f"validation accuracy {accuracy:.2%}, {seconds} s"
             )
 
     def _train_epoch(self, epoch: int) -> float:
@@ -245,12 +172,12 @@ class Run:
     def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             logits = self.network(images)
-            taught = self.teacher(images) if self.teacher else None
+            target = self.teacher(images) if self.teacher else None
         logits = with_no_digit(logits.float())
         loss = functional.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
-        if taught is None:
+        if target is None:
             return loss
-        distance = distillation_loss(logits, with_no_digit(taught.float()), self.recipe.teacher_temperature)
+        distance = distillation_loss(logits, with_no_digit(target.float()), self.recipe.teacher_temperature)
         return loss.lerp(distance, self.recipe.teacher_share)
 
     @torch.no_grad()
@@ -259,14 +186,14 @@ class Run:
             parameter.lerp_(start, self.recipe.start_share)
 
     def _learning_rate(self, epoch: float) -> float:
-        """One cycle: up in a line, down along a cosine to nothing."""
+        """Linear warm-up, then a cosine down to 0."""
         warmup, epochs = min(self.recipe.warmup_epochs, self.recipe.epochs / 2), self.recipe.epochs
         if epoch < warmup:
             return self.recipe.learning_rate * (epoch + 0.01) / warmup
         return self.recipe.learning_rate * (1 + math.cos(math.pi * (epoch - warmup) / (epochs - warmup))) / 2
 
     def validate(self) -> tuple[float, float]:
-        """Cross-entropy and accuracy of the averaged weights on the validation part."""
+        """Cross-entropy and accuracy of the averaged weights on the validation set."""
         images, labels = self.validation
         logits = compute_logits(self.averaged.module, images)
         accuracy = (logits.argmax(dim=1) == labels).double().mean()
@@ -283,14 +210,14 @@ class Run:
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(state, partial)
-        os.replace(partial, self.checkpoint)  # a kill leaves the old checkpoint or the new one, never half of one
+        os.replace(partial, self.checkpoint)  # atomic, so a killed run leaves a whole checkpoint
 
     def _load(self) -> None:
         state = load_checkpoint(self.checkpoint, self.device)
         if state["identity"] != self.identity:
             different = [key for key, value in self.identity.items() if state["identity"].get(key) != value]
             raise DataError(
-                f"{self.checkpoint}: expected the same run; its {' and '.join(different)} differ from what was asked; "
+                f"{self.checkpoint}: expected a checkpoint of the same run; got another {' and '.join(different)}; "
                 "choose another --run directory or delete this one"
             )
         self.history = state["history"]
@@ -304,12 +231,12 @@ def _sha256(path: Path | None) -> str | None:
 
 
 def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    """Reads a checkpoint. Raises DataError if the file is none."""
+    """Reads a checkpoint. Raises DataError if the file is not one."""
     try:
         state = torch.load(path, map_location=device, weights_only=True)
         state["identity"]["recipe"]
-    except Exception as error:  # torch.load raises many kinds, by what is wrong
-        raise DataError(f"{path}: expected a checkpoint of `training train`; got a file that cannot be read") from error
+    except Exception as error:  # torch.load raises whatever its unpickler meets
+        raise DataError(f"{path}: expected a checkpoint of `digits train`; got an unreadable file") from error
     return dict(state)
 
 

@@ -8,7 +8,7 @@ from benchmarks.accuracy.figures import Figure, share
 from digits.preprocess import preprocess
 from digits.recognizer import Recognizer
 from training.datasets.drawn import draw
-from training.datasets.pen_strokes import HELD_BACK_WRITERS, load_pen_digits
+from training.datasets.pen_strokes import HELD_OUT_WRITERS, load_pen_digits
 
 # The pen's width by the digit's longer side, and the image's side in pixels.
 PENS = {"pen": (0.05, 200), "marker": (0.16, 200), "mouse": (0.02, 400)}
@@ -16,7 +16,7 @@ PENS = {"pen": (0.05, 200), "marker": (0.16, 200), "mouse": (0.02, 400)}
 
 def measure(recognizer: Recognizer, file: Path) -> list[Figure]:
     """The part of the digits right for each pen; `file` is pendigits-orig.tra, see training/datasets."""
-    digits = load_pen_digits(file, HELD_BACK_WRITERS)
+    digits = load_pen_digits(file, HELD_OUT_WRITERS)
     labels = np.array([digit.label for digit in digits])
     figures = []
     for name, (pen, size) in PENS.items():

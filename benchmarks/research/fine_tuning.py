@@ -16,14 +16,14 @@ from digits.recognizer import Recognizer
 from digits.settings import ModelSettings
 from training.datasets.drawn import draw
 from training.datasets.mnist import Dataset, load_test
-from training.datasets.pen_strokes import HELD_BACK_WRITERS, load_pen_digits
+from training.datasets.pen_strokes import HELD_OUT_WRITERS, load_pen_digits
 from training.evaluate import evaluate
-from training.finetune import HELD_BACK, adapt, hold_back
+from training.finetune import HELD_OUT, fine_tune, hold_out
 
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--writer", "writers", type=int, multiple=True, default=list(HELD_BACK_WRITERS), show_default=True)
+@click.option("--writer", "writers", type=int, multiple=True, default=list(HELD_OUT_WRITERS), show_default=True)
 @click.option("--pen", "pens", type=click.Choice(list(PENS)), multiple=True, default=["mouse"], show_default=True)
 def main(file: Path, writers: tuple[int, ...], pens: tuple[str, ...]) -> None:
     """Print the digits wrong before and after; FILE is pendigits-orig.tra (see training/datasets/pen_strokes.py)."""
@@ -36,11 +36,11 @@ def main(file: Path, writers: tuple[int, ...], pens: tuple[str, ...]) -> None:
         data = written(file, writer, pens)
         before = wrong(start, data)
         after, mnist_after = 0, []
-        for turn in range(HELD_BACK):
-            learned, held_back = hold_back(data, turn)
+        for turn in range(HELD_OUT):
+            learned, held_out = hold_out(data, turn)
             with tempfile.TemporaryDirectory() as models:
-                adapted = adapt(start, learned, Path(models))
-                after += wrong(adapted, held_back)
+                adapted = fine_tune(start, learned, Path(models))
+                after += wrong(adapted, held_out)
                 mnist_after.append(evaluate(Recognizer(adapted), mnist).accuracy)
         click.echo(f"| {writer} | {len(data)} | {before} | {after} | {mnist_before:.2%} | {np.mean(mnist_after):.2%} |")
 

@@ -21,7 +21,7 @@ from digits import decode, ink, preprocess
 from digits.recognizer import Prediction, Recognizer
 from digits.settings import ModelSettings
 from training.datasets.mnist import load_training
-from training.datasets.photographed import ENLARGED, photograph
+from training.datasets.photographed import ENLARGED, simulate_photo
 
 # What is put in a constant's place so that a rule does nothing.
 NEVER, ALWAYS = float("inf"), 0.0
@@ -109,7 +109,7 @@ def drawn_sources(count: int) -> dict[str, Images]:
     random = np.random.default_rng(0)
     photographed = np.linspace(0, len(data) - 1, PHOTOGRAPHS * count).astype(int)
     sources["photographed"] = [
-        (file_of(Image.fromarray(photograph(ink, random))), int(label))
+        (file_of(Image.fromarray(simulate_photo(ink, random))), int(label))
         for label, ink in zip(
             data.labels[photographed],
             (np.asarray(enlarged(image, ENLARGED)) for image in data.images[photographed]),

@@ -17,23 +17,23 @@ def results() -> Results:
     return Results(np.array([0, 1, 1, 9]), np.array([0, 1, 7, -1]), np.array([0.9, 0.8, 0.7, 0.1]))
 
 
-def test_figures(results: Results) -> None:
+def test_accuracy_and_confusion_matrix(results: Results) -> None:
     assert results.accuracy == 0.5
     assert results.confusion[1].tolist() == [0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0]
     assert results.confusion[9, 10] == 1
     assert "50.00% right (2 of 4" in results.summary()
 
 
-def test_shipped_model_scores_what_its_metadata_say(recognizer: Recognizer) -> None:
+def test_shipped_model_reaches_the_accuracy_in_its_metadata(recognizer: Recognizer) -> None:
     results = evaluate(recognizer, load_test())
     assert results.count == int(recognizer.classifier.metadata["test_images"])
-    # Other processors round differently, so a digit or two on the edge may fall otherwise.
+    # Rounding differs between processors, which may flip a borderline digit or two.
     assert abs(results.correct - int(recognizer.classifier.metadata["test_correct"])) <= 3
     assert results.accuracy >= 0.996
     assert int(recognizer.classifier.metadata["multiply_adds"]) <= 8_000_000
 
 
-def test_command_grades_a_model_and_draws_the_report(tmp_path: Path) -> None:
+def test_command_evaluates_a_model_and_draws_the_report(tmp_path: Path) -> None:
     data = load_test()
     write_idx(tmp_path / "t10k-images-idx3-ubyte", data.images[:100])
     write_idx(tmp_path / "t10k-labels-idx1-ubyte", data.labels[:100])
@@ -52,7 +52,7 @@ def test_command_grades_a_model_and_draws_the_report(tmp_path: Path) -> None:
     }
 
 
-def test_command_says_what_is_wrong_with_a_model(tmp_path: Path) -> None:
+def test_command_reports_a_missing_model(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["evaluate", "--model", str(tmp_path / "none.onnx")])
     assert result.exit_code == 2
     assert "No such file" in result.output

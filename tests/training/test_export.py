@@ -28,7 +28,8 @@ from training.export import (
 )
 from training.formula import parse
 from training.network import build_network, fold_batch_norm
-from training.train import Recipe, Run
+from training.recipes import Recipe
+from training.train import Run
 
 CPU = torch.device("cpu")
 DATA, VALIDATION = split(load_training().part(np.arange(1200)))
@@ -68,7 +69,7 @@ def test_onnx_runtime_agrees_with_pytorch(formula: str, count: int, tmp_path: Pa
         np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-4, atol=1e-5)
 
 
-def test_disagreement_stops_the_export(tmp_path: Path) -> None:
+def test_disagreement_with_pytorch_fails_the_export(tmp_path: Path) -> None:
     torch.manual_seed(0)
     architecture = parse(FORMULAS[0])
     network = build_network(architecture)
@@ -80,7 +81,7 @@ def test_disagreement_stops_the_export(tmp_path: Path) -> None:
         require_parity(classifier, network, Calibration(1.01, 0, 1), random_images(3))
 
 
-def test_export_writes_a_verified_file_that_describes_itself(run: Path, tmp_path: Path) -> None:
+def test_exported_file_carries_its_metadata(run: Path, tmp_path: Path) -> None:
     checkpoint = best_checkpoint(run)
     path = export(checkpoint, VALIDATION, TEST, tmp_path / "digits", 3)
     assert path == tmp_path / "digits" / "3" / "model.onnx"
@@ -102,14 +103,14 @@ def test_export_writes_a_verified_file_that_describes_itself(run: Path, tmp_path
     assert is_digit.max() <= 1
 
 
-def test_the_deployed_graph_is_the_formula_literally(run: Path, tmp_path: Path) -> None:
+def test_exported_graph_has_only_the_formulas_layers(run: Path, tmp_path: Path) -> None:
     model = onnx.load(export(best_checkpoint(run), VALIDATION, TEST, tmp_path, 1))
     layers = [node.op_type for node in model.graph.node if node.name.startswith("layer_")]
     assert layers == ["Conv", "Relu", "MaxPool", "Gemm"]
 
 
 @pytest.mark.parametrize("formula", FORMULAS)
-def test_explanation_gives_the_models_outputs_and_every_layers(formula: str, tmp_path: Path) -> None:
+def test_explanation_has_the_models_outputs_and_all_activations(formula: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     architecture = parse(formula)
     network = fold_batch_norm(build_network(architecture))
@@ -136,20 +137,20 @@ def test_explanation_gives_the_models_outputs_and_every_layers(formula: str, tmp
             assert weights.size + biases.size == layer["parameters"]
 
 
-def test_what_is_no_model_of_ours_cannot_be_explained(tmp_path: Path) -> None:
+def test_foreign_file_cannot_be_explained(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no model")
     result = CliRunner().invoke(main, ["explain", str(tmp_path / "model.onnx")])
     assert result.exit_code == 2
-    assert "expected an ONNX file of `training export`" in " ".join(result.output.split())
+    assert "expected an ONNX file of `digits export`" in " ".join(result.output.split())
 
 
-def test_shipped_models_have_their_explanation(tmp_path: Path) -> None:
+def test_shipped_explanations_are_up_to_date(tmp_path: Path) -> None:
     for model in (ROOT / "models" / "digits").glob("*/model.onnx"):
         write_explanation(model, tmp_path / "explain.onnx")
         assert (tmp_path / "explain.onnx").read_bytes() == model.with_name("explain.onnx").read_bytes()
 
 
-def test_the_seed_that_validates_best_is_exported(run: Path) -> None:
+def test_seed_with_the_best_validation_is_exported(run: Path) -> None:
     accuracies = {
         seed: torch.load(run / f"seed-{seed}" / "checkpoint.pt")["history"][-1]["validation_accuracy"]
         for seed in (0, 1)
@@ -159,15 +160,15 @@ def test_the_seed_that_validates_best_is_exported(run: Path) -> None:
     assert best_checkpoint(run).parent.name == f"seed-{best}"
 
 
-def test_unfinished_runs_and_other_data_are_refused(run: Path, tmp_path: Path) -> None:
+def test_unfinished_runs_and_other_data_are_rejected(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="expected a finished run"):
         best_checkpoint(tmp_path)
-    with pytest.raises(ExportError, match="expected the data the network was trained with"):
+    with pytest.raises(ExportError, match="expected the data the network was trained on"):
         export(best_checkpoint(run), TEST, TEST, tmp_path, 1)
     assert not list(tmp_path.iterdir())
 
 
-def test_next_version(tmp_path: Path) -> None:
+def test_next_version_ignores_other_folders(tmp_path: Path) -> None:
     assert next_version(tmp_path) == 1
     for name in ("2", "10", "notes", "²", "٣٣", "0099", "9" * 19):
         (tmp_path / name).mkdir()

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ from digits.settings import ModelSettings
 from training import finetune as module
 from training.__main__ import main
 from training.datasets.mnist import DataError, Dataset, load_training
-from training.datasets.outliers import random_outliers
-from training.finetune import hold_back
+from training.datasets.outliers import make_negatives
+from training.finetune import hold_out
+from training.recipes import FINE_TUNE
 
 SHIPPED = ModelSettings().model_path
 
@@ -21,45 +23,46 @@ def dataset(labels: list[int]) -> Dataset:
     return Dataset(images, np.array(labels))
 
 
-def test_a_quarter_of_each_digit_is_held_back() -> None:
+def test_a_quarter_of_each_digit_is_held_out() -> None:
     data = dataset([1] * 8 + [7] * 12 + [3] * 2)
-    learned, held_back = hold_back(data)
-    assert np.bincount(held_back.labels, minlength=8).tolist() == [0, 2, 0, 0, 0, 0, 0, 3]
-    assert sorted([*learned.images[:, 0, 0], *held_back.images[:, 0, 0]]) == list(range(22))
+    kept, held_out = hold_out(data)
+    assert np.bincount(held_out.labels, minlength=8).tolist() == [0, 2, 0, 0, 0, 0, 0, 3]
+    assert sorted([*kept.images[:, 0, 0], *held_out.images[:, 0, 0]]) == list(range(22))
 
 
-def test_every_image_is_held_back_in_one_turn() -> None:
+def test_every_image_is_held_out_in_one_fold() -> None:
     data = dataset([1] * 8 + [7] * 13)
-    held_back = [image for turn in range(4) for image in hold_back(data, turn)[1].images[:, 0, 0]]
-    assert sorted(held_back) == list(range(21))
+    held_out = [image for fold in range(4) for image in hold_out(data, fold)[1].images[:, 0, 0]]
+    assert sorted(held_out) == list(range(21))
 
 
-def test_too_few_images_to_hold_any_back() -> None:
-    with pytest.raises(DataError, match=r"expected at least 4 images of a digit.*got 3 images"):
-        hold_back(dataset([1, 2, 3]))
+def test_too_few_images_are_rejected() -> None:
+    with pytest.raises(DataError, match=r"expected at least 4 images of one digit.*got 3 images"):
+        hold_out(dataset([1, 2, 3]))
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A hand that writes 7 as a mirrored 3."""
+    """A writer whose 7 is a mirrored 3."""
     mnist = load_training()
     for digit, shape, mirror in [(7, 3, True), (3, 3, False), (1, 1, False)]:
-        directory = tmp_path / "hand" / str(digit)
+        directory = tmp_path / "writer" / str(digit)
         directory.mkdir(parents=True)
         for index in np.flatnonzero(mnist.labels == shape)[:24]:
             image = mnist.images[index]
             Image.fromarray(np.fliplr(image) if mirror else image).save(directory / f"{index}.png")
-    return tmp_path / "hand"
+    return tmp_path / "writer"
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"LEARNED": 2500, "MNIST_IMAGES": 500, "OUTLIERS": 64, "EPOCHS": 8}.items():
+    monkeypatch.setattr(module, "FINE_TUNE", replace(FINE_TUNE, epochs=8))
+    for name, value in {"WRITER_IMAGES": 2500, "WRITER_MNIST": 500, "WRITER_NEGATIVES": 64}.items():
         monkeypatch.setattr(module, name, value)
 
 
 @pytest.mark.usefixtures("quick")
-def test_model_learns_a_hand_and_is_written_as_the_next_version(tmp_path: Path, folder: Path) -> None:
+def test_model_learns_a_writer_and_is_written_as_the_next_version(tmp_path: Path, folder: Path) -> None:
     models = tmp_path / "models" / "digits"
     start = models / "4" / "model.onnx"
     start.parent.mkdir(parents=True)
@@ -74,11 +77,11 @@ def test_model_learns_a_hand_and_is_written_as_the_next_version(tmp_path: Path, 
     assert shares["before", "images held back"] < 75 < shares["after", "images held back"]
     assert shares["before", "MNIST test set"] > 99
     assert ("after", "MNIST test set") in shares
-    adapted = Classifier(models / "5" / "model.onnx", "cpu")
-    assert adapted.metadata["version"] == "5"
-    assert adapted.metadata["formula"] == Classifier(start, "cpu").metadata["formula"]
-    # It has not forgotten what a digit is.
-    _, is_digit = adapted.classify(random_outliers(load_training().part(np.arange(500)), 60).images)
+    tuned = Classifier(models / "5" / "model.onnx", "cpu")
+    assert tuned.metadata["version"] == "5"
+    assert tuned.metadata["formula"] == Classifier(start, "cpu").metadata["formula"]
+    # It still rejects images without a digit.
+    _, is_digit = tuned.classify(make_negatives(load_training().part(np.arange(500)), 60).images)
     assert (is_digit < 0.5).mean() > 0.5
 
 
@@ -91,15 +94,15 @@ def test_model_learns_a_hand_and_is_written_as_the_next_version(tmp_path: Path, 
         (["--from", str(SHIPPED), "--data", ".", "--teacher", str(SHIPPED)], "got --teacher"),
     ],
 )
-def test_options_that_do_not_go_together(arguments: list[str], message: str) -> None:
+def test_conflicting_options_are_rejected(arguments: list[str], message: str) -> None:
     result = CliRunner().invoke(main, ["train", *arguments])
     assert result.exit_code == 2
     assert message in " ".join(result.output.split())
 
 
-def test_file_that_is_no_model_of_ours(tmp_path: Path, folder: Path) -> None:
+def test_foreign_file_is_rejected(tmp_path: Path, folder: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"no model")
     result = CliRunner().invoke(main, ["train", "--data", str(folder), "--from", str(path)])
     assert result.exit_code == 2
-    assert "expected an ONNX file of `training export`" in result.output
+    assert "expected an ONNX file of `digits export`" in result.output

@@ -15,7 +15,7 @@ def test_textbook_filter_bank() -> None:
     assert layer.biases == 6
     assert layer.parameters == 456
     neurons_of_a_map = layer.output.width * layer.output.height
-    assert neurons_of_a_map - 1 == 783  # the others that share a neuron's filter
+    assert neurons_of_a_map - 1 == 783  # neurons that share another one's filter
     assert layer.unshared_weights == 75 * 784 * 6
 
 
@@ -50,7 +50,7 @@ def test_pooling_halves_width_and_height_and_keeps_the_depth() -> None:
     assert layer.parameters == 0
 
 
-def test_groups_nest_and_may_be_repeated_no_times() -> None:
+def test_groups_nest_and_may_repeat_zero_times() -> None:
     nested = parse("INPUT 28x28x1 -> [[CONV 3x3x4 pad 1 -> RELU]*2 -> POOL 2x2]*2 -> [FC 9 -> RELU]*0 -> FC 10")
     written_out = parse(
         "INPUT 28x28x1 -> CONV 3x3x4 pad 1 -> RELU -> CONV 3x3x4 pad 1 -> RELU -> POOL 2x2"
@@ -59,7 +59,7 @@ def test_groups_nest_and_may_be_repeated_no_times() -> None:
     assert nested.layers == written_out.layers
 
 
-def test_other_ways_to_write_the_same() -> None:
+def test_alternative_spellings() -> None:
     assert (
         parse("input 28×28×1 → conv 3×3×4 PAD 1 → fc 10").layers
         == parse("INPUT 28x28x1->CONV 3x3x4 pad 1->FC 10").layers
@@ -97,14 +97,14 @@ def test_totals_and_receptive_field() -> None:
         ("INPUT 28x28x1 -> " + "[" * 30, "nested at most 20 deep", 37),
         (
             "INPUT 28x28x1 -> [POOL 2x2]*3",
-            "layer 3, POOL 2x2: the output size (7 - 2 + 2*0)/2 + 1 does not come out whole",
+            "layer 3, POOL 2x2: the output size (7 - 2 + 2*0)/2 + 1 is not a whole number",
             18,
         ),
         ("INPUT 5x5x1 -> CONV 7x7x1", "layer 1, CONV 7x7x1: the output size (5 - 7 + 2*0)/1 + 1 leaves no room", 15),
         ("INPUT 28x28x1 → CONV 3×3×8 → POOL 3x3", "layer 2, POOL 3x3", 31),
     ],
 )
-def test_errors_point_at_the_place(formula: str, message: str, column: int) -> None:
+def test_errors_point_at_the_position(formula: str, message: str, column: int) -> None:
     with pytest.raises(FormulaError) as caught:
         parse(formula)
     text, shown, pointer = str(caught.value).rsplit("\n", 2)
@@ -113,7 +113,7 @@ def test_errors_point_at_the_place(formula: str, message: str, column: int) -> N
     assert len(shown) - 2 >= column
 
 
-def test_a_classifier_must_fit_the_images_and_the_classes() -> None:
+def test_classifier_must_fit_images_and_classes() -> None:
     image = Volume(28, 28, 1)
     parse("INPUT 28x28x1 -> FC 10").require_classifier(image, 10)
     for formula in ("INPUT 32x32x3 -> FC 10", "INPUT 28x28x1 -> FC 11", "INPUT 28x28x1 -> FC 10 -> RELU"):
@@ -128,8 +128,8 @@ def test_a_classifier_must_fit_the_images_and_the_classes() -> None:
         "INPUT 15x15x1 -> CONV 5x5x2 stride 2 pad 1 -> CONV 3x3x2 stride 2",
     ],
 )
-def test_a_neuron_sees_its_receptive_field_and_nothing_else(formula: str) -> None:
-    """By how the layers slide: a neuron sees what those that its window covers see."""
+def test_receptive_field_is_what_a_neuron_sees(formula: str) -> None:
+    """Computed the slow way: a neuron sees what the neurons under its window see."""
     layers = parse(formula).layers
     seen = {(0, place): {place} for place in range(layers[0].output.width)}
     for number, layer in enumerate(layers[1:], start=1):

@@ -20,7 +20,7 @@ def parameters(network: nn.Module) -> int:
     return sum(one.numel() for one in network.parameters())
 
 
-def test_network_is_what_the_formula_says() -> None:
+def test_network_matches_the_formula() -> None:
     architecture = parse(FORMULA)
     network = build_network(architecture, batch_norm=False)
     assert parameters(network) == architecture.parameters
@@ -35,16 +35,16 @@ def test_network_is_what_the_formula_says() -> None:
     assert x.shape == (2, 10)
 
 
-def test_without_conv_and_pool_a_linear_classifier_is_left() -> None:
+def test_formula_of_one_fc_is_a_linear_classifier() -> None:
     network = build_network(parse("INPUT 28x28x1 -> FC 10"))
     assert [type(module) for module in network] == [nn.Flatten, nn.Linear]
 
 
-def test_folding_batch_norm_leaves_the_function_and_only_the_formula() -> None:
+def test_folding_batch_norm_keeps_the_function() -> None:
     torch.manual_seed(0)
     architecture = parse(FORMULA)
     network = build_network(architecture, dropout=0.5)
-    network.train()(torch.randn(64, 1, 28, 28) * 3 + 1)  # gives every batch norm statistics of its own
+    network.train()(torch.randn(64, 1, 28, 28) * 3 + 1)  # so that batch norm has statistics
     images = torch.rand(5, 1, 28, 28)
     expected = network.eval()(images)
     folded = fold_batch_norm(network)
@@ -53,7 +53,7 @@ def test_folding_batch_norm_leaves_the_function_and_only_the_formula() -> None:
     assert not any(isinstance(module, nn.BatchNorm2d | nn.Dropout) for module in folded)
 
 
-def test_network_is_read_back_from_the_shipped_file(classifier: Classifier) -> None:
+def test_network_loads_from_the_shipped_file(classifier: Classifier) -> None:
     architecture, network = load_network(ModelSettings().model_path)
     assert architecture.formula == classifier.metadata["formula"]
     images = random_images(20)
@@ -64,14 +64,14 @@ def test_network_is_read_back_from_the_shipped_file(classifier: Classifier) -> N
     assert np.abs((logits / temperature).softmax(dim=1).numpy() - expected).max() < 1e-4
 
 
-def test_file_that_no_network_can_be_read_from(tmp_path: Path) -> None:
+def test_foreign_file_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"no model")
-    with pytest.raises(DataError, match="expected an ONNX file of `training export`"):
+    with pytest.raises(DataError, match="expected an ONNX file of `digits export`"):
         load_network(path)
 
 
-def test_unfolding_batch_norm_leaves_the_function() -> None:
+def test_unfolding_batch_norm_keeps_the_function() -> None:
     torch.manual_seed(0)
     architecture = parse(FORMULA)
     network = fold_batch_norm(build_network(architecture))
@@ -81,6 +81,6 @@ def test_unfolding_batch_norm_leaves_the_function() -> None:
     torch.testing.assert_close(unfolded.eval()(images), expected, rtol=1e-4, atol=1e-5)
     norms = [module for module in unfolded if isinstance(module, nn.BatchNorm2d)]
     assert len(norms) == 3
-    # In training, where it takes the batch's own statistics, it changes nothing at first either.
+    # In training mode too, where it uses the batch's own statistics.
     torch.testing.assert_close(unfolded.train()(images), expected, rtol=1e-2, atol=1e-2)
     assert unfolded.state_dict().keys() == build_network(architecture).state_dict().keys()

@@ -1,1 +1,1 @@
-"""Images to train on, each with its label."""
+"""Labelled images to train on."""

@@ -1,6 +1,6 @@
-"""Draws digits as people write them who did not write MNIST: 1s with flags and bases, barred 7s, slashed 0s.
+"""Synthetic digits in styles that MNIST hardly has: 1s with flags and bases, barred 7s, slashed 0s.
 
-Each way to write a digit is a few strokes through points, which are moved at random and drawn with a random pen.
+Each style is a few strokes through points, which are jittered and drawn with a random pen.
 """
 
 import math
@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
+from digits.classifier import CLASSES
 from digits.picture import Pixels
 from digits.preprocess import preprocess
-from training.datasets.mnist import CLASSES, Dataset
+from training.datasets.mnist import Dataset
 
 Stroke = NDArray[np.float64]
 
-# The ways to write each digit: strokes, parted by `;`, of points `x,y` in percent of the digit's box, y down. A smooth
-# curve runs through the points; `|` is a corner, at the point before it.
+# The styles of each digit: strokes, separated by `;`, of points `x,y` in percent of the digit's box, y down. A smooth
+# curve runs through the points; `|` makes a corner of the point before it.
 WAYS = {
     0: (
         "50,0 18,12 2,50 18,88 50,100 82,88 98,50 82,12 50,0",
@@ -82,21 +83,21 @@ WAYS = {
         "70,50 15,45 15,8 60,0 88,20 85,60 75,100",
     ),
 }
-# By how much of its box a digit's points are moved, how it is stretched, slanted and turned.
+# Jitter of a digit's points, as a share of its box; range of its width, limits of its slant and rotation.
 JITTER, STRETCH, SLANT, TURN = 0.045, (0.4, 1.05), 0.35, math.radians(10)
-# Pens from a hair's to a broad marker's width, by the digit's longer side.
+# Pen widths from a hair to a broad marker, relative to the digit's longer side.
 THINNEST, BROADEST = 0.023, 0.2
 
 
 def random_pen(random: np.random.Generator) -> float:
-    """A pen's width by the digit's longer side, every ratio as likely."""
+    """A log-uniform pen width, relative to the digit's longer side."""
     return float(math.exp(random.uniform(math.log(THINNEST), math.log(BROADEST))))
 
 
 def random_digit(label: int, random: np.random.Generator) -> list[Stroke]:
-    """The strokes of a digit written in one of its ways, each float64 [n, 2], x to the right and y down."""
+    """The strokes of a digit in a random style, each float64 [n, 2], x to the right and y down."""
     way = WAYS[label][random.integers(len(WAYS[label]))]
-    # A 1 wider than that has a flag as long as its stem, or a roof.
+    # A wider 1 has a flag as long as its stem, or a roof.
     width = random.uniform(STRETCH[0], 0.75 if label == 1 else STRETCH[1])
     strokes = []
     for stroke in way.split(";"):
@@ -111,19 +112,19 @@ def random_digit(label: int, random: np.random.Generator) -> list[Stroke]:
     return [stroke @ shape for stroke in strokes]
 
 
-def drawn_digits(count: int) -> Dataset:
-    """Drawn digits, as many of each, as images to train on, prepared by the service's own code; always the same."""
+def make_synthetic_digits(count: int) -> Dataset:
+    """Preprocessed images of synthetic digits, as many of each class; deterministic."""
     random = np.random.default_rng(0)
     labels = np.arange(count, dtype=np.int64) % CLASSES
     images = [
         preprocess(draw(random_digit(int(label), random), random_pen(random))).image
-        for label in tqdm(labels, desc="drawing digits", unit="digit", leave=False, disable=None)
+        for label in tqdm(labels, desc="synthetic digits", unit="digit", leave=False, disable=None)
     ]
     return Dataset(np.stack(images), labels)
 
 
 def smooth(points: Stroke, steps: int = 8) -> Stroke:
-    """A curve through all the points, float64 [n, 2] (Catmull and Rom 1974)."""
+    """A curve through all points, float64 [n, 2] (Catmull and Rom 1974)."""
     before, after = 2 * points[0] - points[1], 2 * points[-1] - points[-2]
     p0, p1, p2, p3 = (np.concatenate([[before], points, [after]])[i : len(points) - 1 + i, None] for i in range(4))
     t = np.linspace(0, 1, steps, endpoint=False)[:, None]
@@ -132,11 +133,11 @@ def smooth(points: Stroke, steps: int = 8) -> Stroke:
 
 
 def draw(strokes: Sequence[Stroke], pen: float, size: int = 56) -> Pixels:
-    """Draws strokes white on black, uint8 [size, size], their longer side 0.7 of that, with a round pen.
+    """Draws strokes white on black with a round pen: uint8 [size, size], the strokes' longer side 0.7 of `size`.
 
-    `pen` is the pen's width by the strokes' longer side.
+    `pen` is the pen's width relative to that longer side.
     """
-    fine = 4  # drawn so much larger and reduced again, for smooth edges
+    fine = 4  # supersampling, for smooth edges
     points = np.concatenate(strokes)
     low, high = points.min(axis=0), points.max(axis=0)
     scale = 0.7 * size * fine / max((high - low).max(), 1e-9)

@@ -1,4 +1,4 @@
-"""The images to train on: MNIST, another set of IDX files, or a folder of labelled images."""
+"""Training and test images: MNIST, other IDX files, or a folder of labelled images."""
 
 import hashlib
 from collections.abc import Iterable
@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from digits.classifier import CLASSES
 from digits.decode import ImageError, decode, decode_idx
 from digits.picture import Picture, Pixels
 from digits.preprocess import SIZE, preprocess
 
 MNIST = Path(__file__).resolve().parents[1] / "data" / "mnist"
-CLASSES = 10
-# The label of an image to train on that holds no digit.
+# The label of a training image without a digit.
 NO_DIGIT = CLASSES
-VALIDATION_PART = 1 / 12  # 5,000 of MNIST's 60,000
+VALIDATION_SHARE = 1 / 12  # 5,000 of MNIST's 60,000
 
-# sha256 of the unzipped files, the same for every copy of MNIST.
+# sha256 of the uncompressed files, the same for every copy of MNIST.
 SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -29,12 +29,12 @@ SHA256 = {
 
 
 class DataError(Exception):
-    """The data cannot be trained on; the message says what was expected, what came and what to do."""
+    """The data cannot be used; the message says what was expected, what was found and what to do."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images uint8 [N, 28, 28], white ink on black, labels int64 [N], 0 to 9 or NO_DIGIT."""
+    """Images uint8 [N, 28, 28], white ink on black, and labels int64 [N], 0 to 9 or NO_DIGIT."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -54,11 +54,11 @@ class Dataset:
 
 
 def load_training(directory: Path = MNIST) -> Dataset:
-    """The training set: MNIST itself, the IDX files `train-…` of a directory, or its folders of labelled images."""
+    """The training set: MNIST, the IDX files `train-…` of a directory, or its sub-folders of labelled images."""
     if directory.resolve() == MNIST:
         return _mnist("train")
     if any(directory.glob("*train-images*")):
-        return _prepared_idx(directory, "train")
+        return _preprocessed_idx(directory, "train")
     return _labelled_folders(directory)
 
 
@@ -66,13 +66,13 @@ def load_test(directory: Path = MNIST) -> Dataset:
     """The test set of MNIST or of another directory of IDX files (`t10k-…` or `test-…`)."""
     if directory.resolve() == MNIST:
         return _mnist("t10k")
-    return _prepared_idx(directory, "t10k" if any(directory.glob("*t10k-images*")) else "test")
+    return _preprocessed_idx(directory, "t10k" if any(directory.glob("*t10k-images*")) else "test")
 
 
 def split(data: Dataset) -> tuple[Dataset, Dataset]:
-    """Parts a training set into the part to train on and a fixed part to validate every choice on."""
+    """Splits a training set into a training part and a fixed validation part."""
     order = np.random.default_rng(0).permutation(len(data))
-    count = round(len(data) * VALIDATION_PART)
+    count = round(len(data) * VALIDATION_SHARE)
     return data.part(np.sort(order[count:])), data.part(np.sort(order[:count]))
 
 
@@ -95,7 +95,7 @@ def _verified(name: str) -> NDArray[np.uint8]:
     return values
 
 
-def _prepared_idx(directory: Path, part: str) -> Dataset:
+def _preprocessed_idx(directory: Path, part: str) -> Dataset:
     files = []
     for kind in ("images", "labels"):
         found = sorted(directory.glob(f"*{part}-{kind}*"))
@@ -110,7 +110,7 @@ def _prepared_idx(directory: Path, part: str) -> Dataset:
         raise DataError(f"{directory}: expected as many images as labels; got {images.shape} and {labels.shape}")
     if labels.size == 0 or labels.max() >= CLASSES:
         raise DataError(f"{directory}: expected labels 0 to 9; got {labels.max(initial=0)} among {len(labels)}")
-    return _without_blanks(images, labels.astype(np.int64))
+    return _preprocessed(images, labels.astype(np.int64))
 
 
 def _labelled_folders(directory: Path) -> Dataset:
@@ -118,13 +118,13 @@ def _labelled_folders(directory: Path) -> Dataset:
     names = [folder.name for folder in folders]
     if not names or not set(names) <= {str(digit) for digit in range(CLASSES)}:
         raise DataError(
-            f"{directory}: expected IDX files (*train-images*, *train-labels*) or a sub-folder a class, named 0 to 9; "
+            f"{directory}: expected IDX files (*train-images*, *train-labels*) or sub-folders named 0 to 9; "
             f"got {', '.join(names) or 'no folder'}"
         )
     paths = [path for folder in folders for path in sorted(folder.iterdir()) if path.is_file()]
     if not paths:
         raise DataError(f"{directory}: expected images in the sub-folders; got none")
-    return _without_blanks(map(_decoded, paths), np.array([int(path.parent.name) for path in paths]))
+    return _preprocessed(map(_decoded, paths), np.array([int(path.parent.name) for path in paths]))
 
 
 def _decoded(path: Path) -> Picture:
@@ -134,13 +134,12 @@ def _decoded(path: Path) -> Picture:
         raise DataError(f"{path}: {error}; remove it or replace it") from error
 
 
-def _without_blanks(images: Iterable[Picture | Pixels], labels: NDArray[np.int64]) -> Dataset:
-    """Preprocessed by the service's own code; images in which that finds no digit are left out, and said so."""
-    prepared = [
-        preprocess(image) for image in tqdm(images, "preparing", len(labels), unit="image", leave=False, disable=None)
-    ]
-    kept = np.array([one.reason is None for one in prepared])
+def _preprocessed(images: Iterable[Picture | Pixels], labels: NDArray[np.int64]) -> Dataset:
+    """The images preprocessed; those in which no digit is found are dropped and counted on standard error."""
+    progress = tqdm(images, "preprocessing", len(labels), unit="image", leave=False, disable=None)
+    preprocessed = [preprocess(image) for image in progress]
+    kept = np.array([one.reason is None for one in preprocessed])
     if not kept.all():
-        tqdm.write(f"left out {np.sum(~kept)} of {len(kept)} images, in which no digit was found")
-    data = np.stack([one.image for one in prepared]).reshape(-1, SIZE, SIZE)
+        tqdm.write(f"dropped {np.sum(~kept)} of {len(kept)} images: no digit found")
+    data = np.stack([one.image for one in preprocessed]).reshape(-1, SIZE, SIZE)
     return Dataset(data[kept], labels[kept])

@@ -1,8 +1,7 @@
-"""Images that hold no digit, so that the network learns to say so (Hendrycks, Mazeika, Dietterich 2019).
+"""Out-of-distribution negatives: images without a digit (outlier exposure; Hendrycks, Mazeika, Dietterich 2019).
 
-All are made here: random glyphs, digits turned or mirrored into what is none, digits cut up, and filled shapes and
-silhouettes with texture. No letter, no photo and no other data set is among them, so that those can tell how well it
-works.
+All are generated: random glyphs, digits rotated or mirrored into something else, digits cut up, and textured shapes and
+silhouettes. They include no letters, no photos and no other data set, so that those can measure generalisation.
 """
 
 from collections.abc import Callable
@@ -12,29 +11,30 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 from tqdm import tqdm
 
+from digits.classifier import CLASSES
 from digits.ink import BLANK, extent
 from digits.picture import Pixels
 from digits.preprocess import preprocess
 from training.datasets.drawn import Stroke, draw, random_pen, smooth
 from training.datasets.mnist import NO_DIGIT, Dataset
 
-# What is no digit any more when turned by a quarter, by a half or mirrored. (A 6 turned by a half is a 9, a 2 mirrored
-# much like a 5, a 7 mirrored much like a 1 with a flag.)
+# Digits that are none when rotated by 90°, by 180° or mirrored. (A 6 rotated by 180° is a 9, a mirrored 2 looks like a
+# 5, a mirrored 7 like a 1 with a flag.)
 QUARTERS, HALVES, MIRRORED = (2, 3, 4, 5, 6, 7, 8, 9), (3, 4, 7), (3, 4, 6, 9)
 SIDE = 56
-# Ink narrower than this, by its height, may be a 1, however it came about.
+# Ink narrower than this, relative to its height, may look like a 1.
 NARROWEST = 0.4
-# A silhouette's stripes, folds or lattice, in waves over its side.
+# Waves of a silhouette's stripes, folds or lattice over its side.
 WAVES = (2, 14)
 
 
-def random_outliers(digits: Dataset, count: int) -> Dataset:
-    """Images of no digit, prepared by the service's own code, a quarter of them made from digits; always the same."""
+def make_negatives(digits: Dataset, count: int) -> Dataset:
+    """Preprocessed images without a digit, a quarter of them made from `digits`; deterministic."""
     random = np.random.default_rng(0)
     kinds: list[Callable[[], Pixels]] = [
         lambda: _glyph(random),
         lambda: _glyph(random),
-        lambda: _turned(digits, random),
+        lambda: _rotated(digits, random),
         lambda: _cut_up(digits, random),
         lambda: _shape(random),
         lambda: _silhouette(random),
@@ -42,12 +42,11 @@ def random_outliers(digits: Dataset, count: int) -> Dataset:
         lambda: _silhouette(random),
     ]
     images: list[Pixels] = []
-    with tqdm(desc="making outliers", total=count, unit="image", leave=False, disable=None) as progress:
+    with tqdm(desc="negatives", total=count, unit="image", leave=False, disable=None) as progress:
         while len(images) < count:
-            image = kinds[len(images) % len(kinds)]()
-            prepared = preprocess(image)
-            if prepared.reason != BLANK and not _is_narrow(prepared.image):
-                images.append(prepared.image)
+            preprocessed = preprocess(kinds[len(images) % len(kinds)]())
+            if preprocessed.reason != BLANK and not _is_narrow(preprocessed.image):
+                images.append(preprocessed.image)
                 progress.update()
     return Dataset(np.stack(images), np.full(count, NO_DIGIT))
 
@@ -58,12 +57,12 @@ def _is_narrow(image: Pixels) -> bool:
 
 
 def _glyph(random: np.random.Generator) -> Pixels:
-    """A few strokes through random points: too many of them for a digit to come out often."""
+    """A few strokes through random points: too many for the result to be a digit often."""
     strokes: list[Stroke] = []
     box = random.uniform((0.4, 0.4), (1, 1))
     while sum(len(stroke) for stroke in strokes) < 5:
         points = random.random((random.integers(2, 6), 2))
-        if random.random() < 0.3:  # as strokes are often upright or level
+        if random.random() < 0.3:  # strokes are often vertical or horizontal
             points[1] = np.where(random.random() < 0.5, (points[0, 0], points[1, 1]), (points[1, 0], points[0, 1]))
         strokes.append(points * box)
     curved = random.random(len(strokes)) < 0.7
@@ -76,7 +75,7 @@ def _pick(digits: Dataset, labels: tuple[int, ...], random: np.random.Generator)
     return digits.images[random.choice(np.flatnonzero(digits.labels == chosen))]
 
 
-def _turned(digits: Dataset, random: np.random.Generator) -> Pixels:
+def _rotated(digits: Dataset, random: np.random.Generator) -> Pixels:
     match random.integers(3):
         case 0:
             return np.rot90(_pick(digits, QUARTERS, random), int(random.choice([1, 3])))
@@ -87,8 +86,8 @@ def _turned(digits: Dataset, random: np.random.Generator) -> Pixels:
 
 
 def _cut_up(digits: Dataset, random: np.random.Generator) -> Pixels:
-    """The quarters of a digit's box, each from another digit or in another's place, and turned."""
-    boxes = [_pick(digits, tuple(range(10)), random)[4:24, 4:24] for _ in range(4)]
+    """Quarters of several digits' boxes, each rotated, put together."""
+    boxes = [_pick(digits, tuple(range(CLASSES)), random)[4:24, 4:24] for _ in range(4)]
     quarters = [
         np.rot90(box[10 * row : 10 * row + 10, 10 * column : 10 * column + 10], int(random.integers(4)))
         for box, row, column in zip(boxes, *random.integers(2, size=(2, 4)), strict=True)
@@ -97,7 +96,7 @@ def _cut_up(digits: Dataset, random: np.random.Generator) -> Pixels:
 
 
 def _shape(random: np.random.Generator) -> Pixels:
-    """A filled outline, or several that overlap or reach out of the image, with light, shade and texture."""
+    """Filled outlines that may overlap or be cut by the frame, shaded and textured."""
     image = Image.new("L", (SIDE, SIDE))
     canvas = ImageDraw.Draw(image)
     for _ in range(random.integers(1, 5)):
@@ -115,21 +114,21 @@ def _shape(random: np.random.Generator) -> Pixels:
 
 
 def _texture(random: np.random.Generator) -> NDArray[np.float64]:
-    """Smooth noise, coarse or fine, long or round, from 0 to 1."""
+    """Smooth noise from 0 to 1, coarse or fine, isotropic or not."""
     cells = random.integers(2, SIDE // 2, size=2)
     coarse = Image.fromarray(random.random(cells).astype(np.float32))
     return np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC), dtype=np.float64).clip(0, 1)
 
 
 def _silhouette(random: np.random.Generator) -> Pixels:
-    """A thing seen from one side, mostly symmetric, as a vase, a bell, a fork or a sole is; plain or patterned."""
+    """The outline of an object such as a vase, a bell, a fork or a sole, mostly symmetric; plain or patterned."""
     rows = np.linspace(0, 1, SIDE)[:, None]
     columns = np.linspace(-1, 1, SIDE)[None, :]
     left, right = _profile(random), _profile(random)
     if random.random() < 0.7:
         right = left
     mask = (columns > -left) & (columns < right)
-    if random.random() < 0.4:  # legs, or the opening of a cup
+    if random.random() < 0.4:  # legs, or a cup's opening
         mask &= ~_notch(random, rows, columns)
     if random.random() < 0.2:  # a handle
         ring = np.hypot((rows - 0.1) / 0.3, columns / random.uniform(0.3, 0.8))
@@ -140,7 +139,7 @@ def _silhouette(random: np.random.Generator) -> Pixels:
         brightness = brightness * (1 - random.uniform(0, 0.6) * (np.sin(2 * np.pi * phase) > random.uniform(-0.9, 0.9)))
     image = Image.fromarray((255 * mask * brightness).astype(np.uint8))
     size = [max(8, round(SIDE * random.uniform(0.5, 1))), SIDE]
-    if random.random() < 0.35:  # lying
+    if random.random() < 0.35:  # on its side
         size.reverse()
     image = image.resize((size[0], size[1]), Image.Resampling.BILINEAR)
     image = image.rotate(random.normal(0, 5), Image.Resampling.BILINEAR, expand=True)
@@ -148,7 +147,7 @@ def _silhouette(random: np.random.Generator) -> Pixels:
 
 
 def _profile(random: np.random.Generator) -> NDArray[np.float64]:
-    """Half a silhouette's width at every height, [SIDE, 1], in steps or slopes."""
+    """Half the width of a silhouette at every height, [SIDE, 1], in steps or slopes."""
     places = np.sort(random.random(random.integers(2, 7)))
     widths = random.uniform(0.25, 1, len(places))
     heights = np.linspace(0, 1, SIDE)
@@ -158,7 +157,7 @@ def _profile(random: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _notch(random: np.random.Generator, rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """What is cut out of the lower end or the upper one, a wedge or a slot, bool [SIDE, SIDE]."""
+    """A wedge or slot cut into the lower or upper end, bool [SIDE, SIDE]."""
     depth, width = random.uniform(0.1, 0.85), random.uniform(0.05, 0.5)
     inside = (rows - 1 + depth if random.random() < 0.7 else depth - rows) / depth
     return (inside > 0) & (np.abs(columns) < width * (inside if random.random() < 0.6 else 1))

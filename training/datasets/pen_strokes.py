@@ -1,8 +1,8 @@
-"""Digits as pen paths: real handwriting of people whom MNIST does not know, drawn with any pen.
+"""Real handwriting as pen strokes, by writers who are not in MNIST, drawn with any pen.
 
 "Pen-Based Recognition of Handwritten Digits" (E. Alpaydin and F. Alimoglu, 1998; UCI Machine Learning Repository,
-https://archive.ics.uci.edu/dataset/81, CC BY 4.0), its training part in the original UNIPEN form, pendigits-orig.tra:
-7,494 digits by 30 writers in Turkey, where nearly every 1 has a flag and most 7s a bar, which MNIST hardly has.
+https://archive.ics.uci.edu/dataset/81, CC BY 4.0), the training part in its original UNIPEN format,
+pendigits-orig.tra: 7,494 digits by 30 writers in Turkey. Nearly every 1 has a flag and most 7s a bar, rare in MNIST.
 """
 
 import gzip
@@ -19,19 +19,17 @@ from tqdm import tqdm
 from digits.preprocess import preprocess
 from training.datasets.drawn import draw, random_pen
 from training.datasets.mnist import DataError, Dataset
-from training.datasets.photographed import DRAWN_SIZE, photographed
+from training.datasets.photographed import DRAWN_SIZE, simulate_photos
+from training.recipes import STROKE_DRAWINGS, STROKE_PHOTOS
 
 SHA256 = "a66225d68d7d68591e62944df1ad33b3f5aa608e2df2505844b41f5568a80da4"
 TRAINING_WRITERS = range(1, 26)
-HELD_BACK_WRITERS = range(26, 31)
-
-# Each digit is drawn and photographed this often for training, each time with another pen.
-DRAWINGS, PHOTOGRAPHS = 4, 2
+HELD_OUT_WRITERS = range(26, 31)
 
 
 @dataclass(frozen=True)
 class PenDigit:
-    """A digit as it was written: each stroke float64 [n, 2], x to the right and y down, in the tablet's units."""
+    """A digit as written: each stroke float64 [n, 2], x to the right and y down, in the tablet's units."""
 
     label: int
     writer: int
@@ -48,7 +46,7 @@ def load_pen_digits(path: Path, writers: Iterable[int]) -> list[PenDigit]:
     found = hashlib.sha256(content).hexdigest()
     if found != SHA256:
         raise DataError(
-            f"{path}: expected pendigits-orig.tra, sha256 {SHA256} unzipped; got {found}; "
+            f"{path}: expected pendigits-orig.tra, sha256 {SHA256} uncompressed; got {found}; "
             "it is in the UCI Machine Learning Repository, https://archive.ics.uci.edu/dataset/81"
         )
     digits = [_pen_digit(segment) for segment in content.decode("ascii").split(".SEGMENT DIGIT")[1:]]
@@ -66,14 +64,14 @@ def _pen_digit(segment: str) -> PenDigit:
 
 
 def load_strokes(path: Path) -> Dataset:
-    """The training writers' digits as images to train on, drawn with pens of random width, and photographs of such."""
+    """The training writers' digits, drawn with pens of random width, and simulated photos of them."""
     random = np.random.default_rng(0)
     digits = load_pen_digits(path, TRAINING_WRITERS)
     labels = np.array([digit.label for digit in digits])
     images = [
         preprocess(draw(digit.strokes, random_pen(random))).image
-        for digit in tqdm(digits * DRAWINGS, desc="drawing pen strokes", unit="digit", leave=False, disable=None)
+        for digit in tqdm(digits * STROKE_DRAWINGS, desc="drawing pen strokes", unit="digit", leave=False, disable=None)
     ]
-    inks = (draw(digit.strokes, random_pen(random), DRAWN_SIZE) for digit in digits * PHOTOGRAPHS)
-    drawings = Dataset(np.stack(images), np.tile(labels, DRAWINGS))
-    return drawings + photographed(inks, np.tile(labels, PHOTOGRAPHS), random)
+    inks = (draw(digit.strokes, random_pen(random), DRAWN_SIZE) for digit in digits * STROKE_PHOTOS)
+    drawings = Dataset(np.stack(images), np.tile(labels, STROKE_DRAWINGS))
+    return drawings + simulate_photos(inks, np.tile(labels, STROKE_PHOTOS), random)

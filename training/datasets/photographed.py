@@ -1,7 +1,7 @@
-"""Digits as they arrive in life: on a canvas, in a scan, or on paper in front of a camera.
+"""Simulated canvas drawings, scans and photos of digits.
 
-Preparation leaves its own marks on what it is given: strokes broken or hollowed, residue of rules and shadows, crops
-that miss. A network has to have seen them, so it is trained on what preparation makes of these.
+Preprocessing leaves artefacts: broken or hollow strokes, remains of ruled lines and shadows, wrong crops. The network
+has to know them, so it is trained on these images after preprocessing.
 """
 
 import io
@@ -15,66 +15,64 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from tqdm import tqdm
 
+from digits.classifier import CLASSES
 from digits.picture import Pixels
 from digits.preprocess import SIZE, preprocess
 from training.datasets.drawn import draw, random_digit, random_pen
-from training.datasets.mnist import CLASSES, Dataset
+from training.datasets.mnist import Dataset
 
-# Something at every place of a page, [H, W]: how much light falls there, the paper reflects, the ink takes away.
+# A quantity per pixel of a page, [H, W]: light, the paper's reflectance, the ink's absorption.
 Field = NDArray[np.floating[Any]]
 Effect = Callable[[Field, Generator], Field]
 
-# The digit's longer side in pixels, and the page's sides by it.
+# The digit's longer side in pixels; the page's sides relative to the digit's.
 SIDE, ROOM = (22, 160), (1.1, 2.6)
-LARGEST_TURN = 8
-# How often what is drawn dark on light is seen light on dark, as on a blackboard.
+LARGEST_ROTATION = 8
+# Probability of light ink on dark paper, as on a blackboard.
 INVERTED = 0.15
-# MNIST's digits enlarged, in pixels.
+# The side, in pixels, to which MNIST's digits are enlarged.
 ENLARGED = 140
-# The side of the image in which strokes are drawn before they are photographed.
+# The side, in pixels, of drawn strokes.
 DRAWN_SIZE = 160
-# What is prepared from a photograph is the digit if it is this much like what is prepared from the ink alone.
-LEAST_ALIKE = 0.8
+# A photo is kept if its preprocessed image is at least this similar to the ink's own.
+MINIMUM_SIMILARITY = 0.8
 
 
-def photographed(inks: Iterable[Pixels], labels: NDArray[np.int64], random: Generator) -> Dataset:
-    """A photograph of every ink, prepared by the service's own code.
-
-    Those are left out in which preparation finds no digit, or something else in its place.
-    """
+def simulate_photos(inks: Iterable[Pixels], labels: NDArray[np.int64], random: Generator) -> Dataset:
+    """One preprocessed simulated photo per ink, without those in which preprocessing misses the digit."""
     images, kept = [], []
-    progress = tqdm(inks, "photographing", len(labels), unit="digit", leave=False, disable=None)
+    progress = tqdm(inks, "simulated photos", len(labels), unit="digit", leave=False, disable=None)
     for number, ink in enumerate(progress):
-        prepared = preprocess(photograph(ink, random))
-        if prepared.reason is None and _alike(prepared.image, preprocess(ink).image) > LEAST_ALIKE:
-            images.append(prepared.image)
+        preprocessed = preprocess(simulate_photo(ink, random))
+        if preprocessed.reason is None and _similarity(preprocessed.image, preprocess(ink).image) > MINIMUM_SIMILARITY:
+            images.append(preprocessed.image)
             kept.append(number)
     return Dataset(np.array(images, np.uint8).reshape(-1, SIZE, SIZE), labels[kept])
 
 
-def _alike(one: Pixels, other: Pixels) -> float:
-    """How much of the ink of two prepared images lies in the same places: the cosine of the two, blurred; 0 to 1."""
+def _similarity(one: Pixels, other: Pixels) -> float:
+    """Cosine similarity of two blurred preprocessed images, 0 to 1."""
     soft = [np.asarray(Image.fromarray(image).filter(ImageFilter.BoxBlur(2)), np.float32) for image in (one, other)]
     return float(np.vdot(*soft) / (np.linalg.norm(soft[0]) * np.linalg.norm(soft[1])))
 
 
-def photographed_digits(digits: Dataset, count: int) -> Dataset:
-    """That many photographs of MNIST's digits to train on, a few left out; always the same."""
+def simulate_photos_of_digits(digits: Dataset, count: int) -> Dataset:
+    """Up to `count` simulated photos of MNIST's digits; deterministic."""
     random = np.random.default_rng(0)
     chosen = digits.part(np.resize(random.permutation(len(digits)), count))
-    return photographed((redrawn(digit, random) for digit in chosen.images), chosen.labels, random)
+    return simulate_photos((redrawn(digit, random) for digit in chosen.images), chosen.labels, random)
 
 
-def photographed_drawings(count: int) -> Dataset:
-    """That many photographs of drawn digits to train on, a few left out; always the same."""
+def simulate_photos_of_synthetic_digits(count: int) -> Dataset:
+    """Up to `count` simulated photos of synthetic digits; deterministic."""
     random = np.random.default_rng(0)
     labels = np.arange(count, dtype=np.int64) % CLASSES
     inks = (draw(random_digit(int(label), random), random_pen(random), DRAWN_SIZE) for label in labels)
-    return photographed(inks, labels, random)
+    return simulate_photos(inks, labels, random)
 
 
-def photograph(ink: Pixels, random: Generator) -> Pixels:
-    """A canvas drawing, a scan or a photo, grey, of a digit given as white ink on black, uint8 [H, W] of any size."""
+def simulate_photo(ink: Pixels, random: Generator) -> Pixels:
+    """A grey canvas drawing, scan or photo of a digit given as white ink on black; uint8 [H, W] of any size."""
     ink = _cropped(ink)
     page = KINDS[random.integers(len(KINDS))](_placed(ink, random), random)
     if random.random() < INVERTED:
@@ -85,7 +83,7 @@ def photograph(ink: Pixels, random: Generator) -> Pixels:
 
 
 def redrawn(digit: Pixels, random: Generator) -> Pixels:
-    """One of MNIST's digits enlarged, half of the time with another pen: its strokes' ridge drawn over again."""
+    """An MNIST digit enlarged, half of the time with another pen along the ridge of its strokes."""
     large = Image.fromarray(digit).resize((ENLARGED, ENLARGED), Image.Resampling.BICUBIC)
     if random.random() < 0.5:
         values = np.asarray(large, np.float32)
@@ -94,7 +92,7 @@ def redrawn(digit: Pixels, random: Generator) -> Pixels:
     highest = np.asarray(soft.filter(ImageFilter.MaxFilter(ENLARGED // 28 * 2 + 1)), np.float32)
     ridge = (np.asarray(soft) > 0.86 * highest) & (np.asarray(large) > 100)
     drawn = Image.fromarray(np.where(ridge, 255, 0).astype(np.uint8))
-    for _ in range(random.integers(0, 10)):  # each a pixel broader on every side
+    for _ in range(random.integers(0, 10)):  # each adds a pixel on every side
         drawn = drawn.filter(ImageFilter.MaxFilter(3))
     return np.asarray(drawn.filter(ImageFilter.GaussianBlur(1.5)))
 
@@ -109,12 +107,12 @@ def _to_pixels(page: Field) -> Pixels:
 
 
 def _ratio(random: Generator, low: float, high: float) -> float:
-    """Between the two, every ratio as likely."""
+    """A log-uniform random number."""
     return math.exp(random.uniform(math.log(low), math.log(high)))
 
 
 def _placed(ink: Pixels, random: Generator) -> Field:
-    """The ink somewhere on a page of its own, 0 for paper to 1, in most cases turned a little."""
+    """The ink at a random place on a page, 0 for paper to 1, mostly with a slight rotation."""
     side = _ratio(random, *SIDE)
     image = Image.fromarray(ink)
     scale = side / max(image.size)
@@ -122,7 +120,7 @@ def _placed(ink: Pixels, random: Generator) -> Field:
         (max(2, round(image.width * scale)), max(2, round(image.height * scale))), Image.Resampling.BOX
     )
     if random.random() < 0.7:
-        image = image.rotate(random.uniform(-LARGEST_TURN, LARGEST_TURN), Image.Resampling.BICUBIC, expand=True)
+        image = image.rotate(random.uniform(-LARGEST_ROTATION, LARGEST_ROTATION), Image.Resampling.BICUBIC, expand=True)
     width, height = (max(one + 4, round(side * _ratio(random, *ROOM))) for one in image.size)
     page = Image.new("L", (width, height))
     left, top = (round((room - one) * random.beta(2, 2)) for room, one in zip(page.size, image.size, strict=True))
@@ -131,7 +129,7 @@ def _placed(ink: Pixels, random: Generator) -> Field:
 
 
 def _canvas(ink: Field, random: Generator) -> Field:
-    """Drawn on a screen: one shade on another, now and then with hard edges."""
+    """A drawing on a screen: one shade on another, sometimes with hard edges."""
     if random.random() < 0.3:
         ink = (ink > 0.5).astype(np.float32)
     paper = random.choice([1.0, random.uniform(0.75, 1)])
@@ -139,7 +137,7 @@ def _canvas(ink: Field, random: Generator) -> Field:
 
 
 def _scan(ink: Field, random: Generator) -> Field:
-    """Even light, a little noise, now and then a form's lines or specks of dust."""
+    """Even light, a little noise, sometimes a form's lines or specks of dust."""
     paper = np.full_like(ink, random.uniform(0.85, 1))
     paper = _affected(paper, random, [(_ruled, 0.25), (_grainy, 0.3), (_specked, 0.2)])
     page = paper * (1 - _written(ink, random))
@@ -147,7 +145,7 @@ def _scan(ink: Field, random: Generator) -> Field:
 
 
 def _photo(ink: Field, random: Generator) -> Field:
-    """Paper with what is printed on it and lies beside it, in uneven light, through a camera that has its faults."""
+    """Printed paper and its surroundings in uneven light, seen by an imperfect camera."""
     paper = np.full_like(ink, random.uniform(0.7, 1))
     effects = [(_ruled, 0.35), (_grainy, 0.4), (_creased, 0.15), (_specked, 0.1), (_on_a_table, 0.2)]
     paper = _affected(paper, random, effects)
@@ -163,7 +161,7 @@ KINDS = (_canvas, _scan, _photo, _photo, _photo)
 
 
 def _affected(field: Field, random: Generator, effects: Iterable[tuple[Effect, float]]) -> Field:
-    """The field after each effect that chance picks, with the probability given beside it."""
+    """The field after applying each effect with its probability."""
     for effect, share in effects:
         if random.random() < share:
             field = effect(field, random)
@@ -171,7 +169,7 @@ def _affected(field: Field, random: Generator, effects: Iterable[tuple[Effect, f
 
 
 def _written(ink: Field, random: Generator) -> Field:
-    """How much of the light the ink takes away: that of a pencil with grain, a pen whose ink runs dry, a marker."""
+    """The absorption of a grainy pencil, a pen running dry or a marker."""
     match random.integers(3):
         case 0:
             strength, grain = random.uniform(0.25, 0.6), random.uniform(0, 0.5) * _noise(ink.shape, 1.5, random)
@@ -183,7 +181,7 @@ def _written(ink: Field, random: Generator) -> Field:
 
 
 def _noise(shape: tuple[int, ...], scale: float, random: Generator, length: float = 1) -> Field:
-    """Smooth noise from 0 to 1 whose humps are about so many pixels wide, and that many times as long."""
+    """Smooth noise from 0 to 1 with features about `scale` pixels high and `length` times as wide."""
     height, width = shape
     coarse = random.random((max(2, round(height / scale) + 1), max(2, round(width / scale / length) + 1)))
     large = Image.fromarray(coarse.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
@@ -191,13 +189,13 @@ def _noise(shape: tuple[int, ...], scale: float, random: Generator, length: floa
 
 
 def _across(shape: tuple[int, ...], angle: float) -> Field:
-    """How far every pixel lies from the centre in a direction, in pixels."""
+    """Every pixel's distance from the centre along a direction, in pixels."""
     rows, columns = (np.arange(side, dtype=np.float32) - side / 2 for side in shape)
     return rows[:, None] * math.cos(angle) + columns[None, :] * math.sin(angle)
 
 
 def _ruled(paper: Field, random: Generator) -> Field:
-    """Lines in one direction, squares, dots, or a margin; all a little aslant."""
+    """Ruled lines, squares, dots or a margin, slightly tilted."""
     angle = random.normal(0, 0.03)
     pitch = max(8, _ratio(random, 0.15, 0.9) * min(paper.shape))
     width = _ratio(random, 0.6, 2.5) * max(1, min(paper.shape) / 200)
@@ -221,7 +219,7 @@ def _grainy(paper: Field, random: Generator) -> Field:
 
 
 def _creased(paper: Field, random: Generator) -> Field:
-    """Folds, at which the paper bends away from the light or towards it."""
+    """Folds, where the paper bends towards the light or away from it."""
     for _ in range(random.integers(1, 4)):
         across = _across(paper.shape, random.uniform(0, math.pi)) - random.uniform(-0.4, 0.4) * min(paper.shape)
         reach = _ratio(random, 0.02, 0.3) * max(paper.shape)
@@ -240,7 +238,7 @@ def _specked(paper: Field, random: Generator) -> Field:
 
 
 def _on_a_table(paper: Field, random: Generator) -> Field:
-    """The sheet ends inside the frame, at one edge or two; beyond it lies a table of another shade, grained or not."""
+    """The sheet ends inside the frame at one or two edges; beyond is a table of another shade, possibly grained."""
     grain = _noise(paper.shape, 3, random, length=8)
     table = random.uniform(0.08, 0.7) * (1 + random.uniform(0, 0.4) * (grain - 0.5))
     turn = int(random.integers(4)) * math.pi / 2
@@ -254,7 +252,7 @@ def _on_a_table(paper: Field, random: Generator) -> Field:
 
 
 def _neighbour(ink: Field, random: Generator) -> Field:
-    """The same ink, turned by half, reaching into the frame from beyond one edge."""
+    """The same ink, rotated by 180°, reaching into the frame across one edge."""
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     axis = int(random.integers(2))
     low, high = ((rows, columns)[axis][end] for end in (0, -1))
@@ -267,7 +265,7 @@ def _neighbour(ink: Field, random: Generator) -> Field:
 
 
 def _falling_light(light: Field, random: Generator) -> Field:
-    """A lamp or a window to one side, or a lens that darkens the corners."""
+    """A lamp or window to one side, or a lens that darkens the corners."""
     place = [random.uniform(-1.5, 1.5) * side for side in light.shape]
     rows, columns = (
         np.arange(side, dtype=np.float32) - side / 2 - at for side, at in zip(light.shape, place, strict=True)
@@ -278,7 +276,7 @@ def _falling_light(light: Field, random: Generator) -> Field:
 
 
 def _shaded(light: Field, random: Generator) -> Field:
-    """The shadow of a hand, a phone or a shelf: an edge, straight or wavy, or a patch, hard or soft."""
+    """The shadow of a hand, phone or shelf: a straight or wavy edge, or a patch, hard or soft."""
     for _ in range(random.integers(1, 3)):
         angle, reach = random.uniform(0, 2 * math.pi), min(light.shape)
         across, along = _across(light.shape, angle), _across(light.shape, angle + math.pi / 2)
@@ -295,13 +293,13 @@ def _shaded(light: Field, random: Generator) -> Field:
 
 
 def _clouded(light: Field, random: Generator) -> Field:
-    """Light through leaves, from several lamps or off a glossy page."""
+    """Light through leaves, from several lamps or reflected by a glossy page."""
     scale = random.uniform(0.3, 1) * max(light.shape)
     return light * (1 + random.uniform(-0.5, 0.5) * _noise(light.shape, scale, random))
 
 
 def _seen(page: Field, random: Generator) -> Field:
-    """What a camera makes of it: exposed, out of focus, noisy, then smoothed or sharpened."""
+    """The camera: exposure, focus, noise, then smoothing or sharpening."""
     page = page * (random.uniform(0.6, 1.1) / np.percentile(page, 97))
     if random.random() < 0.5:
         blur = _ratio(random, 0.3, 2.5) * max(1, min(page.shape) / 200)

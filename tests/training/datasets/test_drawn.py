@@ -3,10 +3,19 @@ import pytest
 
 from digits.preprocess import preprocess
 from digits.recognizer import Recognizer
-from training.datasets.drawn import BROADEST, THINNEST, WAYS, draw, drawn_digits, random_digit, random_pen, smooth
+from training.datasets.drawn import (
+    BROADEST,
+    THINNEST,
+    WAYS,
+    draw,
+    make_synthetic_digits,
+    random_digit,
+    random_pen,
+    smooth,
+)
 
 
-def test_every_digit_has_several_ways_within_its_box() -> None:
+def test_every_digit_has_several_styles_within_its_box() -> None:
     assert sorted(WAYS) == list(range(10))
     for ways in WAYS.values():
         assert len(ways) >= 3
@@ -14,27 +23,27 @@ def test_every_digit_has_several_ways_within_its_box() -> None:
         assert all(-10 <= int(x) <= 110 and -10 <= int(y) <= 110 for x, y in points)
 
 
-def test_curve_runs_through_its_points() -> None:
+def test_smooth_curve_passes_through_all_points() -> None:
     points = np.array([[0.0, 0.0], [1.0, 2.0], [3.0, 1.0]])
     curve = smooth(points, steps=8)
     assert np.allclose(curve[[0, 8, 16]], points)
     assert len(curve) == 17
 
 
-def test_line_stays_a_line() -> None:
+def test_smooth_keeps_a_straight_line_straight() -> None:
     curve = smooth(np.array([[0.0, 0.0], [0.0, 4.0]]))
     assert np.allclose(curve[:, 0], 0)
     assert (np.diff(curve[:, 1]) > 0).all()
 
 
-def test_pens_are_as_thin_and_broad_as_said() -> None:
+def test_pen_widths_cover_the_documented_range() -> None:
     random = np.random.default_rng(0)
     pens = [random_pen(random) for _ in range(1000)]
     assert THINNEST <= min(pens) < 1.1 * THINNEST
     assert 0.9 * BROADEST < max(pens) <= BROADEST
 
 
-def test_pen_draws_the_path() -> None:
+def test_draw_follows_the_path_with_the_pen_width() -> None:
     stroke = np.array([[0.0, 0.0], [10.0, 100.0]])
     thin, broad = draw([stroke], 0.03), draw([stroke], 0.2)
     assert thin.shape == broad.shape == (56, 56)
@@ -44,14 +53,14 @@ def test_pen_draws_the_path() -> None:
 
 
 @pytest.mark.parametrize("label", range(10))
-def test_what_is_drawn_is_read_as_what_it_is(label: int, recognizer: Recognizer) -> None:
+def test_synthetic_digits_are_recognized(label: int, recognizer: Recognizer) -> None:
     random = np.random.default_rng(label)
     images = [preprocess(255 - draw(random_digit(label, random), random_pen(random), 200)) for _ in range(40)]
     assert sum(one.digit == label for one in recognizer.predict(images)) >= 38
 
 
-def test_same_digits_every_time_as_many_of_each() -> None:
-    once, again = drawn_digits(40), drawn_digits(40)
+def test_synthetic_digits_are_deterministic_and_balanced() -> None:
+    once, again = make_synthetic_digits(40), make_synthetic_digits(40)
     assert once.sha256 == again.sha256
     assert np.bincount(once.labels).tolist() == [4] * 10
     assert len(np.unique(once.images, axis=0)) == 40

@@ -10,14 +10,14 @@ from training.datasets import mnist
 from training.datasets.mnist import DataError, load_test, load_training, split
 
 
-def test_mnist_is_all_there() -> None:
+def test_mnist_is_complete() -> None:
     train, test = load_training(), load_test()
     assert train.images.shape == (60000, 28, 28)
     assert test.images.shape == (10000, 28, 28)
     assert np.bincount(test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 
 
-def test_validation_part_is_fixed_and_apart() -> None:
+def test_validation_set_is_fixed_and_disjoint() -> None:
     data = load_test()
     train, validation = split(data)
     assert len(validation) == 833
@@ -27,7 +27,7 @@ def test_validation_part_is_fixed_and_apart() -> None:
 
 
 @pytest.mark.parametrize("damage", ["changed", "cut short", "missing"])
-def test_damaged_file_is_named_with_what_to_do(damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_file_is_named_with_the_remedy(damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mnist, "MNIST", tmp_path)
     for path in (Path(mnist.__file__).parents[1] / "data" / "mnist").glob("*.gz"):
         shutil.copy(path, tmp_path)
@@ -44,18 +44,18 @@ def test_damaged_file_is_named_with_what_to_do(damage: str, tmp_path: Path, monk
         load_test(tmp_path)
 
 
-def test_labelled_folders_are_prepared_by_the_service(tmp_path: Path) -> None:
+def test_labelled_folders_are_preprocessed(tmp_path: Path) -> None:
     for digit in (3, 7):
         (tmp_path / str(digit)).mkdir()
         for number in range(2):
             (tmp_path / str(digit) / f"{number}.png").write_bytes(encode(example_pixels(digit)))
     (tmp_path / "7" / "blank.png").write_bytes(encode(np.full((50, 50), 255, np.uint8)))
     data = load_training(tmp_path)
-    assert data.labels.tolist() == [3, 3, 7, 7]  # the blank one is left out
+    assert data.labels.tolist() == [3, 3, 7, 7]  # the blank image is dropped
     assert data.images.shape == (4, 28, 28)
 
 
-def test_other_idx_files_are_prepared(tmp_path: Path) -> None:
+def test_other_idx_files_are_preprocessed(tmp_path: Path) -> None:
     digit = np.zeros((40, 40), np.uint8)
     digit[5:15, 5:8] = 255
     write_idx(tmp_path / "train-images-idx3-ubyte", np.stack([digit, 255 - digit]))
@@ -68,7 +68,7 @@ def test_other_idx_files_are_prepared(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "problem", ["empty", "class names", "no image", "broken image", "labels missing", "label 10", "counts"]
 )
-def test_unusable_data_is_refused_with_the_reason(problem: str, tmp_path: Path) -> None:
+def test_unusable_data_is_rejected_with_the_reason(problem: str, tmp_path: Path) -> None:
     match problem:
         case "class names":
             (tmp_path / "seven").mkdir()

@@ -6,7 +6,8 @@ import pytest
 
 from training.datasets import pen_strokes as strokes
 from training.datasets.mnist import DataError
-from training.datasets.pen_strokes import DRAWINGS, PHOTOGRAPHS, load_pen_digits, load_strokes
+from training.datasets.pen_strokes import load_pen_digits, load_strokes
+from training.recipes import STROKE_DRAWINGS, STROKE_PHOTOS
 
 CONTENT = """
 .SEGMENT DIGIT    0 ? "1"
@@ -34,14 +35,14 @@ CONTENT = """
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file of the same form, of two writers."""
+    """A file of the same format with two writers."""
     path = tmp_path / "pendigits-orig.tra.gz"
     path.write_bytes(gzip.compress(CONTENT.encode()))
     monkeypatch.setattr(strokes, "SHA256", hashlib.sha256(CONTENT.encode()).hexdigest())
     return path
 
 
-def test_pen_paths_are_read(path: Path) -> None:
+def test_pen_strokes_are_parsed(path: Path) -> None:
     one, seven = load_pen_digits(path, range(1, 31))
     assert (one.label, one.writer) == (1, 7)
     assert one.strokes[0].tolist() == [[100, -300], [140, -340], [140, -200]]  # y points down
@@ -51,17 +52,17 @@ def test_pen_paths_are_read(path: Path) -> None:
     assert len(load_pen_digits(path, range(1, 31))) == 2
 
 
-def test_only_the_training_writers_are_trained_on_the_same_way_every_time(path: Path) -> None:
+def test_training_images_are_deterministic_and_of_training_writers_only(path: Path) -> None:
     data = load_strokes(path)
     assert set(data.labels.tolist()) == {1}
-    # Of the photographs, those are left out in which the digit is lost.
-    assert DRAWINGS <= len(data) <= DRAWINGS + PHOTOGRAPHS
+    # Simulated photos in which preprocessing misses the digit are dropped.
+    assert STROKE_DRAWINGS <= len(data) <= STROKE_DRAWINGS + STROKE_PHOTOS
     assert load_strokes(path).sha256 == data.sha256
-    # The thinnest pens are thickened alike.
-    assert len({image.tobytes() for image in data.images}) >= DRAWINGS
+    # Preprocessing thickens the thinnest pens to the same width.
+    assert len({image.tobytes() for image in data.images}) >= STROKE_DRAWINGS
 
 
-def test_another_file_is_refused(tmp_path: Path) -> None:
+def test_another_file_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "pendigits.tra"
     with pytest.raises(DataError, match="No such file"):
         load_pen_digits(path, [1])

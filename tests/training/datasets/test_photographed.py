@@ -4,14 +4,19 @@ from digits.preprocess import preprocess
 from digits.recognizer import Recognizer
 from training.datasets.drawn import draw, random_digit, random_pen
 from training.datasets.mnist import load_training
-from training.datasets.photographed import photograph, photographed_digits, photographed_drawings, redrawn
+from training.datasets.photographed import (
+    redrawn,
+    simulate_photo,
+    simulate_photos_of_digits,
+    simulate_photos_of_synthetic_digits,
+)
 
 DIGITS = load_training().part(np.arange(200))
 
 
-def test_photographs_are_pages_of_many_sizes_shades_and_polarities() -> None:
+def test_simulated_photos_vary_in_size_brightness_and_polarity() -> None:
     random = np.random.default_rng(0)
-    pages = [photograph(digit, random) for digit in DIGITS.images[:60]]
+    pages = [simulate_photo(digit, random) for digit in DIGITS.images[:60]]
     assert all(page.dtype == np.uint8 and page.ndim == 2 for page in pages)
     assert min(page.size for page in pages) < 50**2
     assert max(page.size for page in pages) > 200**2
@@ -20,31 +25,31 @@ def test_photographs_are_pages_of_many_sizes_shades_and_polarities() -> None:
     assert max(brightness) > 200
 
 
-def test_same_photographs_every_time() -> None:
-    one, other = (photograph(DIGITS.images[0], np.random.default_rng(3)) for _ in range(2))
+def test_simulated_photos_are_deterministic() -> None:
+    one, other = (simulate_photo(DIGITS.images[0], np.random.default_rng(3)) for _ in range(2))
     assert np.array_equal(one, other)
 
 
-def test_prepared_photographs_show_the_digit(recognizer: Recognizer) -> None:
-    data = photographed_digits(DIGITS, 100)
+def test_preprocessed_simulated_photos_show_the_digit(recognizer: Recognizer) -> None:
+    data = simulate_photos_of_digits(DIGITS, 100)
     assert 60 <= len(data) <= 100
     assert data.images.shape == (len(data), 28, 28)
-    assert photographed_digits(DIGITS, 100).sha256 == data.sha256
+    assert simulate_photos_of_digits(DIGITS, 100).sha256 == data.sha256
     probabilities, _ = recognizer.classifier.classify(data.images)
     assert np.mean(probabilities.argmax(axis=1) == data.labels) > 0.85
-    drawings = photographed_drawings(30)
-    assert set(drawings.labels.tolist()) == set(range(10))
+    synthetic = simulate_photos_of_synthetic_digits(30)
+    assert set(synthetic.labels.tolist()) == set(range(10))
 
 
-def test_service_reads_most_of_them(recognizer: Recognizer) -> None:
+def test_shipped_model_reads_most_simulated_photos(recognizer: Recognizer) -> None:
     random = np.random.default_rng(0)
     labels = np.arange(150) % 10
-    pages = [photograph(draw(random_digit(int(one), random), random_pen(random), 160), random) for one in labels]
+    pages = [simulate_photo(draw(random_digit(int(one), random), random_pen(random), 160), random) for one in labels]
     read = [one.digit for one in recognizer.predict([preprocess(page) for page in pages])]
     assert np.mean(np.array(read) == labels) > 0.8
 
 
-def test_redrawn_digits_are_thin_or_broad_and_still_the_same_digit(recognizer: Recognizer) -> None:
+def test_redrawn_digits_vary_in_stroke_width_and_stay_recognizable(recognizer: Recognizer) -> None:
     random = np.random.default_rng(0)
     images = [redrawn(digit, random) for digit in DIGITS.images]
     read = [one.digit for one in recognizer.predict([preprocess(image) for image in images])]
