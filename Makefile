@@ -29,9 +29,9 @@ format: .venv/test ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-report: .venv/test ## Print every figure of the model card, draw the report into reports/; REAL_IMAGES=FOLDER PEN_STROKES=FILE
+report: .venv/test ## Measure every figure of the model card, or CHECK=--check them; draw the report into reports/; REAL_IMAGES=FOLDER PEN_STROKES=FILE
 	$(BIN)/python -m training evaluate --report reports/digits
-	$(BIN)/python -m benchmarks.accuracy $(if $(REAL_IMAGES),--real-images $(REAL_IMAGES)) $(if $(PEN_STROKES),--pen-strokes $(PEN_STROKES)) $(CHECK)
+	$(BIN)/python -m benchmarks.accuracy $(if $(REAL_IMAGES),--real-images $(REAL_IMAGES)) $(if $(PEN_STROKES),--pen-strokes $(PEN_STROKES)) $(or $(CHECK),--publish)
 
 bench: .venv/test ## Measure the service beside others, each in an environment of its own in .venv-bench, and publish that; BENCH="--help" for parts of it; needs wrk, nghttp2-client
 	$(BIN)/python -m benchmarks.performance.serving $(or $(BENCH),--publish)

@@ -1,9 +1,7 @@
-"""`python -m benchmarks`: every figure of the model card, as rows of its table."""
+"""`python -m benchmarks.accuracy`: measures the figures of the model card."""
 
-import re
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import click
@@ -17,66 +15,65 @@ from benchmarks.accuracy import (
     real_images,
     simulated_photos,
 )
-from benchmarks.accuracy.figures import Figure
+from benchmarks.accuracy.figures import Figure, heading, load
+from benchmarks.accuracy.figures import publish as publish_figures
 from digits.recognizer import Recognizer
 from digits.settings import ModelSettings
 
-CARD = Path("models/README.md")
-NAMES = ["mnist", "real_images", "pen_strokes", "clothes", "paper", "not_a_digit", "corruptions"]
+MEASURES: dict[str, Callable[..., list[Figure]]] = {
+    "mnist": mnist.measure,
+    "real_images": real_images.measure,
+    "pen_strokes": pen_strokes.measure,
+    "input_variations": input_variations.measure,
+    "simulated_photos": simulated_photos.measure,
+    "not_a_digit": not_a_digit.measure,
+    "corruptions": corruptions.measure,
+}
 
 
 @click.command()
-@click.argument("names", nargs=-1, type=click.Choice(NAMES), metavar="[NAME]...")
+@click.argument("names", nargs=-1, type=click.Choice(list(MEASURES)), metavar="[NAME]...")
 @click.option(
     "--real-images",
-    "folder",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="A folder of images with labels.csv: file,label.",
 )
 @click.option(
     "--pen-strokes",
-    "file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="pendigits-orig.tra of the UCI Machine Learning Repository.",
 )
-@click.option("--check", is_flag=True, help="Exit with 1 if a figure is below the model card's by a standard error.")
-def main(names: tuple[str, ...], folder: Path | None, file: Path | None, check: bool) -> None:
-    """Grade the served model by the benchmarks NAME..., or by all whose data there are: mnist, real_images,
-    pen_strokes, clothes, paper, not_a_digit, corruptions."""
-    measures: dict[str, Callable[[Recognizer], list[Figure]] | None] = {
-        "mnist": mnist.measure,
-        "real_images": partial(real_images.measure, folder=folder) if folder else None,
-        "pen_strokes": partial(pen_strokes.measure, file=file) if file else None,
-        "clothes": input_variations.measure,
-        "paper": simulated_photos.measure,
-        "not_a_digit": not_a_digit.measure,
-        "corruptions": corruptions.measure,
-    }
+@click.option("--check", is_flag=True, help="Exit with 1 if a figure is worse than published by a standard error.")
+@click.option("--publish", is_flag=True, help="Write the figures into models/figures.json and the model card.")
+def main(
+    names: tuple[str, ...], real_images: Path | None, pen_strokes: Path | None, check: bool, publish: bool
+) -> None:
+    """Measure the accuracy of the served model by the benchmarks NAME..., default all whose data is available: mnist,
+    real_images, pen_strokes, input_variations, simulated_photos, not_a_digit, corruptions."""
+    data = {"real_images": real_images, "pen_strokes": pen_strokes}
     recognizer = Recognizer.from_settings(ModelSettings.from_environment())
-    published = published_values(CARD.read_text(encoding="utf-8"))
-    below = []
-    click.echo(f"| model {recognizer.classifier.version} | value (95 % interval) | n |\n|---|---|---|")
-    for name in names or NAMES:
-        measure = measures[name]
-        if measure is None:
-            click.echo(f"left out {name}: give --{name.replace('_', '-')}", err=True)
+    version = recognizer.classifier.version
+    _, published = load()
+    measured, worse = [], []
+    click.echo(heading(version))
+    for name in names or MEASURES:
+        if name in data and data[name] is None:
+            click.echo(f"skipped {name}: needs --{name.replace('_', '-')}", err=True)
             continue
-        for figure in measure(recognizer):
+        for figure in MEASURES[name](recognizer, *([data[name]] if name in data else [])):
             click.echo(figure.row())
-            value = published.get(figure.name)
-            if check and (value is None or figure.is_below(value)):
-                said = "nothing" if value is None else f"{value:.2%}"
-                below.append(f"{figure.name}: {figure.value:.2%}; the card says {said}")
-    for line in below:
-        click.echo(line, err=True)
-    sys.exit(bool(below))
-
-
-def published_values(card: str) -> dict[str, float]:
-    """The figures in the model card's table: the first cell is the name, the second the value in percent."""
-    rows = re.findall(r"^\| ([^|]+) \| ([0-9.]+) ?% \(", card, re.MULTILINE)
-    return {name: float(value) / 100 for name, value in rows}
+            measured.append(figure)
+            old = published.get(figure.name)
+            if old is None or figure.is_worse(old):
+                worse.append(
+                    f"{figure.name}: {figure.value:.2%}; published: {f'{old.value:.2%}' if old else 'nothing'}"
+                )
+    if publish:
+        publish_figures(version, measured)
+    if check and worse:
+        click.echo("\n".join(worse), err=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m benchmarks")
+    main(prog_name="python -m benchmarks.accuracy")

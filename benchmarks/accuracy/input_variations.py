@@ -1,6 +1,6 @@
-"""The same digit in other clothes: MNIST's test digits in every kind of file, polarity, size, place and stroke.
+"""Input variations: MNIST's test digits in different file formats, polarities, sizes, positions and stroke widths.
 
-Right is the answer that the service gives for the clean 28×28 image; a refusal is wrong.
+Correct means the digit read in the clean 28×28 image; a rejection is wrong.
 """
 
 import io
@@ -18,7 +18,7 @@ from digits.recognizer import Prediction, Recognizer
 from training.datasets.mnist import load_test
 
 COUNT = 300
-# What turns an image back from how a camera held that way stores it; EXIF's orientations.
+# How a camera stores an image by EXIF orientation.
 STORED = {
     1: lambda image: image,
     2: ImageOps.mirror,
@@ -35,15 +35,15 @@ Render = Callable[[NDArray[np.uint8], Generator], bytes]
 
 
 def measure(recognizer: Recognizer, count: int = COUNT) -> list[Figure]:
-    """The part of `count` digits read as when clean, for every kind of clothes and for all together."""
+    """Share of `count` digits read as in the clean image, over all variations and for each."""
     digits = load_test().images[:: len(load_test()) // count][:count]
-    return same_answers(recognizer, digits, KINDS, "in other clothes")
+    return same_answers(recognizer, digits, KINDS, "input variation")
 
 
 def same_answers(
     recognizer: Recognizer, digits: NDArray[np.uint8], kinds: dict[str, Render], title: str, seed: int = 0
 ) -> list[Figure]:
-    """The part of the digits, uint8 [N, 28, 28], read as when clean, for each way to render them and for all."""
+    """Share of the digits, uint8 [N, 28, 28], read as in the clean image, over all kinds and for each."""
     clean = [_digit(one) for one in recognizer.recognize([file_of(Image.fromarray(digit)) for digit in digits])]
     figures, everything = [], []
     for name, render in kinds.items():
@@ -52,10 +52,10 @@ def same_answers(
         same = np.array([one is not None and one == other for one, other in zip(read, clean, strict=True)])
         everything.append(same)
         figures.append(share(f"{title}: {name}", same))
-    return [share(f"{title}, all", np.concatenate(everything)), *figures]
+    return [share(f"{title}s, all", np.concatenate(everything)), *figures]
 
 
-def _digit(result: Any) -> int | None:  # noqa: ANN401 - a prediction or the error in its place
+def _digit(result: Any) -> int | None:  # noqa: ANN401 - a prediction or an error
     return result.digit if isinstance(result, Prediction) else None
 
 
@@ -66,7 +66,7 @@ def file_of(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:  
 
 
 def enlarged(digit: NDArray[np.uint8], side: int) -> Image.Image:
-    """The digit white on black, grey, side × side pixels, its strokes with the sharp edges of a pen's."""
+    """The digit white on black, side × side pixels, with sharp edges like a pen's."""
     large = np.asarray(Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC), dtype=np.float32)
     steepness = max(1.0, side / 28 / 2)
     return Image.fromarray(np.clip((large - 128) * steepness + 128, 0, 255).astype(np.uint8))
@@ -84,7 +84,7 @@ def _white_on_black(digit: NDArray[np.uint8], random: Generator) -> bytes:
     return file_of(enlarged(digit, _side(random)))
 
 
-def _turned(digit: NDArray[np.uint8], random: Generator) -> bytes:
+def _oriented(digit: NDArray[np.uint8], random: Generator) -> bytes:
     orientation = int(random.integers(1, 9))
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
@@ -92,7 +92,7 @@ def _turned(digit: NDArray[np.uint8], random: Generator) -> bytes:
 
 
 def _transparent(digit: NDArray[np.uint8], random: Generator) -> bytes:
-    """Black, white or coloured ink on nothing, in RGBA or LA."""
+    """Black, white or coloured ink on transparency, in RGBA or LA."""
     ink = enlarged(digit, _side(random))
     if random.random() < 0.5:
         shade = Image.new("L", ink.size, int(random.choice([0, 255])))
@@ -126,7 +126,7 @@ def _webp(digit: NDArray[np.uint8], random: Generator) -> bytes:
 
 
 def _huge(digit: NDArray[np.uint8], random: Generator) -> bytes:
-    """A digit that fills an image of 2 to 12 megapixels."""
+    """A digit filling an image of 2 to 12 megapixels."""
     return file_of(ImageOps.invert(enlarged(digit, _side(random, 1400, 3460))), "JPEG", quality=85)
 
 
@@ -135,7 +135,7 @@ def _off_centre(digit: NDArray[np.uint8], random: Generator) -> bytes:
     ink = ink.crop(ink.getbbox())
     width, height = (round(side * random.uniform(1.5, 4)) + 2 for side in ink.size)
     page = Image.new("L", (width, height))
-    # In a corner, at an edge or anywhere, a pixel from the edge at least.
+    # In a corner, at an edge or anywhere, at least a pixel from the edge.
     left, top = (
         (1, room - 1, int(random.integers(1, room)))[random.integers(3)]
         for room in (width - ink.width, height - ink.height)
@@ -158,7 +158,7 @@ def _small(digit: NDArray[np.uint8], random: Generator) -> bytes:
 
 
 def _hair_thin(digit: NDArray[np.uint8], random: Generator) -> bytes:
-    """Only the ridge of the strokes is left."""
+    """Strokes reduced to their ridge."""
     return file_of(ImageOps.invert(_with_stroke(digit, random, 0.25)))
 
 
@@ -167,7 +167,7 @@ def _marker_thick(digit: NDArray[np.uint8], random: Generator) -> bytes:
 
 
 def _with_stroke(digit: NDArray[np.uint8], random: Generator, factor: float) -> Image.Image:
-    """The digit with its strokes made thinner or broader by about this factor, as long as it stays in one piece."""
+    """The digit with strokes about `factor` times as broad, as far as its topology allows."""
     side = _side(random, 150, 400)
     image = enlarged(np.pad(digit, 4), side).point(lambda value: 255 if value > 127 else 0)
     for _ in range(round(side / 36 * abs(factor - 1))):
@@ -179,7 +179,7 @@ def _with_stroke(digit: NDArray[np.uint8], random: Generator, factor: float) -> 
 
 
 def _topology(image: Image.Image) -> tuple[int, int]:
-    """How many pieces and how many holes there are."""
+    """The numbers of connected components of ink and of background."""
     ink = np.asarray(image) > 127
     return connected(ink)[1], connected(~ink)[1]
 
@@ -187,7 +187,7 @@ def _topology(image: Image.Image) -> tuple[int, int]:
 KINDS: dict[str, Render] = {
     "black on white": _black_on_white,
     "white on black": _white_on_black,
-    "EXIF orientation 1 to 8": _turned,
+    "EXIF orientation 1 to 8": _oriented,
     "transparent, RGBA or LA": _transparent,
     "opaque RGBA": _opaque_rgba,
     "palette": _palette,

@@ -1,4 +1,4 @@
-"""MNIST's test set, and what the model's confidence is worth there."""
+"""Accuracy on MNIST's test set, and how well confidence is calibrated there."""
 
 import numpy as np
 
@@ -11,12 +11,12 @@ COVERAGE = 0.99
 
 
 def measure(recognizer: Recognizer) -> list[Figure]:
-    """The part right, the calibration error, and the part wrong among the 99 % that the model is surest of."""
+    """Accuracy, the error rate among the 99 % with the highest confidence, and the calibration error."""
     results = evaluate(recognizer, load_test())
-    right = results.digits == results.labels
-    surest = np.argsort(-results.confidences, kind="stable")[: round(COVERAGE * results.count)]
+    correct = results.digits == results.labels
+    confident = np.argsort(-results.confidences, kind="stable")[: round(COVERAGE * results.count)]
     return [
-        share("MNIST test set", right),
-        share("MNIST test set, wrong of the surest 99 %", ~right[surest], higher_is_better=False),
-        calibration_error("MNIST test set, calibration error", results.confidences, right),
+        share("MNIST test set", correct),
+        share("MNIST test set, wrong among the most confident 99 %", ~correct[confident], higher_is_better=False),
+        calibration_error("MNIST test set, calibration error", results.confidences, correct),
     ]

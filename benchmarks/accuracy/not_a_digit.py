@@ -1,9 +1,8 @@
-"""Grades how well the service refuses what is no digit: `python -m benchmarks.accuracy.not_a_digit`.
+"""How well images without exactly one digit are rejected.
 
-MNIST's test digits are set against images that hold no digit or several: drawn here, letters in Debian's handwriting
-fonts, and Fashion-MNIST (Xiao, Rasul, Vollgraf 2017, arXiv 1708.07747). All go through the service's own preparation
-and recognizer. None of these sets may be trained on, nor may a threshold be chosen on them: the figures are to say how
-the service takes what it has never seen.
+MNIST's test digits are compared with generated images, letters in Debian's handwriting fonts, and Fashion-MNIST (Xiao,
+Rasul, Vollgraf 2017, arXiv 1708.07747). Never train on these sets or choose a threshold by them: they measure how the
+model treats what it has never seen.
 """
 
 import io
@@ -29,8 +28,8 @@ COUNT = 500
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 FONTS = Path("/usr/share/fonts")
 BOTH = ascii_uppercase + ascii_lowercase
-# Hands with the letters taken of each: some write capitals for small letters, in some the capitals are ornaments.
-HANDS = {
+# Fonts and the letters used of each: some have capitals for small letters, in some the capitals are ornaments.
+HANDWRITING = {
     "fonts-breip": {"truetype/breip/Breip.ttf": BOTH},
     "fonts-bwht": {
         f"opentype/bwht/BecauseWe{name}-Regular.otf": ascii_uppercase
@@ -45,8 +44,8 @@ HANDS = {
     "fonts-klee": {"truetype/klee/KleeOne-Regular.ttf": BOTH},
     "fonts-kristi": {"truetype/kristi/Kristi.ttf": BOTH},
 }
-DRAWINGS_OF_A_LETTER = 4
-# Letters that many hands write as a digit; they are graded apart.
+IMAGES_PER_LETTER = 4
+# Letters that many people write like a digit; they have figures of their own.
 DIGIT_LIKE = "OIlSZBgq"
 
 Pixels = NDArray[np.uint8]
@@ -55,56 +54,56 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What the service answered, and how much each image looked like a digit to it, float32 [N]."""
+class Predictions:
+    """Predictions, and the `is_digit` scores, float32 [N]."""
 
     predictions: list[Prediction]
     scores: NDArray[np.float32]
 
-    def refused(self, *reasons: str) -> NDArray[np.bool_]:
-        """Which images were refused for one of these reasons, or for whatever reason if none is given, bool [N]."""
+    def rejected(self, *reasons: str) -> NDArray[np.bool_]:
+        """Which images were rejected, bool [N]; for one of these reasons, if any are given."""
         return np.array([one.digit is None and (not reasons or one.reason in reasons) for one in self.predictions])
 
 
-def answer(recognizer: Recognizer, images: Sequence[Pixels]) -> Answers:
-    """Prepares and classifies images of any size, uint8 [H, W], as the service would.
+def predict(recognizer: Recognizer, images: Sequence[Pixels]) -> Predictions:
+    """Preprocesses and classifies images of any size, uint8 [H, W], as the service does.
 
-    An image that preparation refuses scores 0: it is refused whatever the network says.
+    An image rejected by preprocessing scores 0, as it is rejected whatever the network says.
     """
-    prepared = [preprocess(image) for image in images]
-    _, scores = recognizer.classifier.classify(np.stack([one.image for one in prepared]))
-    scores[[one.reason is not None for one in prepared]] = 0
-    return Answers(recognizer.predict(prepared), scores)
+    preprocessed = [preprocess(image) for image in images]
+    _, scores = recognizer.classifier.classify(np.stack([one.image for one in preprocessed]))
+    scores[[one.reason is not None for one in preprocessed]] = 0
+    return Predictions(recognizer.predict(preprocessed), scores)
 
 
 def measure(recognizer: Recognizer, count: int = COUNT, fonts: Path = FONTS, fashion: Path = FASHION) -> list[Figure]:
-    """The figures, on `count` images of each set drawn here.
+    """The figures, on `count` images of each generated set.
 
-    `fonts` and `fashion` are the folders that Debian's packages fill. Raises click.ClickException where one is missing.
+    `fonts` and `fashion` are folders that Debian's packages install. Raises click.ClickException if a file is missing.
     """
     letters = load_letters(fonts)
-    clothes = answer(recognizer, load_fashion(fashion))
+    garments = predict(recognizer, load_fashion(fashion))
     digits = load_test().images
-    known = answer(recognizer, list(digits))
-    figures = [share("MNIST test digits read, not refused", ~known.refused())]
-    for name, (draw, reasons) in drawn_sets(digits).items():
+    known = predict(recognizer, list(digits))
+    figures = [share("MNIST test digits not rejected", ~known.rejected())]
+    for name, (draw, reasons) in generated_sets(digits).items():
         random = np.random.default_rng(0)
-        drawn = answer(recognizer, [draw(random) for _ in range(count)])
-        figures.append(share(f"{name} refused as such", drawn.refused(*reasons)))
+        generated = predict(recognizer, [draw(random) for _ in range(count)])
+        figures.append(share(f"{name} rejected as such", generated.rejected(*reasons)))
     like_digits = np.array([letter in DIGIT_LIKE for letter, _ in letters])
-    written = answer(recognizer, [image for _, image in letters])
-    for name, answers, chosen in (
-        ("Fashion-MNIST", clothes, np.ones(len(clothes.scores), bool)),
-        (f"letters but {', '.join(DIGIT_LIKE)}", written, ~like_digits),
-        (f"the letters {', '.join(DIGIT_LIKE)}", written, like_digits),
+    written = predict(recognizer, [image for _, image in letters])
+    for name, predicted, chosen in (
+        ("Fashion-MNIST", garments, np.ones(len(garments.scores), bool)),
+        (f"letters except {', '.join(DIGIT_LIKE)}", written, ~like_digits),
+        (f"letters {', '.join(DIGIT_LIKE)}", written, like_digits),
     ):
-        figures.append(area_under_roc(f"{name}: area under ROC curve", known.scores, answers.scores[chosen]))
-        figures.append(share(f"{name}: refused", answers.refused()[chosen]))
+        figures.append(area_under_roc(f"{name}: area under ROC curve", known.scores, predicted.scores[chosen]))
+        figures.append(share(f"{name}: rejected", predicted.rejected()[chosen]))
     return figures
 
 
-def drawn_sets(digits: Pixels) -> dict[str, tuple[Callable[[Generator], Pixels], tuple[str, ...]]]:
-    """How to draw an image of each set, and the reasons that are right for refusing it."""
+def generated_sets(digits: Pixels) -> dict[str, tuple[Callable[[Generator], Pixels], tuple[str, ...]]]:
+    """How to generate an image of each set, and the rejection reasons that are correct."""
     return {
         "blank images": (blank, (BLANK,)),
         "noise": (noise, (BLANK, NOT_A_DIGIT)),
@@ -124,15 +123,15 @@ def load_fashion(folder: Path) -> list[Pixels]:
 
 
 def load_letters(folder: Path) -> list[tuple[str, Pixels]]:
-    """Every hand's letters, each drawn several times, with the letter that each is."""
+    """Several images of every letter of every font, with the letter."""
     random = np.random.default_rng(0)
-    drawn = []
-    for package, hands in HANDS.items():
-        for name, letters in hands.items():
+    images = []
+    for package, fonts in HANDWRITING.items():
+        for name, letters in fonts.items():
             file = _read(folder / name, package)
-            for letter in letters * DRAWINGS_OF_A_LETTER:
-                drawn.append((letter, letter_image(random, file, letter)))
-    return drawn
+            for letter in letters * IMAGES_PER_LETTER:
+                images.append((letter, letter_image(random, file, letter)))
+    return images
 
 
 def _read(path: Path, package: str) -> bytes:
@@ -146,7 +145,7 @@ def _read(path: Path, package: str) -> bytes:
 
 
 def letter_image(random: Generator, font: bytes, letter: str) -> Pixels:
-    """A letter set dark on light, at a random size, slightly turned."""
+    """A letter dark on light, at a random size, slightly rotated."""
     size = random.uniform(24, 200)
     face = ImageFont.truetype(io.BytesIO(font), size)
     left, top, right, bottom = face.getbbox(letter)
@@ -158,7 +157,7 @@ def letter_image(random: Generator, font: bytes, letter: str) -> Pixels:
 
 
 def blank(random: Generator) -> Pixels:
-    """An empty canvas of one shade, an unevenly lit sheet, or one of textured paper."""
+    """An empty canvas of one shade, or a plain or textured sheet in uneven light."""
     size = _size(random)
     paper = np.full(size, random.uniform(0, 255))
     kind = random.integers(3)
@@ -170,7 +169,7 @@ def blank(random: Generator) -> Pixels:
 
 
 def noise(random: Generator) -> Pixels:
-    """Gaussian or uniform noise, salt and pepper, or noise coarsened by JPEG."""
+    """Gaussian or uniform noise, salt and pepper, or noise compressed by JPEG."""
     size = _size(random)
     strength = random.uniform(10, 80)
     match random.integers(4):
@@ -189,20 +188,20 @@ def noise(random: Generator) -> Pixels:
 
 
 def texture(random: Generator) -> Pixels:
-    """What a photo of wood, fabric or gravel shows: texture at several scales, under a light from one side."""
+    """Like a photo of wood, fabric or gravel: texture at several scales, lit from one side."""
     size = _size(random, smallest=64)
     rows, columns = np.indices(size)
     match random.integers(3):
-        case 0:  # grain along the rows, bent where the tree's rings were
+        case 0:  # wood: grain along the rows, bent
             bend = _clouds(random, size, max(size) / 3) + 0.2 * _clouds(random, size, max(size) / 12)
             rings = np.sin(rows / random.uniform(2, 10) + random.uniform(1, 6) * bend)
             surface = rings + 0.5 * _clouds(random, size, 2)
-        case 1:  # threads over and under one another, none quite as thick as the next
+        case 1:  # fabric: threads of varying width
             pitch, slant = random.uniform(3, 14), random.uniform(-0.2, 0.2)
             warp = np.sin(2 * np.pi * (columns + slant * rows) / pitch + _clouds(random, size, 8 * pitch))
             weft = np.sin(2 * np.pi * (rows - slant * columns) / pitch + _clouds(random, size, 8 * pitch))
             surface = warp * weft + 0.5 * np.maximum(warp, weft) + 0.4 * _clouds(random, size, pitch)
-        case _:  # stones are where the clouds are thick, dark gaps where they change sign
+        case _:  # gravel: dark gaps where the noise changes sign
             stone = random.uniform(4, 15)
             gaps = np.minimum(np.abs(_clouds(random, size, stone)), 0.5)
             surface = 3 * gaps + 0.5 * _clouds(random, size, stone) + 0.3 * _clouds(random, size, 2)
@@ -211,7 +210,7 @@ def texture(random: Generator) -> Pixels:
 
 
 def several_digits(random: Generator, digits: Pixels, touching: bool = False) -> Pixels:
-    """Two or three of the digits in a row or a column, or scattered; in a row or a column the ink may touch."""
+    """Two or three digits in a row, in a column or scattered; in a row or column they may touch."""
     chosen = [_cropped(digits[place]) for place in random.choice(len(digits), random.integers(2, 4), replace=False)]
     match random.integers(2 if touching else 3):
         case 0:
@@ -228,7 +227,7 @@ def several_digits(random: Generator, digits: Pixels, touching: bool = False) ->
 
 
 def _row(random: Generator, digits: list[Pixels], touching: bool) -> Pixels:
-    """Cropped digits side by side, 2 to 20 pixels apart, as large as they are, or moved together until they touch."""
+    """Cropped digits side by side, 2 to 20 pixels apart or moved together until they touch."""
     page = np.zeros((SIZE, 0), np.uint8)
     for digit in digits:
         height, width = digit.shape
@@ -245,13 +244,13 @@ def _row(random: Generator, digits: list[Pixels], touching: bool) -> Pixels:
 
 
 def _touch(page: Pixels, tile: Pixels) -> bool:
-    """Whether ink lies upon ink where the two begin."""
+    """Whether ink overlaps where the two begin."""
     width = min(page.shape[1], tile.shape[1])
     return bool(np.any((page[:, :width] > 127) & (tile[:, :width] > 127)))
 
 
 def _scattered(random: Generator, digits: list[Pixels]) -> Pixels:
-    """Cropped digits somewhere on nine fields, one on a field."""
+    """Cropped digits in different cells of a 3×3 grid."""
     page = np.zeros((3 * SIZE, 3 * SIZE), np.uint8)
     for digit, field in zip(digits, random.choice(9, len(digits), replace=False), strict=True):
         height, width = digit.shape
@@ -272,14 +271,14 @@ def _on_paper(random: Generator, ink: Grey) -> Pixels:
 
 
 def _size(random: Generator, smallest: int = SIZE) -> Size:
-    """Height and width, as often from 30 to 60 pixels as from 300 to 600, one at most twice the other."""
+    """Height and width, log-uniform up to 600 pixels, one at most twice the other."""
     longer = np.exp(random.uniform(np.log(smallest), np.log(600)))
     shorter = max(smallest, longer * random.uniform(0.5, 1))
     return (round(shorter), round(longer)) if random.random() < 0.5 else (round(longer), round(shorter))
 
 
 def _light(random: Generator, size: Size) -> Grey:
-    """Light from one side that fades to as little as a half, with a vignette."""
+    """Light from one side that fades to half at most, with a vignette."""
     rows, columns = np.meshgrid(*(np.linspace(-1, 1, side) for side in size), indexing="ij")
     angle = random.uniform(0, 2 * np.pi)
     ramp = (rows * np.sin(angle) + columns * np.cos(angle)) / np.sqrt(2)
@@ -287,7 +286,7 @@ def _light(random: Generator, size: Size) -> Grey:
 
 
 def _clouds(random: Generator, size: Size, scale: float) -> Grey:
-    """Smooth noise of mean 0 and a deviation of about 1 whose features are `scale` pixels wide."""
+    """Smooth noise with mean 0, a deviation of about 1 and features `scale` pixels wide."""
     height, width = (max(2, round(side / scale)) for side in size)
     coarse = Image.fromarray(random.normal(size=(height, width)).astype(np.float32))
     return np.asarray(coarse.resize(size[::-1], Image.Resampling.BICUBIC), dtype=np.float64)

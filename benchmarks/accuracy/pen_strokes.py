@@ -1,4 +1,4 @@
-"""Pen strokes of writers that the model was never trained on, drawn dark on light with a pen, a marker and a mouse."""
+"""Accuracy on pen strokes of writers not trained on, drawn dark on light with a pen, a marker and a mouse."""
 
 from pathlib import Path
 
@@ -10,18 +10,21 @@ from digits.recognizer import Recognizer
 from training.datasets.drawn import draw
 from training.datasets.pen_strokes import HELD_OUT_WRITERS, load_pen_digits
 
-# The pen's width by the digit's longer side, and the image's side in pixels.
+# The pen's width relative to the digit's longer side, and the image's side in pixels.
 PENS = {"pen": (0.05, 200), "marker": (0.16, 200), "mouse": (0.02, 400)}
 
 
 def measure(recognizer: Recognizer, file: Path) -> list[Figure]:
-    """The part of the digits right for each pen; `file` is pendigits-orig.tra, see training/datasets."""
+    """Accuracy for each pen; `file` is pendigits-orig.tra, see training/datasets/pen_strokes.py."""
     digits = load_pen_digits(file, HELD_OUT_WRITERS)
     labels = np.array([digit.label for digit in digits])
     figures = []
     for name, (pen, size) in PENS.items():
         predictions = recognizer.predict([preprocess(255 - draw(digit.strokes, pen, size)) for digit in digits])
         figures.append(
-            share(f"strokes of 5 other writers, as by {name}", np.array([one.digit for one in predictions]) == labels)
+            share(
+                f"pen strokes of 5 unseen writers, drawn by {name}",
+                np.array([one.digit for one in predictions]) == labels,
+            )
         )
     return figures

@@ -1,7 +1,4 @@
-"""A folder of real images, with `labels.csv` in it: the columns file and label, and others if you like.
-
-They go through the service's own code as if they had been posted.
-"""
+"""Accuracy on a folder of real images with a `labels.csv`, whose columns are `file`, `label` and any others."""
 
 import csv
 from pathlib import Path
@@ -13,11 +10,11 @@ from benchmarks.accuracy.figures import Figure, calibration_error, share
 from digits.decode import ImageError
 from digits.recognizer import Recognizer
 
-SURE = 0.99
+CONFIDENT = 0.99
 
 
 def measure(recognizer: Recognizer, folder: Path) -> list[Figure]:
-    """The part right, right and wrong among the sure ones, and the calibration error; prints every mistake."""
+    """Accuracy, shares correct and wrong with high confidence, and calibration error; prints every mistake."""
     with (folder / "labels.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     right, confidences = [], []
@@ -32,10 +29,10 @@ def measure(recognizer: Recognizer, folder: Path) -> list[Figure]:
         confidences.append(confidence)
         if not right[-1]:
             click.echo(f"{row['file']}: {row['label']} {answer}", err=True)
-    rights, sure = np.array(right), np.array(confidences) >= SURE
+    correct, confident = np.array(right), np.array(confidences) >= CONFIDENT
     return [
-        share("real images", rights),
-        share("real images, right and sure", rights & sure),
-        share("real images, wrong and sure", ~rights & sure, higher_is_better=False),
-        calibration_error("real images, calibration error", np.array(confidences), rights),
+        share("real images", correct),
+        share("real images, correct and confident", correct & confident),
+        share("real images, wrong and confident", ~correct & confident, higher_is_better=False),
+        calibration_error("real images, calibration error", np.array(confidences), correct),
     ]

@@ -1,6 +1,6 @@
-"""Photographed paper: MNIST's test digits drawn on paper as a camera sees it, in bad light, on lines, out of focus.
+"""Simulated photos: MNIST's test digits on paper seen by a camera, in bad light, on ruled lines, out of focus.
 
-Right is the answer that the service gives for the clean 28×28 image; a refusal is wrong.
+Correct means the digit read in the clean 28×28 image; a rejection is wrong.
 """
 
 from collections.abc import Callable
@@ -16,17 +16,17 @@ from digits.recognizer import Recognizer
 from training.datasets.mnist import load_test
 
 COUNT = 300
-# Reflectances of pencil, of black, blue and red ink, by colour channel.
+# Reflectance per colour channel of pencil and of black, blue and red ink.
 INKS = [(0.55, 0.55, 0.55), (0.15, 0.15, 0.18), (0.2, 0.25, 0.65), (0.75, 0.2, 0.2)]
 
-# What the paper reflects or the light on it, 0 to 1, float32 [H, W, 3] or [H, W, 1].
+# The paper's reflectance or the light on it, 0 to 1, float32 [H, W, 3] or [H, W, 1].
 Surface = NDArray[np.float32]
 
 
 def measure(recognizer: Recognizer, count: int = COUNT) -> list[Figure]:
-    """The part of `count` digits read as when clean, for every kind of photo and for all together."""
+    """Share of `count` digits read as in the clean image, over all kinds of photos and for each."""
     digits = load_test().images[:: len(load_test()) // count][:count]
-    return same_answers(recognizer, digits, KINDS, "photographed paper")
+    return same_answers(recognizer, digits, KINDS, "simulated photo")
 
 
 def _photo(digit: NDArray[np.uint8], random: Generator, *effects: Callable[["Page"], None]) -> bytes:
@@ -37,7 +37,7 @@ def _photo(digit: NDArray[np.uint8], random: Generator, *effects: Callable[["Pag
 
 
 class Page:
-    """A sheet with a digit on it, and the light, the focus and the noise in which it is photographed."""
+    """A sheet with a digit, and the light, focus and noise of its photo."""
 
     def __init__(self, digit: NDArray[np.uint8], random: Generator) -> None:
         self.random = random
@@ -72,7 +72,7 @@ class Page:
 
 
 def _falling_light(page: Page) -> None:
-    """Brighter on one side, or towards the middle."""
+    """Brighter on one side or towards the middle."""
     rows, columns = page.place()
     angle = page.random.uniform(0, 2 * np.pi)
     ramp = (rows * np.sin(angle) + columns * np.cos(angle)) / np.sqrt(2)
@@ -82,7 +82,7 @@ def _falling_light(page: Page) -> None:
 
 
 def _hard_shadow(page: Page) -> None:
-    """A straight edge across the sheet, beyond which half of the light or less is left."""
+    """A straight edge beyond which 40 to 75 % of the light is left."""
     rows, columns = page.place()
     angle, place = page.random.uniform(0, 2 * np.pi), page.random.uniform(-0.6, 0.6)
     across = rows * np.sin(angle) + columns * np.cos(angle) - place
@@ -100,7 +100,7 @@ def _squared(page: Page) -> None:
 
 
 def _lines(page: Page, axis: int) -> None:
-    """Thin pale lines, from a third of the digit's size apart to its size, a little aslant."""
+    """Thin pale lines, slightly tilted, between a third of the digit's size and its size apart."""
     side = page.box[2]
     pitch, width = side * page.random.uniform(0.33, 1), max(1.0, side * page.random.uniform(0.005, 0.015))
     along, across = np.indices(page.size, dtype=np.float32)[:: 1 if axis == 1 else -1]
@@ -111,7 +111,7 @@ def _lines(page: Page, axis: int) -> None:
 
 
 def _texture(page: Page) -> None:
-    """Rough paper: grain of several sizes."""
+    """Rough paper: grain at several scales."""
     for scale in (1, 3, 9):
         height, width = (max(2, side // scale) for side in page.size)
         grain = Image.fromarray(page.random.normal(0, 1, (height, width)).astype(np.float32))
@@ -129,7 +129,7 @@ def _noisy(page: Page) -> None:
 
 
 def _edge(page: Page) -> None:
-    """Beside the sheet there is a table, darker or of another colour, beyond one or two of its edges."""
+    """A darker or coloured table beyond one or two edges of the sheet."""
     table = page.random.uniform(0.1, 0.7, 3).astype(np.float32)
     top, left, side = page.box
     rows, columns = np.indices(page.size, dtype=np.float32)

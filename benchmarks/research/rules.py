@@ -117,7 +117,7 @@ def drawn_sources(count: int) -> dict[str, Images]:
         )
     ]
     random = np.random.default_rng(0)
-    for name, draw in not_a_digit.drawn_sets(data.images).items():
+    for name, draw in not_a_digit.generated_sets(data.images).items():
         sources[name] = [(file_of(Image.fromarray(draw[0](random))), None) for _ in range(count)]
     return sources
 

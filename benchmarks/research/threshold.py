@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 from matplotlib import pyplot
 
-from benchmarks.accuracy.not_a_digit import FASHION, FONTS, answer, load_fashion, load_letters
+from benchmarks.accuracy.not_a_digit import FASHION, FONTS, load_fashion, load_letters, predict
 from digits.recognizer import Recognizer
 from digits.settings import ModelSettings
 from training.datasets.mnist import load_test
@@ -28,7 +28,7 @@ def main(file: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(7, 4))
     thresholds = np.linspace(0, 1, 501)
     for name, images in sets.items():
-        scores = np.sort(answer(recognizer, images).scores)
+        scores = np.sort(predict(recognizer, images).scores)
         axes.plot(
             thresholds, 100 * np.searchsorted(scores, thresholds) / len(scores), label=f"{name}, n = {len(scores):,}"
         )

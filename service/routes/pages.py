@@ -138,11 +138,13 @@ def _grouped(number: str | None) -> str | None:
 
 
 def card_figures(model: Path, version: str) -> list[tuple[str, str, str]]:
-    """Name, value and n of the figures in the model card, two folders above the model's; none of another version's."""
+    """Name, value and n of the published figures, two folders above the model; none if they are another version's."""
     try:
-        card = (model.parents[2] / "README.md").read_text(encoding="utf-8")
-    except (OSError, IndexError):
+        published = msgspec.json.decode((model.parents[2] / "figures.json").read_bytes())
+        return [
+            (one["name"], f"{one['value']:.2%} ({one['low']:.2%} to {one['high']:.2%})", f"{one['count']:,}")
+            for one in published["figures"]
+            if published["version"] == version
+        ]
+    except (OSError, LookupError, TypeError, ValueError, msgspec.DecodeError):  # no such file, or a foreign one
         return []
-    if not re.match(rf"# Model card: \w+, version {re.escape(version)}\n", card):
-        return []
-    return re.findall(r"^\| ([^|]+) \| ([0-9.]+ ?% \([^|]+\)) \| ([0-9,]+) \|$", card, re.MULTILINE)

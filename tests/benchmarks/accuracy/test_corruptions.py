@@ -23,7 +23,7 @@ def test_every_image_is_changed_and_the_same_by_the_same_seed(name: str) -> None
 
 
 @pytest.mark.parametrize("name", sorted(set(CORRUPTIONS) - {"scale", "brightness", "stripe", "canny_edges"}))
-def test_another_seed_corrupts_otherwise(name: str) -> None:
+def test_corruption_depends_on_the_seed(name: str) -> None:
     assert np.any(corrupt(name, DIGITS, seed=1) != corrupt(name, DIGITS, seed=2))
 
 
@@ -31,7 +31,7 @@ def _ink(images: NDArray[np.uint8]) -> float:
     return float(images.mean())
 
 
-def test_corruptions_do_what_they_are_named_after() -> None:
+def test_corruptions_have_their_known_effects() -> None:
     square = np.zeros((1, 28, 28), np.uint8)
     square[0, 8:20, 8:20] = 255
     assert corrupt("brightness", square).min() == 127
@@ -44,7 +44,7 @@ def test_corruptions_do_what_they_are_named_after() -> None:
     np.testing.assert_array_equal(corrupt("stripe", square)[0, :, :7], 255)
 
 
-def test_figures_count_what_is_read_right(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figures_count_correct_predictions(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
     data = load_test()
     accuracy = evaluate(recognizer, data.part(np.linspace(0, len(data) - 1, 10).astype(np.int64))).accuracy
     harmless = {name: lambda images, random: images for name in ("one", "other_way")}

@@ -13,20 +13,20 @@ DIGITS = load_training().images[:6]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_clothes_are_the_same_for_the_same_seed(kind: str) -> None:
+def test_variations_are_seeded(kind: str) -> None:
     one, other, another = (KINDS[kind](DIGITS[0], np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert one == other != another
     assert np.ptp(pixels_of(one)) > 100
 
 
 @pytest.mark.parametrize(("kind", "modes"), [("16 bit", {"I;16"}), ("palette", {"P"}), ("opaque RGBA", {"RGBA"})])
-def test_files_are_what_their_kind_says(kind: str, modes: set[str]) -> None:
+def test_files_have_the_mode_of_their_kind(kind: str, modes: set[str]) -> None:
     random = np.random.default_rng(0)
     assert {Image.open(io.BytesIO(KINDS[kind](digit, random))).mode for digit in DIGITS} <= modes
 
 
 @pytest.mark.parametrize(("kind", "thinner"), [("hair-thin", True), ("marker-thick", False)])
-def test_strokes_are_thinner_or_thicker_but_not_gone(kind: str, thinner: bool) -> None:
+def test_stroke_width_changes(kind: str, thinner: bool) -> None:
     def darkness(data: bytes) -> float:
         return float((255 - pixels_of(data)).mean())
 
@@ -36,16 +36,16 @@ def test_strokes_are_thinner_or_thicker_but_not_gone(kind: str, thinner: bool) -
         assert 0 < changed < plain if thinner else changed > plain
 
 
-def test_only_the_clean_image_s_answer_is_right(recognizer: Recognizer) -> None:
-    as_it_is = {"black on white": KINDS["black on white"]}
-    turned = {"upside down": lambda digit, random: as_it_is["black on white"](digit[::-1], random)}
-    together, alone = same_answers(recognizer, DIGITS, as_it_is, "x")
-    assert (together.name, alone.name) == ("x, all", "x: black on white")
+def test_only_the_digit_of_the_clean_image_is_correct(recognizer: Recognizer) -> None:
+    unchanged = {"black on white": KINDS["black on white"]}
+    flipped = {"upside down": lambda digit, random: unchanged["black on white"](digit[::-1], random)}
+    together, alone = same_answers(recognizer, DIGITS, unchanged, "x")
+    assert (together.name, alone.name) == ("xs, all", "x: black on white")
     assert together.value == alone.value == 1
-    assert same_answers(recognizer, DIGITS, turned, "x")[0].value < 1
+    assert same_answers(recognizer, DIGITS, flipped, "x")[0].value < 1
 
 
-def test_every_kind_has_its_figure(recognizer: Recognizer) -> None:
+def test_every_variation_has_a_figure(recognizer: Recognizer) -> None:
     together, *figures = measure(recognizer, count=2)
     assert len(figures) == len(KINDS)
     assert together.count == 2 * len(KINDS)

@@ -5,15 +5,16 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from benchmarks.accuracy import __main__ as module
-from benchmarks.accuracy.__main__ import main, published_values
-from benchmarks.accuracy.figures import area_under_roc, calibration_error, share
+from benchmarks.accuracy import figures
+from benchmarks.accuracy.__main__ import main
+from benchmarks.accuracy.figures import Figure, area_under_roc, calibration_error, load, publish, share
+from digits.classifier import Classifier
 from tests.helpers.images import example
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Four images, one of them under a wrong label and one broken."""
+    """Four images, one with a wrong label and one unreadable."""
     rows = [
         ("a/1.png", 1, example(1)),
         ("a/2.png", 3, example(2)),
@@ -28,64 +29,95 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of figures.json, next to a copy of the model card."""
+    for name in ("STORE", "CARD"):
+        copy = tmp_path / getattr(figures, name).name
+        copy.write_bytes(getattr(figures, name).read_bytes())
+        monkeypatch.setattr(figures, name, copy)
+
+
 def grade(folder: Path, *arguments: str) -> Result:
     return CliRunner().invoke(main, ["real_images", "--real-images", str(folder), *arguments])
 
 
-def test_real_images_are_counted_and_the_mistakes_named(folder: Path) -> None:
+def test_real_images_are_counted_and_mistakes_listed(folder: Path) -> None:
     result = grade(folder)
     assert result.exit_code == 0, result.output
     assert "| real images | 50.00% (" in result.output
-    assert "| real images, wrong and sure | 25.00% (" in result.output
+    assert "| real images, wrong and confident | 25.00% (" in result.output
     assert "a/2.png: 3 read as 2" in result.output
     assert "b/3.png: 3 not read: expected an image" in result.output
 
 
-def test_figure_below_the_model_card_fails_the_check(folder: Path) -> None:
+def test_figure_worse_than_published_fails_the_check(folder: Path) -> None:
     result = grade(folder, "--check")
     assert result.exit_code == 1
-    assert "real images: 50.00%; the card says 9" in result.output
+    assert "real images: 50.00%; published: 9" in result.output
 
 
-def test_figure_that_the_model_card_lacks_fails_the_check(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "CARD", tmp_path / "card.md")
-    (tmp_path / "card.md").write_text("| real images | 60.0 % (1 to 99) | 189 |\n")
+@pytest.mark.usefixtures("store")
+def test_unpublished_figure_fails_the_check(folder: Path) -> None:
+    publish("1", [Figure("real images", 0.6, 0.01, 0.99, 189)])
     result = grade(folder, "--check")
     assert result.exit_code == 1
     assert "real images: " not in result.output  # within a standard error
-    assert "real images, right and sure: 50.00%; the card says nothing" in result.output
+    assert "real images, correct and confident: 50.00%; published: nothing" in result.output
 
 
-def test_benchmark_without_its_data_is_left_out_and_named() -> None:
+@pytest.mark.usefixtures("store")
+def test_publish_replaces_measured_figures_and_keeps_the_others(folder: Path) -> None:
+    _, before = load()
+    assert grade(folder, "--publish").exit_code == 0
+    _, after = load()
+    assert list(after) == list(before)
+    changed = {name for name, figure in after.items() if figure != before[name]}
+    assert "real images" in changed
+    assert all(name.startswith("real images") for name in changed)
+    assert "| real images | 50.00% (" in figures.CARD.read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("store")
+def test_figures_of_another_version_are_dropped() -> None:
+    figure = Figure("new", 0.7, 0.6, 0.8, 10)
+    publish("4", [figure])
+    assert load() == ("4", {"new": figure})
+
+
+def test_benchmark_without_its_data_is_skipped() -> None:
     result = CliRunner().invoke(main, ["pen_strokes"])
     assert result.exit_code == 0
-    assert "left out pen_strokes: give --pen-strokes" in result.output
+    assert "skipped pen_strokes: needs --pen-strokes" in result.output
 
 
-def test_shipped_model_is_as_good_as_its_card_says() -> None:
-    """The figures on MNIST here; the others take minutes and are checked by `.ci/run`."""
+def test_shipped_model_reaches_its_published_figures() -> None:
+    """On MNIST; the other benchmarks take minutes and run in `.ci/run`."""
     result = CliRunner().invoke(main, ["mnist", "--check"])
     assert result.exit_code == 0, result.output
 
 
-def test_card_gives_its_figures() -> None:
-    card = "| set | right | n |\n|---|---|---|\n| MNIST test set | 99.62 % (99.5 to 99.7) | 10,000 |\n| cost | `x` |\n"
-    assert published_values(card) == {"MNIST test set": pytest.approx(0.9962)}
+@pytest.mark.usefixtures("store")
+def test_published_figures_are_the_shipped_models_and_in_its_card(classifier: Classifier) -> None:
+    version, _ = load()
+    assert version == classifier.version
+    card = figures.CARD.read_text(encoding="utf-8")
+    assert card.startswith(f"# Model card: digits, version {version}\n")
+    publish(version, [])
+    assert figures.CARD.read_text(encoding="utf-8") == card
 
 
-def test_share_has_the_interval_of_wilson() -> None:
+def test_share_has_wilsons_interval() -> None:
     figure = share("x", np.array([True] * 97 + [False] * 3))
     assert (figure.value, figure.count) == (0.97, 100)
     assert figure.low == pytest.approx(0.9155, abs=1e-4)
     assert figure.high == pytest.approx(0.9897, abs=1e-4)
     assert figure.row() == "| x | 97.00% (91.55% to 98.97%) | 100 |"
-    assert not figure.is_below(0.98)
-    assert figure.is_below(0.99)
+    assert not figure.is_worse(Figure("x", 0.98, 0, 1, 100))
+    assert figure.is_worse(Figure("x", 0.99, 0, 1, 100))
 
 
-def test_area_under_roc_counts_pairs_in_order_and_ties_half() -> None:
+def test_area_under_roc_counts_ties_half() -> None:
     figure = area_under_roc("x", np.array([0.5, 0.9], np.float32), np.array([0.1, 0.5, 0.7, 0.2], np.float32))
     assert figure.value == pytest.approx((2 + 0.5 + 0 + 4) / 8)
 
@@ -97,7 +129,7 @@ def test_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
     assert calibration_error("x", np.array([1.0, 0.0]), np.array([True, False])).value == 0
 
 
-def test_lower_is_better_for_an_error() -> None:
+def test_lower_error_is_better() -> None:
     figure = calibration_error("x", np.array([0.95] * 10), np.array([True] * 9 + [False]))
-    assert not figure.is_below(0.5)
-    assert figure.is_below(0.0) is (figure.value > figure.standard_error)
+    assert not figure.is_worse(Figure("x", 0.5, 0, 1, 10))
+    assert figure.is_worse(Figure("x", 0.0, 0, 1, 10)) is (figure.value > figure.standard_error)

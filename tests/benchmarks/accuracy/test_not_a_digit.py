@@ -10,13 +10,13 @@ from skimage.measure import label
 
 import benchmarks.accuracy.not_a_digit
 from benchmarks.accuracy.not_a_digit import (
-    Answers,
     Pixels,
-    answer,
+    Predictions,
     blank,
     load_letters,
     measure,
     noise,
+    predict,
     several_digits,
     texture,
 )
@@ -31,7 +31,7 @@ DIGITS = load_test().part(np.arange(20))
 
 
 class Credulous(Recognizer):
-    """Reads a 0 in everything but blank paper, and is the surer the more ink there is."""
+    """Reads a 0 in everything but blank paper; the score grows with the amount of ink."""
 
     def __init__(self) -> None:
         self.classifier = self  # type: ignore[assignment]
@@ -39,8 +39,8 @@ class Credulous(Recognizer):
     def classify(self, images: Images) -> tuple[Probabilities, np.ndarray]:
         return np.full((len(images), 10), 0.1, np.float32), images.mean(axis=(1, 2), dtype=np.float32)
 
-    def predict(self, prepared: Sequence[Preprocessed]) -> list[Prediction]:
-        return [prediction(None if one.reason else 0, one.reason) for one in prepared]
+    def predict(self, preprocessed: Sequence[Preprocessed]) -> list[Prediction]:
+        return [prediction(None if one.reason else 0, one.reason) for one in preprocessed]
 
 
 def prediction(digit: int | None, reason: str | None) -> Prediction:
@@ -53,39 +53,39 @@ def empty(random: Generator) -> Pixels:
 
 @pytest.fixture
 def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a font and three images in place of what Debian's packages hold."""
+    """A font and three images in place of Debian's packages."""
     (tmp_path / "hand.ttf").symlink_to(FONT)
-    monkeypatch.setattr(benchmarks.accuracy.not_a_digit, "HANDS", {"fonts-hand": {"hand.ttf": "AOX"}})
+    monkeypatch.setattr(benchmarks.accuracy.not_a_digit, "HANDWRITING", {"fonts-hand": {"hand.ttf": "AOX"}})
     write_idx(tmp_path / "t10k-images-idx3-ubyte.gz", DIGITS.images[:3])
     monkeypatch.setattr(benchmarks.accuracy.not_a_digit, "load_test", lambda: DIGITS)
     return tmp_path
 
 
-def test_what_preparation_refuses_scores_nothing() -> None:
-    answers = answer(Credulous(), [example_pixels(3), np.full((50, 50), 255, np.uint8)])
-    assert answers.scores[0] > 0
-    assert answers.scores[1] == 0
-    assert answers.refused().tolist() == [False, True]
+def test_image_rejected_by_preprocessing_scores_zero() -> None:
+    predicted = predict(Credulous(), [example_pixels(3), np.full((50, 50), 255, np.uint8)])
+    assert predicted.scores[0] > 0
+    assert predicted.scores[1] == 0
+    assert predicted.rejected().tolist() == [False, True]
 
 
-def test_only_the_right_reasons_count() -> None:
+def test_rejections_are_counted_by_reason() -> None:
     predictions = [prediction(None, "blank"), prediction(None, "not a digit"), prediction(7, None)]
-    answers = Answers(predictions, np.zeros(3, np.float32))
-    assert answers.refused().tolist() == [True, True, False]
-    assert answers.refused("not a digit").tolist() == [False, True, False]
-    assert answers.refused("blank", "not a digit").tolist() == [True, True, False]
+    predicted = Predictions(predictions, np.zeros(3, np.float32))
+    assert predicted.rejected().tolist() == [True, True, False]
+    assert predicted.rejected("not a digit").tolist() == [False, True, False]
+    assert predicted.rejected("blank", "not a digit").tolist() == [True, True, False]
 
 
-def test_figures_of_one_who_reads_everything(stand_ins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figures_of_a_model_that_rejects_nothing(stand_ins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmarks.accuracy.not_a_digit, "blank", empty)
     figures = {one.name: one for one in measure(Credulous(), 4, stand_ins, stand_ins)}
-    assert figures["MNIST test digits read, not refused"].value == 1
-    assert figures["blank images refused as such"].value == 1
-    assert figures["several digits refused as such"].count == 4
-    # The same images on both sides cannot be told apart.
+    assert figures["MNIST test digits not rejected"].value == 1
+    assert figures["blank images rejected as such"].value == 1
+    assert figures["several digits rejected as such"].count == 4
+    # Both sides are the same images.
     assert figures["Fashion-MNIST: area under ROC curve"].value == pytest.approx(0.5, abs=0.3)
-    assert figures["Fashion-MNIST: refused"].value == 0
-    letters, digit_like = (one for name, one in figures.items() if name.endswith("q: refused"))
+    assert figures["Fashion-MNIST: rejected"].value == 0
+    letters, digit_like = (one for name, one in figures.items() if name.endswith("q: rejected"))
     assert (letters.count, digit_like.count) == (8, 4)
 
 
@@ -99,7 +99,7 @@ def test_missing_package_is_named(missing: str, package: str, stand_ins: Path) -
 
 
 @pytest.mark.parametrize("draw", [blank, noise, texture])
-def test_drawings_are_seeded_images_of_many_sizes(draw: Callable[[Generator], Pixels]) -> None:
+def test_generated_images_are_seeded_and_vary_in_size(draw: Callable[[Generator], Pixels]) -> None:
     images, again = ([draw(random) for _ in range(20)] for random in map(np.random.default_rng, (1, 1)))
     assert {one.dtype for one in images} == {np.dtype(np.uint8)}
     assert min(min(one.shape) for one in images) >= 28
@@ -108,7 +108,7 @@ def test_drawings_are_seeded_images_of_many_sizes(draw: Callable[[Generator], Pi
 
 
 @pytest.mark.parametrize("touching", [False, True])
-def test_several_digits_lie_apart_unless_they_touch(touching: bool) -> None:
+def test_several_digits_are_separate_unless_they_touch(touching: bool) -> None:
     blocks = np.zeros((5, 28, 28), np.uint8)
     blocks[:, 4:24, 8:20] = 255
     random = np.random.default_rng(1)

@@ -10,7 +10,7 @@ DIGITS = load_training().images[:6]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_photos_are_the_same_for_the_same_seed(kind: str) -> None:
+def test_photos_are_seeded(kind: str) -> None:
     one, other, another = (KINDS[kind](DIGITS[0], np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert one == other != another
     assert min(pixels_of(one).shape) >= 80
@@ -25,7 +25,7 @@ def test_effect_changes_the_photo_but_not_the_digit(effect: str) -> None:
     assert plain.shot() != changed.shot()
 
 
-def test_every_kind_has_its_figure(recognizer: Recognizer) -> None:
+def test_every_kind_has_a_figure(recognizer: Recognizer) -> None:
     together, *figures = measure(recognizer, count=2)
     assert len(figures) == len(KINDS)
     assert together.count == 2 * len(KINDS)

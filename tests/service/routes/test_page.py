@@ -1,3 +1,4 @@
+import json
 import re
 from itertools import product
 from pathlib import Path
@@ -64,11 +65,12 @@ def test_first_load_is_below_100_kb(client: FlaskClient) -> None:
     assert sum(len(get(client, path).data) for path in ["/", *(f"/page/{name}" for name in FILES)]) < 100_000
 
 
-def test_card_of_another_version_is_ignored(tmp_path: Path) -> None:
+def test_figures_of_another_version_are_ignored(tmp_path: Path) -> None:
     model = tmp_path / "digits" / "3" / "model.onnx"
     assert card_figures(model, "3") == []
-    (tmp_path / "README.md").write_text(
-        "# Model card: digits, version 3\n\n| MNIST | 99.50% (99.1% to 99.8%) | 10,000 |\n| a | b | c |\n"
-    )
-    assert card_figures(model, "3") == [("MNIST", "99.50% (99.1% to 99.8%)", "10,000")]
+    figure = {"name": "MNIST", "value": 0.995, "low": 0.991, "high": 0.998, "count": 10_000, "higher_is_better": True}
+    (tmp_path / "figures.json").write_text(json.dumps({"version": "3", "figures": [figure]}))
+    assert card_figures(model, "3") == [("MNIST", "99.50% (99.10% to 99.80%)", "10,000")]
     assert card_figures(model, "2") == []
+    (tmp_path / "figures.json").write_text("{}")
+    assert card_figures(model, "3") == []
