@@ -1,4 +1,4 @@
-"""The network alone, without a server: `python -m benchmarks.performance.bare BATCH SECONDS` runs it over and over."""
+"""The network alone, without a server: `python -m benchmarks.performance.bare BATCH SECONDS` runs it repeatedly."""
 
 import json
 import subprocess
@@ -16,22 +16,21 @@ BATCHES = (1, 4, 16, 32, 64, 128, 256)
 
 
 def run(batch: int, seconds: int, processes: int = 1) -> tuple[Load, float]:
-    """What so many processes at once did in all, a request being a run, and the seconds of a core that a run took."""
+    """The load, where a request is a run, that concurrent processes achieve together, and the CPU seconds per run."""
     command = [sys.executable, "-m", "benchmarks.performance.bare", str(batch), str(seconds)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(processes)]  # noqa: S603 - this module
-    took = [np.asarray(json.loads(one.communicate()[0])) for one in running]
-    wall, processor = np.concatenate([one[0] for one in took]), np.concatenate([one[1] for one in took])
-    middle, most = np.percentile(wall, [50, 99])
-    return Load(len(wall), 0, float(wall.sum()) / processes, middle, most), float(processor.mean())
+    wall, cpu = np.concatenate([json.loads(one.communicate()[0]) for one in running], axis=1)
+    p50, p99 = np.percentile(wall, [50, 99])
+    return Load(len(wall), 0, float(wall.sum()) / processes, p50, p99), float(cpu.mean())
 
 
 def best_batch(seconds: int, batches: Sequence[int] = BATCHES) -> int:
-    """The batch size with which one process reads the most images a second."""
+    """The batch size with which one process reads the most images per second."""
     return max(batches, key=lambda batch: batch * run(batch, seconds)[0].rate)
 
 
 def main(batch: int, seconds: float) -> None:
-    """Print the seconds by the clock, and those of a core, that each run took, as JSON."""
+    """Prints the wall-clock seconds and the CPU seconds of every run as JSON."""
     network, images = Network(), load_test().images[: 16 * max(BATCHES)]
     clocks = [(time.perf_counter(), time.process_time())]
     while clocks[-1][0] < clocks[0][0] + seconds:

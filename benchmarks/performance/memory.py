@@ -1,13 +1,12 @@
 """A worker's memory over many requests of all sizes: `python -m benchmarks.performance.memory`.
 
-Starts the service here and sends it a mixture from several connections. What a worker holds after the first tenth is
-compared with what it holds at the end. Needs Debian's wrk.
+Starts the service, sends a mixture of requests over several connections, and compares each worker's memory after the
+first tenth with that at the end. Needs Debian's wrk.
 """
 
 import itertools
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,30 +18,28 @@ from benchmarks.accuracy.input_variations import file_of
 from benchmarks.performance.conditions import conditions
 from benchmarks.performance.drivers import write_requests, wrk
 from benchmarks.performance.photos import photo_of_a_digit
-from benchmarks.performance.processes import most_resident, resident, tree
-from benchmarks.performance.servers import OURS, http, running, url
+from benchmarks.performance.processes import peak_resident, resident, tree
+from benchmarks.performance.servers import SERVICE, http, running, url
 from training.datasets.mnist import load_test
 
-CONNECTIONS, PIECE_SECONDS = 16, 2
-# What is on its way when a piece ends is answered by then.
+CONNECTIONS, CHUNK_SECONDS = 16, 2
+# Requests in flight at the end of a chunk finish within this time.
 SETTLE_SECONDS = 1
 ROWS = 10
-# A worker may hold as much more at the end than after the first tenth.
+# The largest growth between the first tenth and the end that counts as flat.
 FLAT = 1.05
-SERVICE = replace(OURS, variables={"PORT": "{port}"})
-# Of a thousand requests, how many are of each kind; the others are MNIST's own digits.
+# The mixture per thousand requests; the rest are MNIST's own digits.
 SCANS, LARGE_SCANS, PHOTOS, LARGE_PHOTOS, BROKEN = 60, 2, 20, 3, 20
 SCAN_SIDE, LARGE_SCAN_SIDE, LARGE_SIDES = 300, 2400, (2000, 2800, 3460)
 
 
 @click.command()
-@click.option("--requests", default=1_000_000, show_default=True, help="How many requests to send.")
-@click.option("--port", default=8097, show_default=True, help="Port to serve on meanwhile.")
+@click.option("--requests", default=1_000_000, show_default=True, help="Number of requests.")
+@click.option("--port", default=8097, show_default=True, help="Port of the service.")
 def main(requests: int, port: int) -> None:
-    """Print a row a tenth of the requests, with the memory of each worker."""
-    begun = conditions("python -m benchmarks.performance.memory")
+    """Print the memory of each worker after every tenth of the requests."""
+    click.echo("\n".join(f"- {line}" for line in conditions("python -m benchmarks.performance.memory")))
     files = mixture()
-    click.echo("\n".join(f"- {line}" for line in begun))
     with running(SERVICE, port, files[0], Path(os.devnull)) as process, TemporaryDirectory() as directory:
         written = Path(directory) / "requests"
         write_requests([http(SERVICE.path, *SERVICE.encode(file)) for file in files], written)
@@ -53,20 +50,20 @@ def main(requests: int, port: int) -> None:
         done, held = 0, list[list[float]]()
         for part in range(ROWS + 1):
             while done < requests * part // ROWS:
-                done += wrk(url(SERVICE, port), written, CONNECTIONS, PIECE_SECONDS).requests
+                done += wrk(url(SERVICE, port), written, CONNECTIONS, CHUNK_SECONDS).requests
             time.sleep(SETTLE_SECONDS)
             if tree(process)[1:] != workers:
-                raise click.ClickException("expected the same workers to the end; one was replaced")
+                raise click.ClickException("a worker was replaced during the run")
             held.append([resident(worker) / 2**20 for worker in workers])
             click.echo(f"| {done:,} | {' | '.join(f'{one:.0f}' for one in held[-1])} |")
-        most = max(map(most_resident, workers)) / 2**20
+        peak = max(map(peak_resident, workers)) / 2**20
     flat = all(last <= FLAT * first for first, last in zip(held[1], held[-1], strict=True))
-    since = "flat since the first tenth" if flat else "not flat since the first tenth"
-    click.echo(f"\n{since}; {max(held[-1]):.0f} MB at the end and {most:.0f} MB at most in a worker")
+    trend = "flat since the first tenth" if flat else "not flat since the first tenth"
+    click.echo(f"\n{trend}; largest worker {max(held[-1]):.0f} MB at the end, {peak:.0f} MB at its peak")
 
 
 def mixture() -> list[bytes]:
-    """A thousand files, in a random order: digits, scans, photos and files that are broken."""
+    """A thousand files in random order: digits, scans, photos and broken files."""
     random = np.random.default_rng(0)
     digits = load_test().images[: 1000 - SCANS - LARGE_SCANS - PHOTOS - LARGE_PHOTOS - BROKEN]
     files = [file_of(Image.fromarray(digit)) for digit in digits]

@@ -1,4 +1,4 @@
-"""Photos of digits as a camera takes them, of any size."""
+"""Synthetic photos of digits, of any size."""
 
 import numpy as np
 from PIL import Image
@@ -10,7 +10,7 @@ PIXELS = 1000
 
 
 def photo_of_a_digit(pixels: int = PIXELS, number: int = 0) -> bytes:
-    """A JPEG file, so many pixels a side: a digit on paper under light that falls off, with a camera's noise."""
+    """A square JPEG, `pixels` wide: a digit on unevenly lit paper, with a camera's noise."""
     random = np.random.default_rng(number)
     ink = np.asarray(enlarged(load_training().images[number], pixels), np.float32) / 255
     light = np.linspace(230, 150, pixels, dtype=np.float32)

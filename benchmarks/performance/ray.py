@@ -1,7 +1,7 @@
 """Batch scoring with Ray compared with local processes, on one machine: `python -m benchmarks.performance.ray`.
 
-Whole commands in turn, from their start to their end: in process, and with Ray. What four times the images take longer
-goes with the images; what else the images take is what it takes to start and to end.
+Times whole commands, alternating between the engines, on a set of images and on the same set four times. The difference
+gives the time per image; what remains of the first run is the time to start and stop.
 """
 
 import shutil
@@ -16,13 +16,13 @@ from tempfile import TemporaryDirectory
 import click
 
 from benchmarks.performance.conditions import conditions
-from benchmarks.performance.processes import proportional, tree
+from benchmarks.performance.processes import peak_memory, proportional
 from benchmarks.performance.scoring import write_files
 from benchmarks.performance.servers import ROOT
+from benchmarks.tables import document, table
 from digits.system import usable_cores
 
 RESULTS = Path("benchmarks/results/cluster.md")
-SAMPLE_SECONDS = 0.25
 PROGRAM = """
 from dataclasses import replace
 from scoring import __main__
@@ -38,111 +38,91 @@ def pipeline(self, every, cores, gpus):
 {change}
 __main__.main()
 """
-IN_PROCESS, RAY = "in process", "Ray, as it is"
-# Each way, and what of the code it changes.
-WAYS = {
+IN_PROCESS, RAY = "in process", "Ray"
+# Each variant, and the change it makes to the code.
+VARIANTS = {
     IN_PROCESS: "",
     RAY: "",
     "Ray, shards of 16,384 images": "shards.SHARD = 16384",
-    "Ray, decoding and network in actors of their own": "cluster.RayEngine._pipeline = pipeline",
+    "Ray, separate actors for decoding and network": "cluster.RayEngine._pipeline = pipeline",
 }
 TIMES = 4
-# Nodes that are all like this one.
+# Clusters of nodes like this machine.
 NODES = (2, 4, 16)
 
 
-def command(way: str, images: Sequence[Path], folder: Path) -> list[str]:
-    """Scores images in a way."""
+def command(variant: str, images: Sequence[Path], folder: Path) -> list[str]:
     arguments = [*map(str, images), "--overwrite", "--output"]
-    if way == IN_PROCESS:
+    if variant == IN_PROCESS:
         return [sys.executable, "-m", "scoring", *arguments, str(folder / "rows.parquet")]
-    program = PROGRAM.format(change=WAYS[way])
+    program = PROGRAM.format(change=VARIANTS[variant])
     return [sys.executable, "-c", program, *arguments, str(folder / "rows"), "--engine", "ray"]
 
 
-def timed(way: str, images: Sequence[Path], folder: Path) -> float:
+def timed(variant: str, images: Sequence[Path], folder: Path) -> float:
     """Seconds of a run."""
     shutil.rmtree(folder / "rows", ignore_errors=True)
     start = time.perf_counter()
-    run = command(way, images, folder)
+    run = command(variant, images, folder)
     subprocess.run(run, cwd=ROOT, stderr=subprocess.DEVNULL, check=True)  # noqa: S603 - our own command
     return time.perf_counter() - start
 
 
-def most_memory(way: str, images: Sequence[Path], folder: Path) -> float:
-    """Bytes that all processes of a run had at most, of what they share each its part."""
-    most = 0
-    run = command(way, images, folder)
-    with subprocess.Popen(run, cwd=ROOT, stderr=subprocess.DEVNULL) as process:  # noqa: S603 - our own command
-        while process.poll() is None:
-            try:
-                most = max(most, sum(map(proportional, tree(process.pid))))
-            except (FileNotFoundError, ProcessLookupError):
-                continue  # one has ended meanwhile
-            time.sleep(SAMPLE_SECONDS)
-    return most
-
-
 def parts(once: float, often: float, count: int) -> tuple[float, float]:
-    """Seconds to start and end, and seconds an image."""
+    """Seconds to start and stop, and seconds per image."""
     image = (often - once) / (TIMES - 1) / count
     return once - count * image, image
 
 
-def pays_from(seconds: dict[str, tuple[float, float]], count: int, nodes: int) -> str:
-    """The number of images from which on as many nodes as this one take less time than this one in process."""
-    (start, image), (ray_start, ray_image) = (parts(*seconds[way], count) for way in (IN_PROCESS, RAY))
+def break_even(seconds: dict[str, tuple[float, float]], count: int, nodes: int) -> str:
+    """The number of images from which on a cluster of `nodes` is faster than this machine in process."""
+    (start, image), (ray_start, ray_image) = (parts(*seconds[variant], count) for variant in (IN_PROCESS, RAY))
     gained = image - ray_image / nodes
     return f"{(ray_start - start) / gained:,.0f}" if gained > 0 else "never"
 
 
 @click.command()
-@click.option("--rounds", default=3, show_default=True, help="How often each is timed.")
+@click.option("--rounds", default=3, show_default=True, help="Number of runs of each.")
 @click.option("--publish", is_flag=True, help=f"Write {RESULTS}.")
 def main(rounds: int, publish: bool) -> None:
     """Print the tables."""
     begun = conditions("python -m benchmarks.performance.ray")
-    found: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
+    found: dict[str, list[tuple[float, float]]] = {variant: [] for variant in VARIANTS}
     with TemporaryDirectory() as directory:
         folder = Path(directory)
         images = [folder / "images"]
         count = len(write_files(images[0]))
         for number in range(rounds):
-            for way in WAYS:
-                found[way].append((timed(way, images, folder), timed(way, images * TIMES, folder)))
-                click.echo(f"round {number + 1}: {way}: {found[way][-1]}", err=True)
-        memory = {way: most_memory(way, images * TIMES, folder) / 2**20 for way in (IN_PROCESS, RAY)}
-    seconds = {
-        way: (statistics.median(once for once, _ in times), statistics.median(often for _, often in times))
-        for way, times in found.items()
-    }
-    lines = [
-        "# Batch scoring with Ray on one machine",
-        "",
-        *(f"- {line}" for line in begun),
-        f"- {rounds} rounds, in turn; medians",
-        "",
-        f"| {usable_cores()} cores | {count:,} PNG files, s | {TIMES * count:,}, s | to start and end, s "
-        "| images/s then | most memory, MB |",
-        "|---|---|---|---|---|---|",
-        *(
-            f"| {way} | {once:.1f} | {often:.1f} | {parts(once, often, count)[0]:.1f} | "
-            f"{1 / parts(once, often, count)[1]:,.0f} | {f'{memory[way]:.0f}' if way in memory else ''} |"
-            for way, (once, often) in seconds.items()
-        ),
-        "",
-        "From so many images on, Ray on so many nodes like this one takes less time than this one in process, if none",
-        "waits for what holds the images:",
-        "",
-        f"| {' | '.join(f'{nodes} nodes' for nodes in NODES)} |",
-        f"|{'---|' * len(NODES)}",
-        f"| {' | '.join(pays_from(seconds, count, nodes) for nodes in NODES)} |",
-        "",
-    ]
-    text = "\n".join(lines)
+            for variant in VARIANTS:
+                found[variant].append((timed(variant, images, folder), timed(variant, images * TIMES, folder)))
+                click.echo(f"round {number + 1}: {variant}: {found[variant][-1]}", err=True)
+        memory = {
+            variant: f"{peak_memory(command(variant, images * TIMES, folder), proportional)[0] / 2**20:.0f}"
+            for variant in (IN_PROCESS, RAY)
+        }
+    rows, seconds = [], {}
+    for variant, times in found.items():
+        once, often = seconds[variant] = (
+            statistics.median(time[0] for time in times),
+            statistics.median(time[1] for time in times),
+        )
+        start, image = parts(once, often, count)
+        rows.append(
+            (variant, f"{once:.1f}", f"{often:.1f}", f"{start:.1f}", f"{1 / image:,.0f}", memory.get(variant, ""))
+        )
+    counts = f"{count:,} PNG files, s", f"{TIMES * count:,}, s"
+    heads = [f"{usable_cores()} cores", *counts, "start and stop, s", "then images/s", "peak memory, MB"]
+    text = document(
+        "Batch scoring with Ray on one machine",
+        [*begun, f"medians of {rounds} rounds, alternating"],
+        table(heads, rows),
+        "The number of images from which on a Ray cluster of such nodes is faster than one of them in process, if the\n"
+        "storage of the images is not the bottleneck:",
+        table([f"{nodes} nodes" for nodes in NODES], [[break_even(seconds, count, nodes) for nodes in NODES]]),
+    )
     click.echo(text)
     if publish:
-        RESULTS.write_text(text)
+        RESULTS.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

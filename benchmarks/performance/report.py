@@ -1,57 +1,65 @@
-"""What the measurements of servers beside one another gave, as a file of tables; the README shows the first."""
+"""The results of `benchmarks.performance.serving` as Markdown tables; the README shows the first."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-# How each scenario is headed, and what its rate counts.
+from benchmarks.tables import document, table
+
+# The heading of each scenario, and the unit of its rate.
 SCENARIOS = {
-    "png": ("One 28×28 PNG a request", "requests/s"),
-    "photo": ("One JPEG photo of a megapixel a request", "requests/s"),
-    "tensors": ("256 prepared images in one request of protocol V2", "images/s"),
-    "open": ("One 28×28 PNG a request, at half of what each server can answer, evenly (open-loop)", "requests/s"),
+    "png": ("One 28×28 PNG per request", "requests/s"),
+    "photo": ("One JPEG photo of a megapixel per request", "requests/s"),
+    "tensors": ("256 preprocessed images per request of protocol V2", "images/s"),
+    "open": ("One 28×28 PNG per request, at half of each server's capacity (open loop)", "requests/s"),
 }
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a server did in a scenario in one round.
+    """The result of one server in one scenario and round.
 
-    `rate` is a second's requests or images, `processor` the seconds of a core that each took of the server, `middle`
-    and `most` the seconds within which half and 99 % of the requests were answered, where there were any, `failed` how
-    many were not, or not with success.
+    `rate` counts requests or images per second, `cpu` the server's CPU seconds for each, `p50` and `p99` are latencies
+    in seconds if there were requests, and `failed` counts requests without a successful response.
     """
 
     scenario: str
     server: str
     rate: float
-    processor: float
-    middle: float | None
-    most: float | None
+    cpu: float
+    p50: float | None
+    p99: float | None
     failed: int = 0
 
 
 @dataclass(frozen=True)
 class Results:
-    """The conditions, as lines of text, the servers' titles by name, and the runs in the order of the rounds."""
+    """The conditions as lines of text, titles by server, connections by scenario, and all runs in order."""
 
     conditions: list[str]
     titles: dict[str, str]
     connections: dict[str, int]
     runs: list[Run]
 
+    def of(self, scenario: str) -> dict[str, list[Run]]:
+        """The runs of a scenario by server, in the order of the rounds."""
+        runs: dict[str, list[Run]] = {}
+        for run in self.runs:
+            if run.scenario == scenario:
+                runs.setdefault(run.server, []).append(run)
+        return runs
+
 
 def render(results: Results) -> str:
-    """The file, in Markdown: conditions, what the README shows, and a table a scenario."""
-    parts = ["# Serving, measured beside others", "\n".join(f"- {line}" for line in results.conditions)]
-    parts += [summary(results)]
-    parts += [
-        f"## {title}{_connections(results, name)}\n\n{table(results, name)}"
-        for name, (title, _) in SCENARIOS.items()
-        if _of(results, name)
-    ]
-    return "\n\n".join(parts) + "\n"
+    """The file: conditions, the summary that the README shows, and a table per scenario."""
+    sections = []
+    for name, (title, _) in SCENARIOS.items():
+        if results.of(name):
+            count = results.connections.get(name)
+            connections = f", {count} connection{'s' * (count > 1)}" if count else ""
+            sections.append(f"## {title}{connections}\n\n{scenario_table(results, name)}")
+    return document("Serving compared with other servers", results.conditions, summary(results), *sections)
 
 
 def first_table(text: str) -> str:
@@ -61,76 +69,55 @@ def first_table(text: str) -> str:
 
 
 def summary(results: Results) -> str:
-    """A row a server: what it does with the scenarios of one image a request."""
-    png, photo = _of(results, "png"), _of(results, "photo")
+    """One row per server, with the scenarios of one image per request."""
+    png, photo = results.of("png"), results.of("photo")
+    heads = ["server", "28×28 PNG: requests/s", "server CPU µs per request", "p99 ms"]
+    heads += ["photo of a megapixel: requests/s", "server CPU ms per request", "p99 ms"]
     rows = [
-        "| server | 28×28 PNG: requests/s | server CPU µs each | 99 % within ms "
-        "| photo of a megapixel: requests/s | server CPU ms each | 99 % within ms |",
-        "|---|---|---|---|---|---|---|",
+        (title, *_summarized(png.get(name, []), 1e6), *_summarized(photo.get(name, []), 1e3))
+        for name, title in results.titles.items()
     ]
-    for name in results.titles:
-        cells = [results.titles[name], *_cells(png.get(name, []), 1e6), *_cells(photo.get(name, []), 1e3)]
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
+    return table(heads, rows)
 
 
-def _cells(runs: Sequence[Run], processor_unit: float) -> list[str]:
-    """Rate, seconds of a core, and the time for 99 %."""
+def _summarized(runs: Sequence[Run], cpu_unit: float) -> list[str]:
+    """Rate, CPU time and p99."""
     if not runs:
         return ["", "", ""]
-    processor = median(one.processor for one in runs) * processor_unit
-    return [
-        f"{median(one.rate for one in runs):,.0f}",
-        f"{processor:,.0f}" if processor >= 100 else f"{processor:.1f}",
-        _milliseconds([one.most for one in runs]),
-    ]
+    cpu = median(run.cpu for run in runs) * cpu_unit
+    cpu_text = f"{cpu:,.0f}" if cpu >= 100 else f"{cpu:.1f}"
+    return [f"{median(run.rate for run in runs):,.0f}", cpu_text, _milliseconds([run.p99 for run in runs])]
 
 
-def _connections(results: Results, scenario: str) -> str:
-    count = results.connections.get(scenario)
-    return f", {count} connection{'s' * (count > 1)}" if count else ""
+def scenario_table(results: Results, scenario: str) -> str:
+    """One row per server, medians over the rounds; the last column is a ratio within each round, with its range.
 
-
-def table(results: Results, scenario: str) -> str:
-    """A row a server, medians over the rounds, and in the last column a comparison within each round, with its range.
-
-    It is the rate of the first server in the table to that of the row's, or, where rates are not compared, the time
-    within which 99 % of the requests were answered to that for half of them.
+    The ratio is the first server's rate to this one's; in the open loop, where rates are not comparable, p99 to p50.
     """
-    runs = _of(results, scenario)
+    runs = results.of(scenario)
     first = next(iter(runs.values()), [])
-    compared = "99 % ÷ half" if scenario == "open" else "digits ÷ it"
-    rows = [
-        f"| server | {SCENARIOS[scenario][1]} | server CPU µs each | half within ms | 99 % within ms | {compared} |",
-        "|---|---|---|---|---|---|",
-    ]
+    rows = []
     for name, ran in runs.items():
         if scenario == "open":
-            ratios = [one.most / one.middle for one in ran if one.most and one.middle]
+            ratios = [run.p99 / run.p50 for run in ran if run.p99 and run.p50]
         else:
             ratios = [] if ran is first else [mine.rate / its.rate for mine, its in zip(first, ran, strict=True)]
-        failed = sum(one.failed for one in ran)
-        cells = [
-            results.titles[name] + (f" ({failed} requests failed)" if failed else ""),
-            f"{median(one.rate for one in ran):,.0f}",
-            f"{median(one.processor for one in ran) * 1e6:,.0f}",
-            _milliseconds([one.middle for one in ran]),
-            _milliseconds([one.most for one in ran]),
-            f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else "",
-        ]
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
+        failed = sum(run.failed for run in ran)
+        rows.append(
+            (
+                results.titles[name] + (f" ({failed} requests failed)" if failed else ""),
+                f"{median(run.rate for run in ran):,.0f}",
+                f"{median(run.cpu for run in ran) * 1e6:,.0f}",
+                _milliseconds([run.p50 for run in ran]),
+                _milliseconds([run.p99 for run in ran]),
+                f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else "",
+            )
+        )
+    rate, ratio = SCENARIOS[scenario][1], "p99 ÷ p50" if scenario == "open" else "digits ÷ it"
+    cpu = f"server CPU µs per {rate.removesuffix('s/s')}"
+    return table(["server", rate, cpu, "p50 ms", "p99 ms", ratio], rows)
 
 
 def _milliseconds(seconds: Sequence[float | None]) -> str:
     known = [one for one in seconds if one is not None]
     return f"{median(known) * 1e3:.1f}" if known else ""
-
-
-def _of(results: Results, scenario: str) -> dict[str, list[Run]]:
-    """The runs of a scenario by server, in the order of the rounds."""
-    runs: dict[str, list[Run]] = {}
-    for run in results.runs:
-        if run.scenario == scenario:
-            runs.setdefault(run.server, []).append(run)
-    return runs

@@ -1,5 +1,5 @@
--- For wrk: sends the requests of the files DIRECTORY/1, DIRECTORY/2, ... in turn, and prints what came of it as JSON.
--- Called as `wrk --script requests.lua URL -- DIRECTORY`.
+-- For wrk: sends the requests in the files DIRECTORY/1, DIRECTORY/2, ... in rotation and prints the result as JSON.
+-- Usage: `wrk --script requests.lua URL -- DIRECTORY`.
 
 local requests, turn = {}, 0
 
@@ -20,7 +20,7 @@ end
 function done(summary, latency, _)
   local errors = summary.errors
   io.write(string.format(
-    '{"requests": %d, "failed": %d, "seconds": %f, "middle": %f, "most": %f}\n',
+    '{"requests": %d, "failed": %d, "seconds": %f, "p50": %f, "p99": %f}\n',
     summary.requests,
     errors.connect + errors.read + errors.write + errors.status + errors.timeout,
     summary.duration / 1e6,

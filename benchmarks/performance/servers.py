@@ -1,4 +1,4 @@
-"""The servers that are measured beside one another: how each is installed, started, and asked."""
+"""The servers that are compared: how each is installed, started and called."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import urllib.request
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
@@ -26,44 +26,42 @@ HOST = "127.0.0.1"
 READY_SECONDS = 60
 BOUNDARY = "----digits"
 
-# An image file as a request's content type and body.
+# An image file → a request's content type and body.
 Encode = Callable[[bytes], tuple[str, bytes]]
 
 
 def raw(image: bytes) -> tuple[str, bytes]:
-    """The file as it is."""
+    """The file itself."""
     return "image/jpeg" if image.startswith(b"\xff\xd8") else "image/png", image
 
 
-def form(image: bytes) -> tuple[str, bytes]:
-    """The file as a form's field `image`."""
-    head = (
-        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="image"\r\n'
-        f"Content-Type: {raw(image)[0]}\r\n\r\n"
-    )
-    return f"multipart/form-data; boundary={BOUNDARY}", head.encode() + image + f"\r\n--{BOUNDARY}--\r\n".encode()
+def form(*images: bytes) -> tuple[str, bytes]:
+    """Files as the fields `image` of a form."""
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="image"\r\nContent-Type: '
+    parts = [f"{head}{raw(image)[0]}\r\n\r\n".encode() + image + b"\r\n" for image in images]
+    return f"multipart/form-data; boundary={BOUNDARY}", b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
 
 
 def v2_json(image: bytes) -> tuple[str, bytes]:
-    """The file in base64, as a tensor in the JSON of protocol V2."""
+    """The file in base64, as a tensor in V2's JSON."""
     body = '{"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": ["%s"]}]}'
     return "application/json", (body % b64encode(image).decode("ascii")).encode()
 
 
-# Preprocessed images, uint8 [N, 28, 28], as a request's path, content type, body and headers.
+# Preprocessed images, uint8 [N, 28, 28] → a request's path, content type, body and headers.
 Tensors = Callable[[NDArray[np.uint8]], tuple[str, str, bytes, Mapping[str, str]]]
 
 V2_PATH = "/v2/models/digits/infer"
 
 
 def v2_json_tensors(images: NDArray[np.uint8]) -> tuple[str, str, bytes, Mapping[str, str]]:
-    """The images as numbers in the JSON of protocol V2."""
+    """The images as numbers in V2's JSON."""
     tensor = {"name": "images", "shape": images.shape, "datatype": "UINT8", "data": images.ravel().tolist()}
     return V2_PATH, "application/json", json.dumps({"inputs": [tensor]}).encode(), {}
 
 
 def v2_binary_tensors(images: NDArray[np.uint8]) -> tuple[str, str, bytes, Mapping[str, str]]:
-    """The images as bytes behind the JSON of protocol V2; the answer is to be like that, too."""
+    """The images as bytes after V2's JSON; requests the same format for the response."""
     size = {"binary_data_size": images.nbytes}
     tensor = {"name": "images", "shape": images.shape, "datatype": "UINT8", "parameters": size}
     head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
@@ -73,8 +71,11 @@ def v2_binary_tensors(images: NDArray[np.uint8]) -> tuple[str, str, bytes, Mappi
 
 @dataclass(frozen=True)
 class Server:
-    """A server of two processes. `arguments`, of Python, has {port} and {bin}, the
-    folder of its Python, in it; `packages` are named in the results."""
+    """A server with two processes.
+
+    `arguments` are Python's, with placeholders {port} and {bin}, the folder of its Python. The results list the
+    versions of `packages`.
+    """
 
     title: str
     arguments: str
@@ -92,18 +93,20 @@ UVICORN = (
     " --http httptools --no-access-log --log-level warning"
 )
 FASTAPI = ("fastapi", "uvicorn", "uvloop", "httptools", "orjson")
-OURS = Server(
-    "**digits**, with preparation, refusals, metrics and log",
+# The service with its default number of workers.
+SERVICE = Server(
+    "**digits**, with preprocessing, rejections, metrics and log",
     "-m gunicorn",
     ("flask", "gunicorn"),
     tensors=v2_binary_tensors,
-    variables={"PORT": "{port}", "DIGITS_WORKERS": "2"},
+    variables={"PORT": "{port}"},
 )
+OURS = replace(SERVICE, variables={"PORT": "{port}", "DIGITS_WORKERS": "2"})
 SERVERS: dict[str, Server] = {
     "ours": OURS,
     "fastapi": Server("FastAPI + uvicorn, tuned", UVICORN, FASTAPI, environment="fastapi"),
     "fastapi-threads": Server(
-        "the same, the network in a thread", UVICORN, FASTAPI, variables={"THREADS": "1"}, environment="fastapi"
+        "the same, with the network in a thread", UVICORN, FASTAPI, variables={"THREADS": "1"}, environment="fastapi"
     ),
     "flask": Server(
         "Flask + gunicorn as in tutorials",
@@ -156,7 +159,7 @@ def python_of(server: Server) -> Path:
 
 
 def install(server: Server) -> None:
-    """Puts what a peer requires into an environment of its own, unless it is there."""
+    """Installs a peer's requirements into its own environment, unless it is up to date."""
     if server.environment is None:
         return
     wanted = PEERS / server.environment / "requirements.txt"
@@ -165,29 +168,23 @@ def install(server: Server) -> None:
         return
     click.echo(f"installing {server.environment}", err=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", done.parent], check=True)  # noqa: S603
-    install = [
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--require-hashes",
-        "--requirement",
-        str(wanted),
+    pip = [
+        str(python_of(server)),
+        *["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"],
     ]
-    subprocess.run([str(python_of(server)), *install], check=True)  # noqa: S603
+    subprocess.run([*pip, "--requirement", str(wanted)], check=True)  # noqa: S603
     done.write_bytes(wanted.read_bytes())
 
 
 @contextmanager
 def running(server: Server, port: int, image: bytes, log: Path | None = None) -> Iterator[int]:
-    """Starts a server and waits until it reads an image; gives its first process.
+    """Starts a server, waits until it reads an image, and yields its main process.
 
-    What it prints goes to `log`, or to a file beside the environments.
+    Its output goes to `log`, default a file next to the environments.
     """
     with socket.socket() as probe:
         if probe.connect_ex((HOST, port)) == 0:
-            raise click.ClickException(f"expected port {port} to be free; something answers there")
+            raise click.ClickException(f"port {port} is in use")
     python = python_of(server)
     environment = os.environ | {"PYTHONPATH": str(server.directory)}
     environment |= {name: value.format(port=port) for name, value in server.variables.items()}
@@ -211,21 +208,21 @@ def running(server: Server, port: int, image: bytes, log: Path | None = None) ->
                 break
             except OSError as error:
                 if time.monotonic() > deadline or process.poll() is not None:
-                    raise click.ClickException(f"expected {server.title} to start; {error}; see {log}") from error
+                    raise click.ClickException(f"{server.title} did not start: {error}; see {log}") from error
                 time.sleep(0.2)
         yield process.pid
     finally:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=30)
-        # Not all of them stop their own processes.
+        # Not all servers stop their own child processes.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
 def ask(server: Server, port: int, image: bytes) -> bytes:
-    """The answer to one image. Raises OSError."""
+    """The response to one image. Raises OSError."""
     content_type, body = server.encode(image)
     request = urllib.request.Request(url(server, port), body, {"Content-Type": content_type})  # noqa: S310
     with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
@@ -238,14 +235,14 @@ def url(server: Server, port: int) -> str:
 
 
 def http(path: str, content_type: str, body: bytes, headers: Mapping[str, str] | None = None) -> bytes:
-    """A request as it goes over the wire."""
+    """A raw HTTP request."""
     lines = [f"POST {path} HTTP/1.1", f"Host: {HOST}", f"Content-Type: {content_type}", f"Content-Length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     return "\r\n".join([*lines, "", ""]).encode("ascii") + body
 
 
 def versions(server: Server) -> str:
-    """The versions of the packages that a server is made of, as it has them installed."""
+    """The installed versions of a server's packages."""
     code = "import sys, importlib.metadata as m; print(', '.join(f'{n} {m.version(n)}' for n in sys.argv[1:]))"
     command = [str(python_of(server)), "-c", code, *server.packages]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603

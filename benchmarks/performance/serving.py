@@ -1,8 +1,8 @@
-"""The service beside what one would take in its place: `make bench`, or `python -m benchmarks.performance.serving`.
+"""The service compared with other servers: `make bench`, or `python -m benchmarks.performance.serving`.
 
-Starts every server here, with two processes each and the same network, and loads them in turn, several rounds: what
-else the machine does meanwhile falls on all of them, and two of them are compared within a round. Needs Debian's wrk
-and nghttp2-client.
+Starts every server with two processes and the same network and loads them alternately for several rounds, so that
+whatever else the machine does affects all of them and servers can be compared within a round. Needs Debian's wrk and
+nghttp2-client.
 """
 
 import itertools
@@ -21,17 +21,17 @@ from benchmarks.performance import bare
 from benchmarks.performance.conditions import conditions
 from benchmarks.performance.drivers import h2load, write_requests, wrk
 from benchmarks.performance.photos import photo_of_a_digit
-from benchmarks.performance.processes import processor_seconds, tree
+from benchmarks.performance.processes import with_cpu_seconds
 from benchmarks.performance.report import SCENARIOS, Results, Run, first_table, render
 from benchmarks.performance.servers import OURS, ROOT, SERVERS, Server, ask, http, install, running, url, versions
 from training.datasets.mnist import load_test
 
-# The network alone: no server, but measured in the servers' turn.
+# The network alone: not a server, but measured in the same rounds.
 BARE, BARE_TITLE = "bare", "the network alone, `session.run`"
 IMAGES, PHOTOS, CHECKED = 500, 4, 10
 CONNECTIONS = {"png": 16, "photo": 8, "tensors": 1}
 BATCH = 256
-# So many h2load, begun one after the other, with a connection each: the clients of one would all send at once.
+# Many h2load with one connection each, started in sequence: the clients of one would send at the same moments.
 GROUPS, WARM_UP_SECONDS = 32, 0.5
 OPEN_LOOP = ("ours", "other", "fastapi")
 FIRST_PORT = 8300
@@ -40,7 +40,7 @@ RESULTS, README = ROOT / "benchmarks" / "results" / "serving.md", ROOT / "README
 
 @dataclass(frozen=True)
 class Started:
-    """A server that runs, and the folder that has the requests for each scenario."""
+    """A running server, and the folder with the requests of each scenario."""
 
     name: str
     server: Server
@@ -49,50 +49,47 @@ class Started:
     requests: Path
 
     def run(self, scenario: str, seconds: int) -> Run | None:
-        """Loads it as the scenario says; None where it has no part in that."""
+        """Loads the server; None if it does not take part in the scenario."""
         if scenario == "open":
             return self._open_loop(seconds) if self.name in OPEN_LOOP else None
-        return self._loaded(scenario, seconds) if (self.requests / scenario).exists() else None
+        return self._closed_loop(scenario, seconds) if (self.requests / scenario).exists() else None
 
-    def _loaded(self, scenario: str, seconds: int) -> Run:
-        processes = tree(self.process)
-        before = processor_seconds(processes)
-        load = wrk(url(self.server, self.port), self.requests / scenario, CONNECTIONS[scenario], seconds)
+    def _closed_loop(self, scenario: str, seconds: int) -> Run:
+        arguments = url(self.server, self.port), self.requests / scenario, CONNECTIONS[scenario], seconds
+        load, cpu = with_cpu_seconds(self.process, lambda: wrk(*arguments))
         images = load.requests * (BATCH if scenario == "tensors" else 1)
-        processor = (processor_seconds(processes) - before) / images
-        return Run(scenario, self.name, images / load.seconds, processor, load.middle, load.most, load.failed)
+        return Run(scenario, self.name, images / load.seconds, cpu / images, load.p50, load.p99, load.failed)
 
     def _open_loop(self, seconds: int) -> Run:
-        """First measures what it can answer."""
-        rate = self._loaded("png", seconds).rate / 2
+        """At half of the rate measured first."""
+        rate = self._closed_loop("png", seconds).rate / 2
         arguments = [f"--rps={rate / GROUPS}", f"--data={self.requests / 'open'}", url(self.server, self.port)]
-        processes = tree(self.process)
-        before = processor_seconds(processes)
-        answers = h2load(arguments, 1, seconds, GROUPS, 1 / rate, WARM_UP_SECONDS)
-        processor = (processor_seconds(processes) - before) / len(answers)
-        middle, most = np.percentile([took for _, took in answers], [50, 99])
-        failed = sum(status != 200 for status, _ in answers)
-        return Run("open", self.name, len(answers) / seconds, processor, middle, most, failed)
+        responses, cpu = with_cpu_seconds(
+            self.process, lambda: h2load(arguments, 1, seconds, GROUPS, 1 / rate, WARM_UP_SECONDS)
+        )
+        p50, p99 = np.percentile([took for _, took in responses], [50, 99])
+        failed = sum(status != 200 for status, _ in responses)
+        return Run("open", self.name, len(responses) / seconds, cpu / len(responses), p50, p99, failed)
 
 
 @click.command()
-@click.option("--peers", help="Servers, with commas between, in place of all: " + ", ".join([*SERVERS, BARE]) + ".")
-@click.option("--scenarios", help="Scenarios, with commas between, in place of all: " + ", ".join(SCENARIOS) + ".")
-@click.option("--rounds", default=5, show_default=True, help="How often each server has its turn.")
-@click.option("--seconds", default=4, show_default=True, help="How long each turn lasts.")
+@click.option("--peers", help="Servers, comma-separated; default all: " + ", ".join([*SERVERS, BARE]) + ".")
+@click.option("--scenarios", help="Scenarios, comma-separated; default all: " + ", ".join(SCENARIOS) + ".")
+@click.option("--rounds", default=5, show_default=True, help="Number of measurements per server and scenario.")
+@click.option("--seconds", default=4, show_default=True, help="Duration of each.")
 @click.option(
     "--other",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Another checkout of this repository, measured beside this one as `other`.",
+    help="Another checkout of this repository, compared as `other`.",
 )
-@click.option("--publish", is_flag=True, help=f"Write the tables into {RESULTS.name}, and the first into the README.")
+@click.option("--publish", is_flag=True, help=f"Write the tables into {RESULTS.name} and the first into the README.")
 def main(
     peers: str | None, scenarios: str | None, rounds: int, seconds: int, other: Path | None, publish: bool
 ) -> None:
     """Print a table for each scenario."""
     servers = dict(SERVERS)
     if other:
-        servers = {"ours": OURS, "other": replace(OURS, title="digits, the other", directory=other)} | servers
+        servers = {"ours": OURS, "other": replace(OURS, title="digits, the other checkout", directory=other)} | servers
     names = chosen(peers, [*servers, BARE])
     begun = conditions("make bench")
     taken = {name: servers[name] for name in names if name != BARE}
@@ -102,24 +99,25 @@ def main(
     with started(taken) as measured:
         turns = [one.run for one in measured] + ([bare_runs()] if BARE in names else [])
         for number, scenario, turn in itertools.product(range(rounds + 1), chosen(scenarios, list(SCENARIOS)), turns):
-            # The first round is there to warm up.
+            # The first round is a warm-up.
             run = turn(scenario, seconds if number else 1)
             if run and number:
                 click.echo(line(number, run), err=True)
                 runs.append(run)
     begun += [f"{server.title}: {versions(server)}" for server in taken.values()]
-    begun.append(f"two processes each; medians of {rounds} rounds, in which each has its turn of {seconds} seconds")
+    begun.append(f"two processes each; medians of {rounds} rounds of {seconds} seconds per server, alternating")
     titles = {name: server.title for name, server in taken.items()} | ({BARE: BARE_TITLE} if BARE in names else {})
     text = render(Results(begun, titles, CONNECTIONS, runs))
     click.echo(text)
     if publish:
         shown = README.read_text(encoding="utf-8")
-        README.write_text(shown.replace(first_table(RESULTS.read_text(encoding="utf-8")), first_table(text)))
+        shown = shown.replace(first_table(RESULTS.read_text(encoding="utf-8")), first_table(text))
+        README.write_text(shown, encoding="utf-8")
         RESULTS.write_text(text, encoding="utf-8")
 
 
 def chosen(text: str | None, names: Sequence[str]) -> list[str]:
-    """Names given with commas between, in the order of `names`; all where none are given."""
+    """Comma-separated names, in the order of `names`; all if none are given."""
     given = text.split(",") if text else names
     for name in given:
         if name not in names:
@@ -129,7 +127,7 @@ def chosen(text: str | None, names: Sequence[str]) -> list[str]:
 
 @contextmanager
 def started(servers: dict[str, Server]) -> Iterator[list[Started]]:
-    """Starts the servers, and checks that each reads digits right."""
+    """Starts the servers and checks that each reads digits correctly."""
     data = load_test()
     images = [file_of(Image.fromarray(image)) for image in data.images[:IMAGES]]
     photos = [photo_of_a_digit(number=number) for number in range(PHOTOS)]
@@ -152,7 +150,7 @@ def started(servers: dict[str, Server]) -> Iterator[list[Started]]:
 
 
 def check(server: Server, port: int, images: Sequence[bytes], labels: Sequence[int]) -> None:
-    """Fails where a server reads a digit wrong. The empty one says null of all."""
+    """Fails if a server misreads a digit. The empty handler always answers null."""
     for image, label in zip(images, labels, strict=True):
         answer = ask(server, port, image).decode().replace("\\", "").replace(" ", "")
         if f'"digit":{label},' not in answer and '"digit":null}' not in answer:
@@ -160,7 +158,7 @@ def check(server: Server, port: int, images: Sequence[bytes], labels: Sequence[i
 
 
 def bare_runs() -> Callable[[str, int], Run | None]:
-    """The network's own turn: two processes that read an image a run, or one at its best batch size."""
+    """The network alone: two processes with one image per run, or one process with its best batch size."""
     best: list[int] = []
 
     def turn(scenario: str, seconds: int) -> Run | None:
@@ -172,18 +170,18 @@ def bare_runs() -> Callable[[str, int], Run | None]:
             batch, processes = best[0], 1
         else:
             return None
-        load, processor = bare.run(batch, seconds, processes)
-        return Run(scenario, BARE, load.rate * batch, processor / batch, None, None)
+        load, cpu = bare.run(batch, seconds, processes)
+        return Run(scenario, BARE, load.rate * batch, cpu / batch, None, None)
 
     return turn
 
 
 def line(number: int, run: Run) -> str:
-    """A run for those who wait."""
-    times = "" if run.most is None else f", 99 % within {run.most * 1e3:.1f} ms"
+    """A run as a line of progress."""
+    latency = "" if run.p99 is None else f", p99 {run.p99 * 1e3:.1f} ms"
     failed = f", {run.failed} failed" if run.failed else ""
-    processor = f"{run.processor * 1e6:,.0f} µs of CPU each"
-    return f"round {number}, {run.scenario}, {run.server}: {run.rate:,.0f}/s, {processor}{times}{failed}"
+    cpu = f"{run.cpu * 1e6:,.0f} µs of CPU each"
+    return f"round {number}, {run.scenario}, {run.server}: {run.rate:,.0f}/s, {cpu}{latency}{failed}"
 
 
 if __name__ == "__main__":

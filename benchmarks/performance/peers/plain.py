@@ -1,4 +1,4 @@
-"""What the peers do with an image: decode it, resize it plainly, run the network with one thread."""
+"""What the peers do: decode an image, resize it plainly, run the network with one thread."""
 
 import io
 from pathlib import Path
@@ -13,7 +13,7 @@ MODEL = max(VERSIONS.glob("*/model.onnx"), key=lambda path: int(path.parent.name
 
 
 class Network:
-    """The shipped model, one session; create it in the process that uses it."""
+    """A session of the shipped model; create it in the process that uses it."""
 
     def __init__(self) -> None:
         options = onnxruntime.SessionOptions()
@@ -22,11 +22,11 @@ class Network:
         self.session = onnxruntime.InferenceSession(MODEL, options, providers=["CPUExecutionProvider"])
 
     def read(self, file: bytes) -> dict[str, Any]:
-        """The digit in an image file, white on black, and the ten probabilities."""
+        """The digit in an image file, white on black, with the ten probabilities."""
         return self.classify(Image.open(io.BytesIO(file)))
 
     def classify(self, image: Image.Image) -> dict[str, Any]:
-        """The same of an image that has been opened."""
+        """The same for an opened image."""
         image = image.convert("L")
         if image.size != (28, 28):
             image = image.resize((28, 28))

@@ -1,19 +1,20 @@
-"""The benchmark of servers beside one another: what it makes of its clients' output, its tables, and a short run."""
+"""The comparison of servers: parsing of its clients' output, tables, and a short run."""
 
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from benchmarks.performance import memory, serving, start
-from benchmarks.performance.drivers import logged
-from benchmarks.performance.processes import most_resident, processor_seconds, resident, tree
-from benchmarks.performance.report import Results, Run, first_table, render, summary, table
+from benchmarks.performance.drivers import parse_log
+from benchmarks.performance.processes import cpu_seconds, peak_memory, peak_resident, proportional, resident, tree
+from benchmarks.performance.report import Results, Run, first_table, render, scenario_table, summary
 from benchmarks.performance.servers import PEERS, SERVERS, form, http, v2_binary_tensors, v2_json
 from benchmarks.performance.serving import README, RESULTS, chosen, main
 from service.app import create_app
@@ -40,34 +41,35 @@ def test_readme_shows_the_published_table() -> None:
     assert published in README.read_text(encoding="utf-8")
 
 
-def test_table_has_medians_and_compares_within_each_round() -> None:
-    assert table(RESULTS_OF_RUNS, "png").splitlines() == [
-        "| server | requests/s | server CPU µs each | half within ms | 99 % within ms | digits ÷ it |",
+def test_scenario_table_has_medians_and_ratios_within_rounds() -> None:
+    assert scenario_table(RESULTS_OF_RUNS, "png").splitlines() == [
+        "| server | requests/s | server CPU µs per request | p50 ms | p99 ms | digits ÷ it |",
         "|---|---|---|---|---|---|",
         "| **digits** | 2,000 | 500 | 10.0 | 20.0 |  |",
         "| Peer (3 requests failed) | 1,500 | 400 | 5.0 | 30.0 | 1.25 (1.00 to 1.50) |",
         "| network | 8,500 | 70 |  |  | 0.23 (0.12 to 0.33) |",
     ]
     assert (
-        table(RESULTS_OF_RUNS, "open").splitlines()[2] == "| **digits** | 500 | 500 | 2.0 | 5.0 | 2.50 (2.50 to 2.50) |"
+        scenario_table(RESULTS_OF_RUNS, "open").splitlines()[2]
+        == "| **digits** | 500 | 500 | 2.0 | 5.0 | 2.50 (2.50 to 2.50) |"
     )
 
 
-def test_summary_comes_first_and_scenarios_that_were_not_run_are_left_out() -> None:
+def test_summary_comes_first_and_omits_scenarios_without_runs() -> None:
     text = render(RESULTS_OF_RUNS)
     assert first_table(text) == summary(RESULTS_OF_RUNS) + "\n"
     assert "| **digits** | 2,000 | 500 | 20.0 | 100 | 10.0 | 100.0 |" in text
     assert "| Peer | 1,500 | 400 | 30.0 |  |  |  |" in text
-    assert "## One 28×28 PNG a request, 16 connections" in text
+    assert "## One 28×28 PNG per request, 16 connections" in text
     assert "V2" not in text
 
 
-def test_log_of_h2load() -> None:
+def test_h2load_log_is_parsed() -> None:
     log = "1700000000000001\t200\t1500\n1700000000500000\t-1\t20\t0\n"
-    assert logged(log) == [(1700000000.000001, 200, 0.0015), (1700000000.5, -1, 0.00002)]
+    assert parse_log(log) == [(1700000000.000001, 200, 0.0015), (1700000000.5, -1, 0.00002)]
 
 
-def test_every_peer_says_what_it_needs() -> None:
+def test_every_peer_has_locked_requirements() -> None:
     for server in SERVERS.values():
         if server.environment:
             asked = (PEERS / server.environment / "requirements.in").read_text().splitlines()
@@ -76,7 +78,7 @@ def test_every_peer_says_what_it_needs() -> None:
             assert all(f"\n{name}==" in f"\n{locked}" for name in server.packages), server.environment
 
 
-def test_names_are_chosen_in_their_own_order() -> None:
+def test_chosen_names_keep_their_order() -> None:
     assert chosen("b,a", ["a", "b", "c"]) == ["a", "b"]
     assert chosen(None, ["a", "b"]) == ["a", "b"]
     result = CliRunner().invoke(main, ["--peers", "ours,ruby"])
@@ -84,7 +86,7 @@ def test_names_are_chosen_in_their_own_order() -> None:
     assert "expected one of ours, fastapi" in result.output
 
 
-def test_requests_are_what_the_service_reads() -> None:
+def test_service_reads_the_benchmarks_requests() -> None:
     client = create_app(Settings(provider="cpu")).test_client()
     content_type, body = form(example(3))
     assert client.post("/predict", data=body, content_type=content_type).get_json()["digit"] == 3
@@ -96,14 +98,14 @@ def test_requests_are_what_the_service_reads() -> None:
     assert len(answer.data) == int(answer.headers["Inference-Header-Content-Length"]) + 2 * (10 + 1) * 4
 
 
-def test_request_goes_over_the_wire_whole() -> None:
+def test_raw_request_has_headers_and_body() -> None:
     head, body = http("/predict", "image/png", b"\r\n\r\nimage", {"X": "y"}).split(b"\r\n\r\n", 1)
     assert head.decode().splitlines()[0] == "POST /predict HTTP/1.1"
     assert "Content-Length: 9" in head.decode().splitlines()
     assert body == b"\r\n\r\nimage"
 
 
-def test_import_times_are_summed_by_package() -> None:
+def test_import_times_are_summed_per_package() -> None:
     text = (
         "import time: self [us] | cumulative | imported package\n"
         "import time:       100 |        100 |   _io\n"
@@ -121,20 +123,26 @@ def test_mixture_has_a_thousand_files_of_all_kinds(monkeypatch: pytest.MonkeyPat
     assert {b"%d" % side for side in memory.LARGE_SIDES} < set(files)
 
 
-def test_processes_are_looked_at_with_those_that_they_started() -> None:
+def test_measurements_include_child_processes() -> None:
     with subprocess.Popen(["sh", "-c", "sleep 60 & wait"]) as shell:
         try:
             wait_for(lambda: len(tree(shell.pid)) == 2)
-            assert processor_seconds(tree(shell.pid)) < 1
-            assert 0 < resident(shell.pid) <= most_resident(shell.pid)
+            assert cpu_seconds(tree(shell.pid)) < 1
+            assert 0 < resident(shell.pid) <= peak_resident(shell.pid)
         finally:
             for process in tree(shell.pid):
                 os.kill(process, signal.SIGKILL)
 
 
+def test_peak_memory_includes_child_processes() -> None:
+    child = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(0.5)'])"
+    of_all, pss = peak_memory([sys.executable, "-c", child], resident, proportional)
+    assert of_all > pss > 0
+
+
 @pytest.mark.load
-def test_a_short_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the servers that need nothing installed."""
+def test_short_run_of_all_scenarios(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the servers that need no installation."""
     if not (shutil.which("wrk") and shutil.which("h2load")):
         pytest.skip("no wrk or no h2load")
     monkeypatch.setattr(serving, "FIRST_PORT", 8400)
@@ -155,7 +163,7 @@ def test_start_is_timed() -> None:
 
 
 @pytest.mark.load
-def test_memory_is_looked_at_ten_times() -> None:
+def test_memory_is_measured_after_every_tenth() -> None:
     if not shutil.which("wrk"):
         pytest.skip("no wrk")
     result = CliRunner().invoke(memory.main, ["--requests", "1000", "--port", "8412"])

@@ -1,4 +1,4 @@
-"""BentoML with two workers, its own decoding of images, and no log of requests."""
+"""BentoML with two workers, its own image decoding, and no request log."""
 
 from typing import Any
 

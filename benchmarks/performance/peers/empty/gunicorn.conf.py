@@ -1,4 +1,4 @@
-"""The service's own configuration of gunicorn, with another application."""
+"""The service's own gunicorn configuration with another application."""
 
 import runpy
 from typing import Any
@@ -8,5 +8,5 @@ wsgi_app = "benchmarks.performance.peers.empty.server:app"
 
 
 def post_worker_init(worker: Any) -> None:
-    """In place of the service's, which looks for its model."""
+    """Replaces the service's hook, which needs a model."""
     worker.wsgi.extensions["stopping"] = lambda: not worker.alive

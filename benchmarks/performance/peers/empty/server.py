@@ -1,4 +1,4 @@
-"""A Flask handler that reads the body and does nothing with it: the most that Flask can give here."""
+"""A Flask handler that only reads the body: the upper bound for Flask on this machine."""
 
 from flask import Flask, Response, request
 

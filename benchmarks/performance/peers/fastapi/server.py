@@ -1,6 +1,6 @@
-"""FastAPI as those tune it who want speed: the raw body, the network in the event loop, orjson, nothing logged.
+"""FastAPI tuned for speed: the raw body, the network in the event loop, orjson, no log.
 
-With THREADS=1 the network runs in a thread beside the event loop instead.
+With THREADS=1 the network runs in a thread pool instead.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Flask as the tutorials have it."""
+"""Flask as in tutorials."""
 
 import numpy as np
 import onnxruntime

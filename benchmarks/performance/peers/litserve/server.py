@@ -1,4 +1,4 @@
-"""LitServe with two workers behind two processes that speak HTTP; PORT says where."""
+"""LitServe with two workers behind two HTTP processes, on PORT."""
 
 import os
 from typing import Any

@@ -1,4 +1,4 @@
-"""A runtime for MLServer that takes image files in V2's JSON, or tensors."""
+"""An MLServer runtime for image files in V2's JSON, or tensors."""
 
 import json
 from base64 import b64decode
