@@ -1,7 +1,6 @@
 """Accuracy on one writer before and after fine-tuning: `python -m benchmarks.research.fine_tuning FILE`.
 
-The hands are those of the pen strokes' writers whom the model was never trained on. In four turns every digit of a
-writer is held back once, while the model learns from the writer's others.
+4-fold cross-validation on each of the pen strokes' writers that the model was not trained on.
 """
 
 import tempfile
@@ -26,7 +25,7 @@ from training.finetune import HELD_OUT, fine_tune, hold_out
 @click.option("--writer", "writers", type=int, multiple=True, default=list(HELD_OUT_WRITERS), show_default=True)
 @click.option("--pen", "pens", type=click.Choice(list(PENS)), multiple=True, default=["mouse"], show_default=True)
 def main(file: Path, writers: tuple[int, ...], pens: tuple[str, ...]) -> None:
-    """Print the digits wrong before and after; FILE is pendigits-orig.tra (see training/datasets/pen_strokes.py)."""
+    """Print the errors before and after; FILE is pendigits-orig.tra (see training/datasets/pen_strokes.py)."""
     start = ModelSettings.from_environment().model_path
     click.echo("| writer | digits | wrong before | wrong after | MNIST test set before | after, on average |")
     click.echo("|---|---|---|---|---|---|")
@@ -36,24 +35,24 @@ def main(file: Path, writers: tuple[int, ...], pens: tuple[str, ...]) -> None:
         data = written(file, writer, pens)
         before = wrong(start, data)
         after, mnist_after = 0, []
-        for turn in range(HELD_OUT):
-            learned, held_out = hold_out(data, turn)
+        for fold in range(HELD_OUT):
+            kept, held_out = hold_out(data, fold)
             with tempfile.TemporaryDirectory() as models:
-                adapted = fine_tune(start, learned, Path(models))
-                after += wrong(adapted, held_out)
-                mnist_after.append(evaluate(Recognizer(adapted), mnist).accuracy)
+                tuned = fine_tune(start, kept, Path(models))
+                after += wrong(tuned, held_out)
+                mnist_after.append(evaluate(Recognizer(tuned), mnist).accuracy)
         click.echo(f"| {writer} | {len(data)} | {before} | {after} | {mnist_before:.2%} | {np.mean(mnist_after):.2%} |")
 
 
 def written(file: Path, writer: int, pens: tuple[str, ...]) -> Dataset:
-    """A writer's digits as the pens draw them, prepared."""
+    """A writer's digits drawn with the pens, preprocessed."""
     digits = load_pen_digits(file, [writer])
     images = [preprocess(255 - draw(digit.strokes, *PENS[pen])).image for pen in pens for digit in digits]
     return Dataset(np.stack(images), np.tile([digit.label for digit in digits], len(pens)))
 
 
 def wrong(model: Path, data: Dataset) -> int:
-    """How many are read wrong or not at all."""
+    """The number of digits misread or rejected."""
     results = evaluate(Recognizer(model), data)
     return results.count - results.correct
 

@@ -1,7 +1,7 @@
-"""Networks that others would take instead, each trained by the recipe that is published with it.
+"""Published networks for MNIST, each trained by its published recipe.
 
-Built and trained here by code of our own, after the recipes of pytorch/examples (mnist/main.py), keras.io ("Simple
-MNIST convnet") and CNTK's tutorial 103D, from which ONNX's model zoo has mnist-12.
+Reimplementations of pytorch/examples (mnist/main.py), keras.io ("Simple MNIST convnet") and CNTK's tutorial 103D, the
+source of mnist-12 in ONNX's model zoo.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -28,10 +28,10 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Peer:
-    """A network and the recipe to train it.
+    """A network and its recipe.
 
-    The last `held_back` of the images are not trained on. `decay` is what the learning rate is multiplied by after each
-    epoch, `middle` and `scale` what is taken from the pixels, 0 to 1, and what they are then divided by.
+    The last share `held_out` of the images is not trained on. `decay` multiplies the learning rate after each epoch.
+    `mean` and `scale` normalise the pixels, which are 0 to 1.
     """
 
     build: Callable[[], nn.Sequential]
@@ -41,17 +41,17 @@ class Peer:
     shuffled: bool
     source: str
     decay: float = 1.0
-    held_back: float = 0.0
-    middle: float = 0.0
+    held_out: float = 0.0
+    mean: float = 0.0
     scale: float = 1.0
     uniform_weights: bool = False
 
     def inputs(self, images: NDArray[np.uint8]) -> Tensor:
-        """uint8 [N, 28, 28] → float32 [N, 1, 28, 28], scaled as the recipe says."""
-        return (torch.tensor(images).unsqueeze(1).float() / 255 - self.middle) / self.scale
+        """uint8 [N, 28, 28] → float32 [N, 1, 28, 28], normalised."""
+        return (torch.tensor(images).unsqueeze(1).float() / 255 - self.mean) / self.scale
 
     def new(self, seed: int) -> nn.Sequential:
-        """The network before training, its weights as the recipe's library draws them."""
+        """The untrained network, initialised as by the recipe's library."""
         torch.manual_seed(seed)
         network = self.build()
         for module in network if self.uniform_weights else []:
@@ -62,8 +62,8 @@ class Peer:
         return network
 
     def batches(self, data: Dataset) -> Iterator[tuple[Tensor, Tensor]]:
-        """An epoch of the images, all of them in memory."""
-        count = len(data) - round(self.held_back * len(data))
+        """An epoch, from memory."""
+        count = len(data) - round(self.held_out * len(data))
         inputs, labels = self.inputs(data.images), torch.tensor(data.labels)
         order = torch.randperm(count) if self.shuffled else torch.arange(count)
         for chosen in order.split(self.batch_size):
@@ -93,10 +93,10 @@ PEERS = {
         lambda network: torch.optim.Adadelta(network.parameters(), lr=1.0),
         epochs=14,
         batch_size=64,
-        shuffled=False,  # without an accelerator the script takes the images in their order
+        shuffled=False,  # the script does not shuffle without an accelerator
         source="https://github.com/pytorch/examples/blob/main/mnist/main.py",
         decay=0.7,
-        middle=0.1307,
+        mean=0.1307,
         scale=0.3081,
     ),
     "Keras simple_mnist_convnet": Peer(
@@ -106,7 +106,7 @@ PEERS = {
         batch_size=128,
         shuffled=True,
         source="https://keras.io/examples/vision/mnist_convnet/",
-        held_back=0.1,
+        held_out=0.1,
         uniform_weights=True,
     ),
     "ONNX zoo mnist-12": Peer(
@@ -130,7 +130,7 @@ def train_epoch(network: nn.Sequential, optimizer: Optimizer, batches: Batches) 
 
 
 def train(peer: Peer, data: Dataset, seed: int = 0) -> nn.Sequential:
-    """Trains the peer's network by its own recipe."""
+    """Trains a network by its recipe."""
     network = peer.new(seed)
     optimizer = peer.optimizer(network)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=peer.decay)
@@ -141,7 +141,7 @@ def train(peer: Peer, data: Dataset, seed: int = 0) -> nn.Sequential:
 
 
 def write(network: nn.Sequential, path: Path) -> None:
-    """Writes an ONNX file that takes `inputs`, float32 [N, 1, 28, 28], and gives `logits`, float32 [N, 10]."""
+    """Writes an ONNX file: `inputs` float32 [N, 1, 28, 28] → `logits` float32 [N, 10]."""
     nodes, constants = [], []
     name = "inputs"
     for number, module in enumerate(one for one in network if not isinstance(one, nn.Dropout)):
@@ -175,7 +175,7 @@ def write(network: nn.Sequential, path: Path) -> None:
     onnx.save(model, path)
 
 
-def count_right(session: onnxruntime.InferenceSession, peer: Peer, data: Dataset) -> int:
-    """How many of the images are read right."""
+def count_correct(session: onnxruntime.InferenceSession, peer: Peer, data: Dataset) -> int:
+    """The number of images read correctly."""
     logits = session.run(["logits"], {"inputs": peer.inputs(data.images).numpy()})[0]
     return int((logits.argmax(axis=1) == data.labels).sum())

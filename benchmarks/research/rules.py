@@ -1,8 +1,7 @@
-"""Whether each rule of preparation earns its place: `python -m benchmarks.research.rules FOLDER`.
+"""Ablation of the preprocessing rules: `python -m benchmarks.research.rules FOLDER`.
 
-Each is switched off in turn, and the images that are then right are counted by source: the real images of FOLDER
-(see benchmarks/accuracy/real_images.py; the source is the folder that an image is in) and drawings of MNIST's training
-digits.
+Disables one rule at a time and counts the correct images by source: the real images of FOLDER by sub-folder (see
+benchmarks/accuracy/real_images.py) and renderings of MNIST's training digits.
 """
 
 import csv
@@ -23,10 +22,10 @@ from digits.settings import ModelSettings
 from training.datasets.mnist import load_training
 from training.datasets.photographed import ENLARGED, simulate_photo
 
-# What is put in a constant's place so that a rule does nothing.
+# Values that disable a rule.
 NEVER, ALWAYS = float("inf"), 0.0
-# How many photographs of all kinds there are for every drawing of a kind.
-PHOTOGRAPHS = 20
+# Simulated training photos per rendering of a kind.
+PHOTOS = 20
 OFF: dict[str, list[tuple[Any, str, Any]]] = {
     "grey by a colour difference": [(decode, "COLOUR_ADVANTAGE", NEVER)],
     "strokes thickened": [(preprocess, "MINIMUM_STROKE", 0)],
@@ -59,32 +58,32 @@ Source = Callable[[Recognizer], int]
 
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--count", default=25, show_default=True, help="How many drawings of each kind.")
+@click.option("--count", default=25, show_default=True, help="Renderings of each kind.")
 def main(folder: Path, count: int) -> None:
-    """Print how many images of each source are right with all rules, and what changes without each."""
+    """Print the correct images of each source with all rules, and the change without each."""
     recognizer = Recognizer.from_settings(ModelSettings.from_environment())
-    sources = real_sources(folder) | drawn_sources(count)
+    sources = real_sources(folder) | rendered_sources(count)
     click.echo("| without | " + " | ".join(f"{name} ({len(images)})" for name, images in sources.items()) + " |")
     click.echo("|---" * (len(sources) + 1) + "|")
-    before = [right(recognizer, images) for images in sources.values()]
+    before = [count_correct(recognizer, images) for images in sources.values()]
     click.echo(f"| (all rules) | {' | '.join(str(count) for count in before)} |")
     for name, places in OFF.items():
         patches = [patch.object(*place) for place in places]
         for one in patches:
             one.start()
-        after = [right(recognizer, images) for images in sources.values()]
+        after = [count_correct(recognizer, images) for images in sources.values()]
         for one in patches:
             one.stop()
         changes = (f"{one - other:+d}" if one != other else "" for one, other in zip(after, before, strict=True))
         click.echo(f"| {name} | {' | '.join(changes)} |")
 
 
-# Image files, each with the answer that is right.
+# Image files with the correct digit, or None.
 Images = list[tuple[bytes, int | None]]
 
 
 def real_sources(folder: Path) -> dict[str, Images]:
-    """The real images by the folder that each is in."""
+    """The real images by sub-folder."""
     sources: dict[str, Images] = {}
     with (folder / "labels.csv").open(newline="") as file:
         for row in csv.DictReader(file):
@@ -93,26 +92,26 @@ def real_sources(folder: Path) -> dict[str, Images]:
     return sources
 
 
-def drawn_sources(count: int) -> dict[str, Images]:
-    """Drawings of MNIST's training digits, and of no digit, `count` of each kind."""
+def rendered_sources(count: int) -> dict[str, Images]:
+    """Renderings of MNIST's training digits, and images without a digit, `count` of each kind."""
     data = load_training()
     chosen = np.linspace(0, len(data) - 1, count).astype(int)
     sources: dict[str, Images] = {}
     for title, kinds in (
-        ("drawn in other clothes", input_variations.KINDS),
-        ("drawn on paper", simulated_photos.KINDS),
+        ("input variations", input_variations.KINDS),
+        ("simulated photos", simulated_photos.KINDS),
     ):
         random = np.random.default_rng(0)
         sources[title] = [
             (render(data.images[one], random), int(data.labels[one])) for render in kinds.values() for one in chosen
         ]
     random = np.random.default_rng(0)
-    photographed = np.linspace(0, len(data) - 1, PHOTOGRAPHS * count).astype(int)
-    sources["photographed"] = [
+    some = np.linspace(0, len(data) - 1, PHOTOS * count).astype(int)
+    sources["simulated training photos"] = [
         (file_of(Image.fromarray(simulate_photo(ink, random))), int(label))
         for label, ink in zip(
-            data.labels[photographed],
-            (np.asarray(enlarged(image, ENLARGED)) for image in data.images[photographed]),
+            data.labels[some],
+            (np.asarray(enlarged(image, ENLARGED)) for image in data.images[some]),
             strict=True,
         )
     ]
@@ -122,8 +121,8 @@ def drawn_sources(count: int) -> dict[str, Images]:
     return sources
 
 
-def right(recognizer: Recognizer, images: Images) -> int:
-    """How many are answered with their digit, or with none where there is none."""
+def count_correct(recognizer: Recognizer, images: Images) -> int:
+    """The number of images read correctly, or rejected if there is no digit."""
     answers = recognizer.recognize([image for image, _ in images])
     return sum(
         isinstance(answer, Prediction) and answer.digit == digit

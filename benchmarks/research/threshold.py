@@ -16,7 +16,7 @@ from training.datasets.mnist import load_test
 @click.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path), default=Path("models/threshold.png"))
 def main(file: Path) -> None:
-    """Draw the part of digits, letters and garments refused at every threshold into FILE."""
+    """Plot the share of digits, letters and garments rejected at every threshold into FILE."""
     settings = ModelSettings.from_environment()
     recognizer = Recognizer.from_settings(settings)
     sets = {
@@ -32,11 +32,11 @@ def main(file: Path) -> None:
         axes.plot(
             thresholds, 100 * np.searchsorted(scores, thresholds) / len(scores), label=f"{name}, n = {len(scores):,}"
         )
-    axes.axvline(settings.minimum_is_digit, color="grey", linewidth=0.8, label="the setting")
+    axes.axvline(settings.minimum_is_digit, color="grey", linewidth=0.8, label="setting")
     axes.set_yscale("symlog", linthresh=0.1)
     axes.set_yticks([0, 0.1, 1, 10, 100], ["0", "0.1", "1", "10", "100"])
-    axes.set(xlabel="DIGITS_MINIMUM_IS_DIGIT", ylabel="refused, %", xlim=(0, 1), ylim=(0, 110))
-    axes.set_title(f"What is refused, by model {recognizer.classifier.version}")
+    axes.set(xlabel="DIGITS_MINIMUM_IS_DIGIT", ylabel="rejected, %", xlim=(0, 1), ylim=(0, 110))
+    axes.set_title(f"Share rejected by model version {recognizer.classifier.version}")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="center right")
     figure.savefig(file, dpi=120, bbox_inches="tight")

@@ -4,18 +4,18 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.research import rules
-from benchmarks.research.rules import OFF, drawn_sources, main
+from benchmarks.research.rules import OFF, main, rendered_sources
 from tests.helpers.images import example
 
 
 @pytest.mark.parametrize("name", OFF)
-def test_rule_off_means_another_constant(name: str) -> None:
+def test_disabled_rule_has_another_constant(name: str) -> None:
     assert all(getattr(module, constant) != value for module, constant, value in OFF[name])
 
 
-def test_rows_for_all_rules_and_columns_for_all_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table_has_rules_by_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rules, "OFF", {"several digits": OFF["several digits"]})
-    monkeypatch.setattr(rules, "drawn_sources", lambda _: {"several digits": drawn_sources(2)["several digits"]})
+    monkeypatch.setattr(rules, "rendered_sources", lambda _: {"several digits": rendered_sources(2)["several digits"]})
     (tmp_path / "a").mkdir()
     for digit in (1, 2):
         (tmp_path / "a" / f"{digit}.png").write_bytes(example(digit))
