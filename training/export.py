@@ -109,10 +109,9 @@ def export(checkpoint: Path, validation: Dataset, test: Dataset, models: Path, v
     with tempfile.TemporaryDirectory() as directory:
         partial = Path(directory) / "model.onnx"
         _save(model, metadata, partial)
-        images = np.concatenate([validation.images, random_images(256)])
-        require_parity(Classifier(partial, "cpu"), network, calibration, images)
         results = evaluate(Recognizer(partial, "cpu"), test)
         _save(model, metadata | {"test_images": str(results.count), "test_correct": str(results.correct)}, partial)
+        images = np.concatenate([validation.images, random_images(256)])
         require_parity(Classifier(partial, "cpu"), network, calibration, images)
         path = models / str(version) / "model.onnx"
         path.parent.mkdir(parents=True, exist_ok=True)

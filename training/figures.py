@@ -11,9 +11,10 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
 from digits.classifier import CLASSES
+from training.activations import with_activations
 from training.datasets.mnist import DataError, Dataset
 from training.evaluate import Results
 
@@ -105,10 +106,9 @@ def filters(model: onnx.ModelProto) -> Figure:
 def feature_maps(model: onnx.ModelProto, image: NDArray[np.uint8]) -> Figure:
     """The first feature maps of every layer for one digit, one row per layer."""
     names = [node.output[0] for node in model.graph.node if node.output[0].startswith("layer_")]
-    extended = onnx.ModelProto()
-    extended.CopyFrom(model)
-    extended.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
-    session = onnxruntime.InferenceSession(extended.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        with_activations(model).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     volumes = dict(zip(names, session.run(names, {"images": image[None]}), strict=True))
     volumes = {name: volume[0] for name, volume in volumes.items() if volume.ndim == 4}
     columns = 16

@@ -31,7 +31,8 @@ STORED = {
 }
 ORIENTATION = 0x0112
 
-Render = Callable[[NDArray[np.uint8], Generator], bytes]
+Digit = NDArray[np.uint8]
+Render = Callable[[Digit, Generator], bytes]
 
 
 def measure(recognizer: Recognizer, count: int = COUNT) -> list[Figure]:
@@ -65,7 +66,7 @@ def file_of(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:  
     return file.getvalue()
 
 
-def enlarged(digit: NDArray[np.uint8], side: int) -> Image.Image:
+def enlarged(digit: Digit, side: int) -> Image.Image:
     """The digit white on black, side × side pixels, with sharp edges like a pen's."""
     large = np.asarray(Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC), dtype=np.float32)
     steepness = max(1.0, side / 28 / 2)
@@ -76,22 +77,19 @@ def _side(random: Generator, smallest: int = 40, largest: int = 600) -> int:
     return round(float(np.exp(random.uniform(np.log(smallest), np.log(largest)))))
 
 
-def _black_on_white(digit: NDArray[np.uint8], random: Generator) -> bytes:
-    return file_of(ImageOps.invert(enlarged(digit, _side(random))))
+def _dark(digit: Digit, random: Generator, *sides: int) -> Image.Image:
+    """Black on white, at a random size."""
+    return ImageOps.invert(enlarged(digit, _side(random, *sides)))
 
 
-def _white_on_black(digit: NDArray[np.uint8], random: Generator) -> bytes:
-    return file_of(enlarged(digit, _side(random)))
-
-
-def _oriented(digit: NDArray[np.uint8], random: Generator) -> bytes:
+def _oriented(digit: Digit, random: Generator) -> bytes:
     orientation = int(random.integers(1, 9))
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
-    return file_of(STORED[orientation](ImageOps.invert(enlarged(digit, _side(random)))), "JPEG", quality=90, exif=exif)
+    return file_of(STORED[orientation](_dark(digit, random)), "JPEG", quality=90, exif=exif)
 
 
-def _transparent(digit: NDArray[np.uint8], random: Generator) -> bytes:
+def _transparent(digit: Digit, random: Generator) -> bytes:
     """Black, white or coloured ink on transparency, in RGBA or LA."""
     ink = enlarged(digit, _side(random))
     if random.random() < 0.5:
@@ -102,35 +100,17 @@ def _transparent(digit: NDArray[np.uint8], random: Generator) -> bytes:
     return file_of(image)
 
 
-def _opaque_rgba(digit: NDArray[np.uint8], random: Generator) -> bytes:
-    return file_of(ImageOps.invert(enlarged(digit, _side(random))).convert("RGBA"))
-
-
-def _palette(digit: NDArray[np.uint8], random: Generator) -> bytes:
-    image = ImageOps.invert(enlarged(digit, _side(random))).quantize(int(random.integers(2, 17)))
+def _palette(digit: Digit, random: Generator) -> bytes:
+    image = _dark(digit, random).quantize(int(random.integers(2, 17)))
     return file_of(image, str(random.choice(["PNG", "GIF"])))
 
 
-def _sixteen_bit(digit: NDArray[np.uint8], random: Generator) -> bytes:
+def _sixteen_bit(digit: Digit, random: Generator) -> bytes:
     ink = np.asarray(enlarged(digit, _side(random)), dtype=np.uint16)
     return file_of(Image.fromarray(65535 - ink * 257))
 
 
-def _coarse_jpeg(digit: NDArray[np.uint8], random: Generator) -> bytes:
-    return file_of(ImageOps.invert(enlarged(digit, _side(random))), "JPEG", quality=30)
-
-
-def _webp(digit: NDArray[np.uint8], random: Generator) -> bytes:
-    image = ImageOps.invert(enlarged(digit, _side(random)))
-    return file_of(image, "WEBP", quality=int(random.integers(30, 90)))
-
-
-def _huge(digit: NDArray[np.uint8], random: Generator) -> bytes:
-    """A digit filling an image of 2 to 12 megapixels."""
-    return file_of(ImageOps.invert(enlarged(digit, _side(random, 1400, 3460))), "JPEG", quality=85)
-
-
-def _off_centre(digit: NDArray[np.uint8], random: Generator) -> bytes:
+def _off_centre(digit: Digit, random: Generator) -> bytes:
     ink = enlarged(digit, _side(random, 40, 200))
     ink = ink.crop(ink.getbbox())
     width, height = (round(side * random.uniform(1.5, 4)) + 2 for side in ink.size)
@@ -144,7 +124,7 @@ def _off_centre(digit: NDArray[np.uint8], random: Generator) -> bytes:
     return file_of(ImageOps.invert(page))
 
 
-def _small(digit: NDArray[np.uint8], random: Generator) -> bytes:
+def _small(digit: Digit, random: Generator) -> bytes:
     """A digit 20 to 60 pixels tall on a page of up to 12 megapixels."""
     ink = enlarged(digit, 28 * 3)
     ink = ink.crop(ink.getbbox())
@@ -157,16 +137,7 @@ def _small(digit: NDArray[np.uint8], random: Generator) -> bytes:
     return file_of(ImageOps.invert(page), compress_level=1)
 
 
-def _hair_thin(digit: NDArray[np.uint8], random: Generator) -> bytes:
-    """Strokes reduced to their ridge."""
-    return file_of(ImageOps.invert(_with_stroke(digit, random, 0.25)))
-
-
-def _marker_thick(digit: NDArray[np.uint8], random: Generator) -> bytes:
-    return file_of(ImageOps.invert(_with_stroke(digit, random, 1.8)))
-
-
-def _with_stroke(digit: NDArray[np.uint8], random: Generator, factor: float) -> Image.Image:
+def _with_stroke(digit: Digit, random: Generator, factor: float) -> Image.Image:
     """The digit with strokes about `factor` times as broad, as far as its topology allows."""
     side = _side(random, 150, 400)
     image = enlarged(np.pad(digit, 4), side).point(lambda value: 255 if value > 127 else 0)
@@ -185,18 +156,18 @@ def _topology(image: Image.Image) -> tuple[int, int]:
 
 
 KINDS: dict[str, Render] = {
-    "black on white": _black_on_white,
-    "white on black": _white_on_black,
+    "black on white": lambda digit, random: file_of(_dark(digit, random)),
+    "white on black": lambda digit, random: file_of(enlarged(digit, _side(random))),
     "EXIF orientation 1 to 8": _oriented,
     "transparent, RGBA or LA": _transparent,
-    "opaque RGBA": _opaque_rgba,
+    "opaque RGBA": lambda digit, random: file_of(_dark(digit, random).convert("RGBA")),
     "palette": _palette,
     "16 bit": _sixteen_bit,
-    "JPEG at quality 30": _coarse_jpeg,
-    "WebP": _webp,
-    "2 to 12 megapixels": _huge,
+    "JPEG at quality 30": lambda digit, random: file_of(_dark(digit, random), "JPEG", quality=30),
+    "WebP": lambda digit, random: file_of(_dark(digit, random), "WEBP", quality=int(random.integers(30, 90))),
+    "2 to 12 megapixels": lambda digit, random: file_of(_dark(digit, random, 1400, 3460), "JPEG", quality=85),
     "off-centre": _off_centre,
     "20 to 60 pixels tall on a large page": _small,
-    "hair-thin": _hair_thin,
-    "marker-thick": _marker_thick,
+    "hair-thin": lambda digit, random: file_of(ImageOps.invert(_with_stroke(digit, random, 0.25))),
+    "marker-thick": lambda digit, random: file_of(ImageOps.invert(_with_stroke(digit, random, 1.8))),
 }
