@@ -3,7 +3,6 @@
 Every failure is an ImageError whose message may be shown to the sender.
 """
 
-import gzip
 import math
 import struct
 import warnings
@@ -239,6 +238,8 @@ _SIGNATURES = (
     (0, b"qoif", "QOI"),
     (0, b"PK\x03\x04", "ZIP"),
     (0, b"\x1f\x8b", "gzip"),
+    (0, b"\x00\x00\x08", "IDX"),
+    (0, b"PAR1", "Parquet"),
     (0, b"<", "HTML or XML"),
     (0, b"{", "JSON"),
 )
@@ -418,27 +419,3 @@ def _over_paper(image: Image.Image) -> Pixels:
 def _grey_and_opacity(strip: Image.Image) -> tuple[Image.Image, Image.Image]:
     strip = strip if strip.mode in ("RGBA", "LA") else strip.convert("RGBA")
     return strip.convert("L"), strip.getchannel("A")
-
-
-def decode_idx(data: bytes) -> NDArray[np.uint8]:
-    """Decodes an IDX file of bytes, gzipped or not, as MNIST comes in: uint8 [N, H, W] images or [N] labels."""
-    if data[:2] == b"\x1f\x8b":
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise ImageError("expected a gzipped IDX file; got one that is broken or cut short") from error
-    if len(data) < 4 or data[:3] != b"\x00\x00\x08" or data[3] not in (1, 3):
-        raise ImageError(
-            f"expected an IDX file of bytes with 1 or 3 dimensions; got one that begins with {data[:4].hex(' ')}"
-        )
-    dimensions = data[3]
-    start = 4 + 4 * dimensions
-    if len(data) < start:
-        raise ImageError(f"expected an IDX header of {start} bytes; got {len(data)}")
-    shape = struct.unpack(f">{dimensions}I", data[4:start])
-    expected = int(np.prod(shape, dtype=object))
-    if len(data) - start != expected:
-        raise ImageError(f"expected {expected} bytes after the IDX header {shape}; got {len(data) - start}")
-    if 0 in shape[1:]:
-        raise ImageError(f"expected IDX images of a pixel or more; got {shape}")
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.accuracy.figures import Figure, area_under_roc, share
-from digits.decode import decode_idx
+from digits.idx import decode_idx
 from digits.ink import BLANK, NOT_A_DIGIT, SEVERAL_DIGITS, extent
 from digits.preprocess import SIZE, preprocess
 from digits.recognizer import Prediction, Recognizer

@@ -1,17 +1,16 @@
 """Where images come from: files, and the many images of IDX and Parquet files, a chunk at a time."""
 
-import gzip
 import os
 import stat
-import struct
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Self, cast
 
 import numpy as np
 
-from digits.decode import MAXIMUM_BYTES, MAXIMUM_PIXELS, MAXIMUM_SIDE, ImageError, ImageTooLargeError, decode
+from digits import idx
+from digits.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError, decode
 from digits.picture import Picture, Pixels
 from scoring.extras import parquet, storage
 from scoring.inputs.paths import find_files, is_folder, is_remote
@@ -23,8 +22,6 @@ IMAGES = frozenset(
 PARQUET = ".parquet"
 # Images that are found at once; of their bytes, where these are read meanwhile, so many at most, or one image's.
 CHUNK, CHUNK_BYTES = 256, 4 * 2**20
-
-BROKEN_GZIP = ImageError("expected a whole gzip file; got one that is broken or cut short")
 
 # The path of a file, a file's bytes, pixels, or why there is none of these.
 Content = str | bytes | Pixels | ImageError
@@ -115,7 +112,7 @@ def read_many(path: str, first: int = 0) -> Iterator[Chunk]:
 
 def count_many(path: str) -> int:
     """As many as `read_many` gives, by the file's header."""
-    return int(parquet().count_rows(path)) if is_parquet(path) else _idx_length(path)
+    return int(parquet().count_rows(path)) if is_parquet(path) else _count_idx(path)
 
 
 def holds_images(path: str) -> bool:
@@ -135,7 +132,13 @@ def is_parquet(path: str) -> bool:
 
 def is_idx(path: str) -> bool:
     """Whether a file that is not named as an image is IDX, zipped or not, by its first bytes."""
-    return suffix(path) not in IMAGES and _head(path)[:3] == b"\x00\x00\x08"
+    if suffix(path) in IMAGES or not (is_remote(path) or os.path.isfile(path)):  # a pipe would block
+        return False
+    try:
+        with _open(path) as file:
+            return idx.is_idx(file)
+    except (OSError, ImageError):
+        return False
 
 
 def read(path: str) -> bytes:
@@ -179,74 +182,34 @@ def unreadable(error: OSError) -> ImageError:
 
 
 def read_idx(path: str, first: int = 0) -> Iterator[Chunk]:
-    """The images of an IDX file, gzipped or not; where it breaks off, the file itself follows as one that is broken.
+    """The images of an IDX file, gzipped or not; if it is broken, the file itself follows as an image with an error.
 
-    From the chunk of the image `first` on; what is before is read too, but not given, nor said if it breaks off there.
+    Starts with the chunk that holds the image `first`; nothing is said of a break before that.
     """
     end = 0
     failure: ImageError | None = None
     try:
-        with open_idx(path) as file:
-            count, height, width = _idx_shape(file.read(16))
-            at_once = max(1, min(CHUNK, CHUNK_BYTES // (height * width)))
-            for start in range(0, count, at_once):
-                data = file.read(min(at_once, count - start) * height * width)
-                pixels = np.frombuffer(data, np.uint8)[: len(data) // (height * width) * height * width]
-                images = pixels.reshape(-1, height, width)
-                end = start + len(images)
+        with _open(path) as file:
+            for images in idx.read_images(file, CHUNK, CHUNK_BYTES):
+                start, end = end, end + len(images)
                 if end > first:
                     yield Chunk([f"{path}#{number}" for number in range(start, end)], images)
-                if len(images) < min(at_once, count - start):
-                    raise ImageError(f"expected {count} IDX images of {height}×{width}; got {end}")
-            if file.read(1):
-                raise ImageError(f"expected {count} IDX images of {height}×{width}; got more bytes")
     except OSError as error:
-        failure = BROKEN_GZIP if isinstance(error, gzip.BadGzipFile) else unreadable(error)
-    except (EOFError, zlib.error):
-        failure = BROKEN_GZIP
+        failure = unreadable(error)
     except ImageError as error:
         failure = error
     if failure and end >= first:
         yield Chunk([path], [failure])
 
 
-def open_idx(path: str) -> BinaryIO:
-    """Opens a file, unzipped if it is gzipped. Raises OSError."""
-    with _open(path) as file:
-        zipped = file.read(2) == b"\x1f\x8b"
-    if not zipped:
-        return _open(path)
-    return cast(BinaryIO, gzip.open(_open(path) if is_remote(path) else path))
+def _open(path: str) -> AbstractContextManager[BinaryIO]:
+    """A file's content, decompressed if it is gzip. Raises OSError and ImageError."""
+    return idx.unzipped(cast(BinaryIO, storage().open_file(path) if is_remote(path) else open(path, "rb")))
 
 
-def _open(path: str) -> BinaryIO:
-    return cast(BinaryIO, storage().open_file(path) if is_remote(path) else open(path, "rb"))
-
-
-def _idx_shape(header: bytes) -> tuple[int, int, int]:
-    if header[:4] != b"\x00\x00\x08\x03" or len(header) < 16:
-        got = "one of labels" if header[:4] == b"\x00\x00\x08\x01" else f"one that begins with {header.hex(' ')}"
-        raise ImageError(f"expected an IDX file of images; got {got}")
-    count, height, width = struct.unpack(">III", header[4:])
-    if not 0 < height * width <= MAXIMUM_PIXELS or max(height, width) > MAXIMUM_SIDE:
-        raise ImageError(
-            f"expected IDX images of 1 to {MAXIMUM_PIXELS} pixels, {MAXIMUM_SIDE} a side; got {width}×{height}"
-        )
-    return count, height, width
-
-
-def _head(path: str) -> bytes:
+def _count_idx(path: str) -> int:
     try:
-        if not is_remote(path) and not os.path.isfile(path):
-            return b""
-        with open_idx(path) as file:
-            return file.read(16)
-    except (OSError, EOFError, zlib.error):
-        return b""
-
-
-def _idx_length(path: str) -> int:
-    try:
-        return _idx_shape(_head(path))[0]
-    except ImageError:
+        with _open(path) as file:
+            return idx.count_images(file)
+    except (OSError, ImageError):
         return 1

@@ -10,7 +10,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from digits.decode import ImageError, decode_idx
+from digits.decode import ImageError, format_name
+from digits.idx import decode_idx
 from scoring.errors import ScoringError
 from scoring.extras import parquet
 from scoring.inputs.images import count_images, holds_images, is_idx, is_parquet
@@ -37,10 +38,10 @@ def read_labels(file: Path, inputs: Iterable[str]) -> Labels:
     """The labels in a file, for the images of the inputs. Raises ScoringError."""
     try:
         with file.open("rb") as opened:
-            head = opened.read(4)
-        if head == b"PAR1":
+            kind = format_name(opened.read(4))
+        if kind == "Parquet":
             return _in_order(file, [_digit(one, file, "") for one in parquet().read_labels(file)], inputs)
-        if head[:2] == b"\x1f\x8b" or head[:3] == b"\x00\x00\x08":
+        if kind in ("gzip", "IDX"):
             return _in_order(file, _idx_labels(file), inputs)
         return _ByPath(file, _csv_labels(file))
     except OSError as error:

@@ -1,4 +1,3 @@
-import gzip
 import struct
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import digits.decode
-from digits.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError, decode, decode_idx, format_name
+from digits.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError, decode, format_name
 from digits.memory import heavy_work
 from tests.helpers.images import (
     encode,
@@ -356,41 +355,6 @@ def test_errors_hide_the_decoders_message() -> None:
 def test_format_name() -> None:
     for format in FORMATS:
         assert format_name(encode(GREY, format)) == format
-
-
-IDX = b"\x00\x00\x08\x03" + struct.pack(">III", 2, 3, 4) + bytes(range(24))
-
-
-@pytest.mark.parametrize("data", [IDX, gzip.compress(IDX)], ids=["plain", "gzipped"])
-def test_idx(data: bytes) -> None:
-    images = decode_idx(data)
-    assert images.shape == (2, 3, 4)
-    assert images[1, 2, 3] == 23
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"\x00\x00",
-        IDX[:-1],
-        IDX + b"\x00",
-        IDX[:10],
-        b"\x00\x00\x0d" + IDX[3:],
-        b"\x00\x00\x08\x03" + struct.pack(">III", 3, 0, 0),
-        gzip.compress(IDX)[:-9],
-        b"\x1f\x8brubbish",
-    ],
-    ids=lambda data: f"{len(data)} bytes",  # gzip output contains the time
-)
-def test_broken_idx(data: bytes) -> None:
-    with pytest.raises(ImageError, match="expected"):
-        decode_idx(data)
-
-
-def test_huge_idx_header() -> None:
-    with pytest.raises(ImageError, match="expected 79228162458924105385300197375 bytes"):
-        decode_idx(b"\x00\x00\x08\x03" + b"\xff" * 12)
 
 
 def test_large_images_are_decoded_one_at_a_time_and_block_no_small_ones() -> None:

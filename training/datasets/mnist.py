@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from digits.classifier import CLASSES
-from digits.decode import ImageError, decode, decode_idx
+from digits.decode import ImageError, decode
+from digits.idx import decode_idx
 from digits.picture import Picture, Pixels
 from digits.preprocess import SIZE, preprocess
 

@@ -5,7 +5,6 @@ https://archive.ics.uci.edu/dataset/81, CC BY 4.0), the training part in its ori
 pendigits-orig.tra: 7,494 digits by 30 writers in Turkey. Nearly every 1 has a flag and most 7s a bar, rare in MNIST.
 """
 
-import gzip
 import hashlib
 import re
 from collections.abc import Iterable
@@ -16,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from digits.decode import ImageError
+from digits.idx import unzipped
 from digits.preprocess import preprocess
 from training.datasets.drawn import draw, random_pen
 from training.datasets.mnist import DataError, Dataset
@@ -39,9 +40,9 @@ class PenDigit:
 def load_pen_digits(path: Path, writers: Iterable[int]) -> list[PenDigit]:
     """Reads the writers' digits from pendigits-orig.tra, gzipped or not. Raises DataError unless it is that file."""
     try:
-        content = path.read_bytes()
-        content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-    except (OSError, EOFError) as error:
+        with unzipped(path.open("rb")) as file:
+            content = file.read()
+    except (OSError, ImageError) as error:
         raise DataError(f"{path}: expected pendigits-orig.tra; got: {error}") from error
     found = hashlib.sha256(content).hexdigest()
     if found != SHA256:

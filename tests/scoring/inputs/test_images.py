@@ -91,7 +91,7 @@ def test_idx_files_of_something_else_are_one_image_with_an_error(tmp_path: Path)
     path.write_bytes(b"\x00\x00\x08\x03" + struct.pack(">III", 1, 0, 5))
     assert "expected IDX images of 1 to 25000000 pixels" in error(path)
     path.write_bytes(b"\x00\x00\x08\x03" + struct.pack(">III", 1, 70_000, 1) + bytes(70_000))
-    assert "65535 a side; got 1×70000" in error(path)
+    assert "at most 65535 per side; got 1×70000" in error(path)
 
 
 def test_idx_file_that_breaks_off_gives_what_is_there_and_an_error(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_idx_file_that_breaks_off_gives_what_is_there_and_an_error(tmp_path: Pat
         (whole[:-10], 3, "expected 5 IDX images of 3×3; got 3"),
         (whole + b"x", 5, "expected 5 IDX images of 3×3; got more bytes"),
         (gzip.compress(whole)[:-9], 5, "got one that is broken or cut short"),
-        (gzip.compress(whole)[:20], 0, "got gzip"),
+        (gzip.compress(whole)[:20], 0, "got one that is broken or cut short"),
     ]:
         path.write_bytes(data)
         found = loads(path)

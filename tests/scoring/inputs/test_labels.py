@@ -85,7 +85,7 @@ def test_names_that_are_not_utf_8_are_found_also_as_parquet_spells_them(tmp_path
         (b"\x00\x00\x08\x01\x00\x00\x00\x02\x03\x0a", "expected labels 0 to 9; got 10"),
         (b"\x00\x00\x08\x03" + 3 * b"\x00\x00\x00\x01" + b"\x07", "expected an IDX file of labels; got one of images"),
         (gzip.compress(b"path,label\n", mtime=0), "expected an IDX file"),
-        (b"\x1f\x8b\x08", "expected a gzipped IDX file; got one that is broken or cut short"),
+        (b"\x1f\x8b\x08", "expected a whole gzip file; got one that is broken or cut short"),
         (b"PAR1, as it is not", "expected a whole Parquet file; got one that is broken or cut short"),
     ],
 )

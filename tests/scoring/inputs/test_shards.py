@@ -38,6 +38,7 @@ def folder(tmp_path: Path) -> Path:
     (folder / "none-idx3-ubyte").write_bytes(idx(0))
     (folder / "short-idx3-ubyte").write_bytes(idx(20, says=1000))
     (folder / "half-idx3-ubyte").write_bytes(idx(20)[:-3])
+    (folder / "even-idx3-ubyte").write_bytes(idx(256, says=1000))  # breaks off between two chunks
     (folder / "long-idx3-ubyte").write_bytes(idx(14, more=b"!"))
     (folder / "zipped-idx3-ubyte.gz").write_bytes(gzip.compress(idx(300)))
     (folder / "torn-idx3-ubyte.gz").write_bytes(gzip.compress(idx(3000))[:-50])
