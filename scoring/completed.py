@@ -1,37 +1,59 @@
-"""Names of images that have their rows already, however many."""
+"""The images that already have rows, however many."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
 from hashlib import blake2b
 
 import numpy as np
+from numpy.typing import NDArray
 
-_DIGEST = 16
+from scoring.errors import ScoringError
+from scoring.rows import Model, Row
+
+_HASH_BYTES = 16
 
 
-class Names:
-    """How often each name was given, in 24 bytes a name: a hash of 16 bytes, and a count."""
+class CompletedSet:
+    """The paths of rows, in 24 bytes each: a hash, and how many rows have it. All rows are of one model."""
 
-    def __init__(self, names: Iterable[str]) -> None:
-        digests = bytearray()
-        for name in names:
-            digests += _digest(name)
-        # As text of a fixed length, which NumPy can sort; that it drops zeros at the end makes no difference then.
-        self._digests, self._counts = np.unique(np.frombuffer(digests, f"S{_DIGEST}"), return_counts=True)
+    def __init__(self, model: Model) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self._model = model
+        self._hashes = bytearray()
 
-    def others(self, names: Sequence[str]) -> list[int]:
-        """Which of these names, by their places, were not given; each that was counts once, and then no more."""
-        if not len(self._digests):
-            return list(range(len(names)))
-        asked = np.array([_digest(name) for name in names], self._digests.dtype)
-        places = np.minimum(np.searchsorted(self._digests, asked), len(self._digests) - 1)
-        others = []
+    def add(self, row: Row, file: object) -> None:
+        """Adds a row from a file, before the first call of `missing`. Raises ScoringError for another model's row."""
+        if row[5:] != self._model:
+            raise ScoringError(
+                f"{file}: expected rows of the model {' '.join(self._model)}; got {' '.join(row[5:])}; "
+                "score with that model, or start over with --overwrite"
+            )
+        self.outcomes[row.outcome] += 1
+        self._hashes += _hash(row.path)
+
+    @cached_property
+    def _counts(self) -> tuple[NDArray[np.bytes_], NDArray[np.int64]]:
+        # NumPy sorts fixed-length byte strings. It ignores zeros at their end, which makes no difference here.
+        hashes = np.frombuffer(self._hashes, f"S{_HASH_BYTES}")
+        self._hashes = bytearray()
+        return np.unique(hashes, return_counts=True)
+
+    def missing(self, paths: Sequence[str]) -> list[int]:
+        """The indices of the paths without a row. Each row stands for one path: asked again, a path is missing."""
+        hashes, counts = self._counts
+        if not len(hashes):
+            return list(range(len(paths)))
+        asked = np.array([_hash(path) for path in paths], hashes.dtype)
+        places = np.minimum(np.searchsorted(hashes, asked), len(hashes) - 1)
+        missing = []
         for index, place in enumerate(places):
-            if self._digests[place] == asked[index] and self._counts[place]:
-                self._counts[place] -= 1
+            if hashes[place] == asked[index] and counts[place]:
+                counts[place] -= 1
             else:
-                others.append(index)
-        return others
+                missing.append(index)
+        return missing
 
 
-def _digest(name: str) -> bytes:
-    return blake2b(name.encode("utf-8", "surrogateescape"), digest_size=_DIGEST).digest()
+def _hash(path: str) -> bytes:
+    return blake2b(path.encode("utf-8", "surrogateescape"), digest_size=_HASH_BYTES).digest()

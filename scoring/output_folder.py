@@ -1,17 +1,15 @@
-"""The output of a cluster: a folder of Parquet files, here or in an object store, each there whole or not at all."""
+"""The output of a cluster: a local or remote folder of Parquet files; each file is complete or absent."""
 
 import os
 import re
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Self
 
 import pyarrow as pa
 from pyarrow.fs import FileSelector, FileType, LocalFileSystem
 
-from scoring.completed import Names
+from scoring.completed import CompletedSet
 from scoring.errors import ScoringError
 from scoring.inputs.paths import is_remote
 from scoring.journal import lock
@@ -19,37 +17,36 @@ from scoring.parquet import read_rows
 from scoring.rows import Model
 from scoring.storage import locate, plain
 
-# As other programs that write such folders call it; readers pass over names that begin so.
+# Named as other writers of such folders name them; readers skip names that start with an underscore.
 FINISHED, NEW = "_SUCCESS", "_new"
 _NAME = re.compile(r"rows-([0-9]{6,})\.parquet")
-# In which what is written is there whole or not at all anyway.
+# Here a file appears only when it is complete, so that it needs no temporary name.
 _OBJECT_STORES = frozenset(("s3", "gcs", "abfs"))
 
 
 @contextmanager
-def _explained(what: str) -> Iterator[None]:
+def _explained(file: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        got = plain(error).strerror
-        raise ScoringError(f"{what}: expected to be able to read and to write it; got: {got}") from error
+        raise ScoringError(f"{file}: cannot be read or written: {plain(error).strerror}") from error
     except (pa.ArrowException, TypeError) as error:
         raise ScoringError(
-            f"{what}: expected a file of scored rows; got something else; remove it, or begin anew with --overwrite"
+            f"{file}: expected a file of scored rows; got something else; remove it, or start over with --overwrite"
         ) from error
 
 
 class Folder:
-    """Files of rows, a shard each, and `_SUCCESS` when that is all."""
+    """One file of rows per shard, and `_SUCCESS` once all are there."""
 
     def __init__(self, path: str) -> None:
-        """Makes it if need be. Raises ScoringError; so do its methods, where it cannot be read or written."""
+        """Raises ScoringError; so do all methods if the folder cannot be read or written."""
         self.path = path
-        self.outcomes: Counter[str] = Counter()
         self._system, self._inner = locate(path if is_remote(path) else f"file://{os.path.abspath(path)}")
         self._lock: int | None = None
 
     def __enter__(self) -> Self:
+        """Creates the folder if it is missing, and locks it if it is local."""
         with _explained(self.path):
             self._system.create_dir(self._inner)
             if isinstance(self._system, LocalFileSystem):
@@ -62,9 +59,7 @@ class Folder:
             self._files = sorted(self._names())
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         if self._lock is not None:
             os.close(self._lock)
 
@@ -78,32 +73,26 @@ class Folder:
         return f"{self._inner.rstrip('/')}/{name}"
 
     def is_finished(self) -> bool:
-        """Whether an earlier run has done it all."""
+        """Whether an earlier run scored everything."""
         with _explained(self.path):
             return bool(self._system.get_file_info(self._at(FINISHED)).type == FileType.File)
 
     def clear(self) -> None:
-        """Removes what earlier runs have written, and nothing else."""
+        """Removes what earlier runs wrote, and nothing else."""
         with _explained(self.path):
             for name in [FINISHED] * self.is_finished() + [name for _, name in self._files]:
                 self._system.delete_file(self._at(name))
         self._files = []
 
-    def read(self, model: Model) -> Names:
-        """The names of the images that have rows, which it counts. Raises ScoringError for another model's."""
-        return Names(self._rows(model))
-
-    def _rows(self, model: Model) -> Iterator[str]:
+    def read(self, model: Model) -> CompletedSet:
+        """The rows that are there. Raises ScoringError for another model's."""
+        completed = CompletedSet(model)
         for _, name in self._files:
-            with _explained(f"{self.path}/{name}"), self._system.open_input_file(self._at(name)) as file:
+            file_name = f"{self.path}/{name}"
+            with _explained(file_name), self._system.open_input_file(self._at(name)) as file:
                 for row in read_rows(file):
-                    if row[5:] != model:
-                        raise ScoringError(
-                            f"{self.path}/{name}: expected rows of the model {' '.join(model)}; got "
-                            f"{' '.join(row[5:])}; score with that one, or begin anew with --overwrite"
-                        )
-                    self.outcomes[row.outcome] += 1
-                    yield row.path
+                    completed.add(row, file_name)
+        return completed
 
     def write(self, data: bytes) -> None:
         """Adds a file of rows."""
@@ -113,7 +102,7 @@ class Folder:
         self._files.append((number, name))
 
     def finish(self) -> None:
-        """Says that this is all."""
+        """Marks the output as complete."""
         self._write(FINISHED, b"")
 
     def _write(self, name: str, data: bytes) -> None:

@@ -1,17 +1,16 @@
-"""A run: every image that is found through an engine, and its row to where it belongs."""
+"""A run: finds images, scores them with an engine, and writes their rows."""
 
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Thread
 
 from tqdm import tqdm
 
 from scoring.engines import Engine
-from scoring.errors import ScoringError
+from scoring.errors import ScoringError, writing
 from scoring.inputs.images import count_images, find_chunks
 from scoring.journal import Journal, write_all
 from scoring.outputs import finish, journal_path
@@ -19,32 +18,32 @@ from scoring.rows import ERROR, HEADER, Scored
 
 
 class Summary:
-    """Images by outcome, how many of them an earlier run had scored, and since when this one scores."""
+    """How many images had which outcome, in this run and before it, and how fast this run is."""
 
     def __init__(self) -> None:
         self.begin(Counter())
 
     def begin(self, outcomes: Counter[str]) -> None:
-        """Scoring begins, with what there is already, which the run goes on to count in."""
-        self.outcomes = outcomes
+        """Starts the clock; `outcomes` are those of earlier runs."""
+        self.outcomes = Counter(outcomes)
         self.before = outcomes.total()
         self._start = time.monotonic()
 
     @property
     def seconds(self) -> float:
-        """How long this run has scored."""
+        """How long this run has been scoring."""
         return time.monotonic() - self._start
 
     def __str__(self) -> str:
         digits = {name: images for name, images in sorted(self.outcomes.items()) if name.isdecimal()}
-        refused = {one: images for one, images in self.outcomes.most_common() if one not in digits and one != ERROR}
+        rejected = {one: images for one, images in self.outcomes.most_common() if one not in digits and one != ERROR}
         seconds, scored = self.seconds, self.outcomes.total() - self.before
         lines = [
-            f"{self.outcomes.total():,} images: {sum(digits.values()):,} read, {sum(refused.values()):,} refused, "
+            f"{self.outcomes.total():,} images: {sum(digits.values()):,} read, {sum(rejected.values()):,} rejected, "
             f"{self.outcomes[ERROR]:,} not decoded",
             *(
                 f"  {title}: " + ", ".join(f"{name} ({images:,})" for name, images in counts.items())
-                for title, counts in [("digits", digits), ("refused", refused)]
+                for title, counts in [("digits", digits), ("rejected", rejected)]
                 if counts
             ),
             f"  {scored:,} in {seconds:,.1f} s, {scored / seconds:,.0f} images/s"
@@ -53,61 +52,50 @@ class Summary:
         return "\n".join(lines)
 
 
-def score_to_file(paths: Sequence[str], output: Path, engine: Engine, summary: Summary, anew: bool = False) -> None:
-    """Scores what has no row yet, and makes the output when all has. Raises ScoringError.
+def score_to_file(
+    paths: Sequence[str], output: Path, engine: Engine, summary: Summary, overwrite: bool = False
+) -> None:
+    """Scores the images that have no row yet, and writes the output when all have one. Raises ScoringError.
 
-    However it ends, started again it goes on from the rows that it has written, unless it is to begin anew.
+    However it ends, the next call resumes from the rows that are written, unless they are to be overwritten.
     """
-    writing = _Writing(str(output))
     with engine:
-        with writing:
-            journal = Journal(journal_path(output), engine.model, anew)
+        with writing(output):
+            journal = Journal(journal_path(output), engine.model, overwrite)
         with journal:
             summary.begin(journal.outcomes)
-            for scored in shown(engine.score(journal.remaining(find_chunks(paths))), paths, summary.before):
-                with writing:
+            for scored in counted(engine.score(journal.remaining(find_chunks(paths))), paths, summary):
+                with writing(output):
                     journal.append(scored)
-            if not journal.outcomes:
-                raise ScoringError(f"{', '.join(paths)}: expected images; found none")
-            with writing:
+            with writing(output):
                 finish(output)
 
 
 def score_to_descriptor(paths: Sequence[str], descriptor: int, engine: Engine, summary: Summary) -> None:
-    """Scores everything, and writes CSV. Raises ScoringError, and BrokenPipeError if nobody reads on."""
-    writing = _Writing("standard output")
+    """Scores all images, and writes CSV. Raises ScoringError, and BrokenPipeError if the reader is gone."""
     with engine:
         summary.begin(Counter())
-        with writing:
+        with writing("standard output"):
             write_all(descriptor, HEADER)
-        for scored in shown(engine.score(find_chunks(paths)), paths, 0):
-            with writing:
+        for scored in counted(engine.score(find_chunks(paths)), paths, summary):
+            with writing("standard output"):
                 write_all(descriptor, scored.text)
-            summary.outcomes += scored.outcomes
-    if not summary.outcomes:
-        raise ScoringError(f"{', '.join(paths)}: expected images; found none")
 
 
-class _Writing(AbstractContextManager[None]):
-    """Raises ScoringError in place of an OSError other than BrokenPipeError."""
+def counted(scores: Iterator[Scored], paths: Sequence[str], summary: Summary) -> Iterator[Scored]:
+    """Adds to the summary what the caller has written, and shows a progress bar on a terminal.
 
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
-            got = error.strerror or error
-            raise ScoringError(f"{self._name}: expected to be able to write it; got: {got}") from error
-
-
-def shown(scores: Iterator[Scored], paths: Sequence[str], before: int) -> Iterator[Scored]:
-    """Shows a bar on a terminal; how many images there are is counted meanwhile."""
-    with tqdm(unit=" images", unit_scale=True, initial=before, disable=None if sys.stderr else True) as bar:
+    Raises ScoringError if there are no images, counting those of earlier runs.
+    """
+    with tqdm(unit=" images", unit_scale=True, initial=summary.before, disable=None if sys.stderr else True) as bar:
         if not bar.disable:
             Thread(target=_count, args=(bar, paths), daemon=True).start()
         for scored in scores:
             bar.update(scored.outcomes.total())
             yield scored
+            summary.outcomes += scored.outcomes
+    if not summary.outcomes:
+        raise ScoringError(f"{', '.join(paths)}: no images found")
 
 
 def _count(bar: tqdm, paths: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ import sys
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -38,7 +38,7 @@ from scoring.inputs.shards import Shard, find_shards, read_shard
 from scoring.output_folder import Folder
 from scoring.parquet import write_rows
 from scoring.rows import Model, Scored, read_csv
-from scoring.run import Summary, shown
+from scoring.run import Summary, counted
 
 # Shards that are known at a time, here and in Ray each; their names take 100 MB at most. Each time that Ray is given
 # some, its actors start anew, which takes seconds.
@@ -335,28 +335,24 @@ def _explained() -> Iterator[None]:
         raise ScoringError(f"expected a Ray cluster that goes on; {type(error).__name__}: {error}") from error
 
 
-def score_to_folder(paths: Sequence[str], output: str, engine: RayEngine, summary: Summary, anew: bool) -> bool:
-    """Scores what has no row yet into the folder; False if all had one. Raises ScoringError.
+def score_to_folder(paths: Sequence[str], output: str, engine: RayEngine, summary: Summary, overwrite: bool) -> bool:
+    """Scores the images that have no row yet; False if an earlier run scored all of them. Raises ScoringError.
 
-    However it ends, started again it goes on from the files of rows that it has written, unless it is to begin anew.
+    However it ends, the next call resumes from the files that are written, unless they are to be overwritten.
     """
     with Folder(output) as folder:
-        if anew:
+        if overwrite:
             folder.clear()
         elif folder.is_finished():
             return False
-        done = folder.read(engine.model)
-        summary.begin(folder.outcomes)
-        shards = find_shards(paths, done)
+        completed = folder.read(engine.model)
+        summary.begin(completed.outcomes)
+        shards = find_shards(paths, completed)
         first = next(shards, None)
-        if first is not None:
-            scores = engine.score(chain([first], shards))
-            with engine:
-                for scored in shown(scores, paths, summary.before):
-                    if scored.outcomes:
-                        folder.write(scored.text)
-                        summary.outcomes += scored.outcomes
-        if not summary.outcomes:
-            raise ScoringError(f"{', '.join(paths)}: expected images; found none")
+        scores = engine.score(chain([first], shards)) if first else iter(())
+        with engine if first else nullcontext():  # Ray takes seconds to start
+            for scored in counted(scores, paths, summary):
+                if scored.outcomes:
+                    folder.write(scored.text)
         folder.finish()
         return True

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from scoring.completed import Names
+from scoring.completed import CompletedSet
 from scoring.inputs.images import Chunk, count_many, find, read_many
 
 # Images a shard, at most: a second of MNIST's images, a minute of photographs.
@@ -41,11 +41,11 @@ class Part:
 Shard = list[Chunk | Part]
 
 
-def find_shards(paths: Iterable[str], done: Names) -> Iterator[Shard]:
+def find_shards(paths: Iterable[str], completed: CompletedSet) -> Iterator[Shard]:
     """Every image that is not done, in shards."""
     shard: Shard = []
     size = 0
-    for piece in _pieces(paths, done):
+    for piece in _pieces(paths, completed):
         images = len(piece.names if isinstance(piece, Chunk) else piece.numbers)
         if shard and size + images > SHARD:
             yield shard
@@ -62,20 +62,20 @@ def read_shard(shard: Shard) -> Iterator[Chunk]:
         yield from [piece] if isinstance(piece, Chunk) else piece.read()
 
 
-def _pieces(paths: Iterable[str], done: Names) -> Iterator[Chunk | Part]:
+def _pieces(paths: Iterable[str], completed: CompletedSet) -> Iterator[Chunk | Part]:
     for found in find(paths):
         if isinstance(found, str):
-            yield from _parts(found, done)
-        elif kept := done.others(found.names):
+            yield from _parts(found, completed)
+        elif kept := completed.missing(found.names):
             yield found.only(kept)
 
 
-def _parts(path: str, done: Names) -> Iterator[Part]:
+def _parts(path: str, completed: CompletedSet) -> Iterator[Part]:
     count = count_many(path)
-    has_row = not done.others([path])
+    has_row = not completed.missing([path])
     for start in range(0, max(1, count), SHARD):
         numbers = range(start, min(start + SHARD, count))
-        kept = done.others([f"{path}#{number}" for number in numbers])
+        kept = completed.missing([f"{path}#{number}" for number in numbers])
         if kept or not numbers:
             whole = len(kept) == len(numbers)
             yield Part(path, numbers if whole else [start + index for index in kept], numbers.stop == count, has_row)

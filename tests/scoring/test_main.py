@@ -51,7 +51,7 @@ def test_folder_to_standard_output() -> None:
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
     assert list(rows[0]) == list(COLUMNS)
     assert [row["digit"] for row in rows] == [str(digit) for digit in range(10)]
-    assert "10 images: 10 read, 0 refused, 0 not decoded" in result.stderr
+    assert "10 images: 10 read, 0 rejected, 0 not decoded" in result.stderr
 
 
 def test_all_formats_say_the_same(images: Path, expected: list[Row], tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_full_disk_is_one_clear_error_and_costs_nothing_that_is_done(
     limits = {"csv": 100_000, "jsonl": 450_000, "parquet": 100_000}
     result = score(images, "--output", output, limit=limits[suffix])
     assert result.returncode == 2
-    assert f"error: {output}: expected to be able to write it; got: File too large" in result.stderr
+    assert f"error: {output}: cannot be written: File too large" in result.stderr
     assert "Traceback" not in result.stderr
     assert not output.exists()
     result = score(images, "--output", output)
@@ -239,10 +239,10 @@ def test_nothing_is_done_when_something_is_wrong(tmp_path: Path) -> None:
     cases: list[tuple[list[str | Path], str]] = [
         ([tmp_path / "none", "--output", output], "there is none of that name"),
         ([EXAMPLES, tmp_path / "*.png", "--output", output], "there is none of that name"),
-        ([tmp_path, "--output", output], "expected images; found none"),
+        ([tmp_path, "--output", output], "no images found"),
         ([EXAMPLES], "Missing option '--output'"),
         ([EXAMPLES, "--output", tmp_path / "out.xlsx"], "expected a name that ends in .csv, .jsonl, .parquet"),
-        ([EXAMPLES, "--output", tmp_path / "none" / "out.csv"], "got: No such file or directory"),
+        ([EXAMPLES, "--output", tmp_path / "none" / "out.csv"], "cannot be written: No such file or directory"),
     ]
     for arguments, message in cases:
         result = score(*arguments)
@@ -277,7 +277,7 @@ def test_full_disk_behind_standard_output_is_one_clear_error(unbuffered: str) ->
     command = f"PYTHONUNBUFFERED={unbuffered} {sys.executable} -m scoring examples --output - > /dev/full"
     result = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 2
-    assert "error: standard output: expected to be able to write it; got: No space left on device" in result.stderr
+    assert "error: standard output: cannot be written: No space left on device" in result.stderr
     assert "Exception ignored" not in result.stderr
 
 

@@ -26,12 +26,13 @@ def test_files_of_rows_are_found_again(tmp_path: Path, start: str) -> None:
     path = f"{start}{tmp_path}/of/rows"
     with Folder(path) as folder:
         assert not folder.is_finished()
-        assert folder.read(MODEL).others(["a"]) == [0]
+        assert folder.read(MODEL).missing(["a"]) == [0]
         folder.write(rows_of("a", "b"))
         folder.write(rows_of("b"))
     with Folder(path) as folder:
-        assert folder.read(MODEL).others(["a", "b", "b", "b", "c"]) == [3, 4]
-        assert folder.outcomes == Counter({"3": 3})
+        completed = folder.read(MODEL)
+        assert completed.outcomes == Counter({"3": 3})
+        assert completed.missing(["a", "b", "b", "b", "c"]) == [3, 4]
         folder.write(rows_of("c"))
         folder.finish()
     with Folder(path) as folder:
@@ -48,7 +49,7 @@ def test_what_a_killed_run_was_writing_does_not_count(tmp_path: Path) -> None:
         folder.write(rows_of("a"))
     (tmp_path / "_new").write_bytes(rows_of("b")[:50])
     with Folder(str(tmp_path)) as folder:
-        assert folder.read(MODEL).others(["a", "b"]) == [1]
+        assert folder.read(MODEL).missing(["a", "b"]) == [1]
         folder.write(rows_of("b"))
         assert not (tmp_path / "_new").exists()
 
@@ -67,12 +68,12 @@ def test_begun_anew_it_keeps_what_is_not_its_own(tmp_path: Path) -> None:
 def test_another_model_something_else_and_another_run_are_errors(tmp_path: Path) -> None:
     with Folder(str(tmp_path)) as folder:
         folder.write(rows_of("a", model=MODEL._replace(version="2")))
-        with pytest.raises(ScoringError, match="another run is at it"), Folder(str(tmp_path)):
+        with pytest.raises(ScoringError, match="another run is writing it"), Folder(str(tmp_path)):
             pass
     with Folder(str(tmp_path)) as folder, pytest.raises(ScoringError, match="expected rows of the model digits 3"):
         folder.read(MODEL)
     (tmp_path / "rows-000000.parquet").write_bytes(b"something else")
     with Folder(str(tmp_path)) as folder, pytest.raises(ScoringError, match="expected a file of scored rows"):
         folder.read(MODEL)
-    with pytest.raises(ScoringError, match="expected to be able to read and to write it"), Folder("/proc/none"):
+    with pytest.raises(ScoringError, match="cannot be read or written"), Folder("/proc/none"):
         pass

@@ -288,7 +288,7 @@ def test_interrupted_it_ends_with_a_summary_and_leaves_nothing_running(many: Pat
         (["--address", "127.0.0.1:1", "--engine", "ray"], "127.0.0.1:1: expected a Ray cluster; nobody answers there"),
         (["--address", "auto"], "--address: expected it with --engine ray only"),
         (["--engine", "ray", "--labels", "README.md"], "--engine ray: expected it without --report, --labels"),
-        (["--engine", "ray"], "got: Not a directory"),
+        (["--engine", "ray"], "cannot be read or written: Not a directory"),
     ],
 )
 def test_what_is_wrong_is_one_clear_error(arguments: list[str], message: str, tmp_path: Path) -> None:

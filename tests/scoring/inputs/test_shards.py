@@ -3,6 +3,7 @@
 import gzip
 import shutil
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from digits.decode import ImageError
-from scoring.completed import Names
+from scoring.completed import CompletedSet
 from scoring.inputs import shards
 from scoring.inputs.images import Chunk, find_chunks
 from scoring.inputs.shards import find_shards, read_shard
+from scoring.rows import Row
 from tests.helpers.images import example
 from tests.helpers.paths import EXAMPLES
+from tests.helpers.scoring import MODEL
 
 # Broken in the middle, where its end still says what it has: behind the break, only shards find more.
 ROTTEN = "rotten.parquet"
@@ -54,6 +57,13 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
+def completed(names: Iterable[str] = ()) -> CompletedSet:
+    rows = CompletedSet(MODEL)
+    for name in names:
+        rows.add(Row(name, 3, 0.5, None, None, *MODEL), "rows")
+    return rows
+
+
 def read(chunk: Chunk) -> list[tuple[str, str]]:
     """Images by name, each with what comes of it."""
     images = []
@@ -70,7 +80,7 @@ def test_shards_hold_what_is_read_in_process(folder: Path, size: int, monkeypatc
     monkeypatch.setattr(shards, "SHARD", size)
     paths = [str(folder)]
     expected = [image for chunk in find_chunks(paths) for image in read(chunk)]
-    images = [image for shard in find_shards(paths, Names([])) for one in read_shard(shard) for image in read(one)]
+    images = [image for shard in find_shards(paths, completed()) for one in read_shard(shard) for image in read(one)]
     assert [image for image in images if ROTTEN not in image[0]] == [one for one in expected if ROTTEN not in one[0]]
     rotten = [name for name, _ in images if ROTTEN in name]
     assert rotten.count(str(folder / ROTTEN)) == 1
@@ -83,10 +93,10 @@ def test_what_is_done_is_left_out_and_nothing_else(folder: Path, size: int, monk
     monkeypatch.setattr(shards, "SHARD", size)
     paths = [str(folder), str(folder / "examples")]
     expected = sorted(image for chunk in find_chunks(paths) for image in read(chunk))
-    first = list(find_shards(paths, Names([])))
+    first = list(find_shards(paths, completed()))
     images = [image for shard in first[::2] for chunk in read_shard(shard) for image in read(chunk)]
     (folder / "0.png").write_bytes(example(3))
-    done = Names([name for name, _ in images])
+    done = completed(name for name, _ in images)
     again = [image for shard in find_shards(paths, done) for chunk in read_shard(shard) for image in read(chunk)]
     assert str(folder / "0.png") in dict(again)
     images += [image for image in again if image[0] != str(folder / "0.png")]
