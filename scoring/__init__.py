@@ -1,1 +1,1 @@
-"""Batch scoring: folders of images in, a row an image out."""
+"""Batch scoring: folders of images in, one row per image out."""

@@ -15,7 +15,7 @@ import click
 from digits.settings import ModelSettings, SettingsError
 from scoring.engines import Engine
 from scoring.errors import ScoringError
-from scoring.extras import cluster
+from scoring.extras import ray_engine
 from scoring.inputs.paths import check_paths
 from scoring.outputs import check_output, count_finished, read_rows
 from scoring.rows import ERROR
@@ -166,18 +166,18 @@ def _examiner(asked: Options, output: Path) -> Callable[[], None]:
     """Checks what is asked for beyond the output, and gives what does it when that is finished. Raises ScoringError."""
     from scoring.inputs.labels import read_labels
     from scoring.report.page import check_report, write_report
-    from scoring.report.summary import Survey
+    from scoring.report.summary import OutputSummary
 
     if asked.report:
         check_report(asked.report)
     labels = read_labels(asked.labels, asked.paths) if asked.labels else None
 
     def examine() -> None:
-        survey = Survey(read_rows(output), labels)
-        if survey.grades:
-            click.echo(survey.grades, err=True)
+        summary = OutputSummary(read_rows(output), labels)
+        if summary.grades:
+            click.echo(summary.grades, err=True)
         if asked.report:
-            write_report(asked.report, survey, asked.paths, output, asked.labels)
+            write_report(asked.report, summary, asked.paths, output, asked.labels)
 
     return examine
 
@@ -185,7 +185,7 @@ def _examiner(asked: Options, output: Path) -> Callable[[], None]:
 def _to_folder(asked: Options, summary: Summary) -> None:
     if asked.report or asked.labels or asked.url or asked.concurrency:
         raise ScoringError("--engine ray: expected it without --report, --labels, --url and --concurrency")
-    ray = cluster()
+    ray = ray_engine()
     engine = ray.RayEngine(ModelSettings.from_environment(), asked.paths, asked.address)
     if ray.score_to_folder(asked.paths, asked.output, engine, summary, asked.overwrite):
         click.echo(summary, err=True)

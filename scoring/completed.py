@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoring.errors import ScoringError
-from scoring.rows import Model, Row
+from scoring.rows import ModelIdentity, Row
 
 _HASH_BYTES = 16
 
@@ -17,16 +17,16 @@ _HASH_BYTES = 16
 class CompletedSet:
     """The paths of rows, in 24 bytes each: a hash, and how many rows have it. All rows are of one model."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: ModelIdentity) -> None:
         self.outcomes: Counter[str] = Counter()
         self._model = model
         self._hashes = bytearray()
 
     def add(self, row: Row, file: object) -> None:
         """Adds a row from a file, before the first call of `missing`. Raises ScoringError for another model's row."""
-        if row[5:] != self._model:
+        if row.identity != self._model:
             raise ScoringError(
-                f"{file}: expected rows of the model {' '.join(self._model)}; got {' '.join(row[5:])}; "
+                f"{file}: expected rows of the model {self._model}; got {row.identity}; "
                 "score with that model, or start over with --overwrite"
             )
         self.outcomes[row.outcome] += 1

@@ -1,4 +1,4 @@
-"""Libraries that are not installed with the rest."""
+"""Modules that need an optional dependency."""
 
 from importlib import import_module
 from types import ModuleType
@@ -7,17 +7,17 @@ from scoring.errors import ScoringError
 
 
 def parquet() -> ModuleType:
-    """`scoring.parquet`. Raises ScoringError where PyArrow is not installed."""
+    """`scoring.parquet`. Raises ScoringError if PyArrow is not installed."""
     return _load("scoring.parquet", "pyarrow", "Parquet", "parquet")
 
 
 def storage() -> ModuleType:
-    """`scoring.storage`. Raises ScoringError where PyArrow is not installed."""
-    return _load("scoring.storage", "pyarrow", "s3:// and the like", "parquet")
+    """`scoring.storage`. Raises ScoringError if PyArrow is not installed."""
+    return _load("scoring.storage", "pyarrow", "remote paths", "parquet")
 
 
-def cluster() -> ModuleType:
-    """`scoring.engines.ray`. Raises ScoringError where Ray is not installed."""
+def ray_engine() -> ModuleType:
+    """`scoring.engines.ray`. Raises ScoringError if Ray is not installed."""
     return _load("scoring.engines.ray", "ray", "--engine ray", "ray")
 
 
@@ -27,6 +27,4 @@ def _load(module: str, package: str, what: str, extra: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != package:
             raise
-        raise ScoringError(
-            f"{what}: expected the package {package}; install the extra: pip install '.[{extra}]'"
-        ) from error
+        raise ScoringError(f"{what}: the package {package} is missing; pip install '.[{extra}]'") from error

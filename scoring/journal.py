@@ -11,7 +11,7 @@ from typing import Self
 from scoring.completed import CompletedSet
 from scoring.errors import ScoringError
 from scoring.inputs.images import Chunk
-from scoring.rows import HEADER, Model, Scored, read_csv
+from scoring.rows import HEADER, ModelIdentity, Scored, read_csv
 
 # Rows survive a killed process at once, and a crash of the machine after this many seconds.
 SYNC_SECONDS = 5
@@ -20,7 +20,7 @@ SYNC_SECONDS = 5
 class Journal:
     """`FILE.partial`: rows in CSV. A run that is killed can leave the last row torn."""
 
-    def __init__(self, path: Path, model: Model, overwrite: bool = False) -> None:
+    def __init__(self, path: Path, model: ModelIdentity, overwrite: bool = False) -> None:
         """Opens or creates the file, and reads its rows unless they are to be overwritten.
 
         All rows are of one model, and only one process has the file open. Raises ScoringError and OSError.

@@ -14,7 +14,7 @@ from scoring.errors import ScoringError
 from scoring.inputs.paths import is_remote
 from scoring.journal import lock
 from scoring.parquet import read_rows
-from scoring.rows import Model
+from scoring.rows import ModelIdentity
 from scoring.storage import locate, plain
 
 # Named as other writers of such folders name them; readers skip names that start with an underscore.
@@ -84,7 +84,7 @@ class Folder:
                 self._system.delete_file(self._at(name))
         self._files = []
 
-    def read(self, model: Model) -> CompletedSet:
+    def read(self, model: ModelIdentity) -> CompletedSet:
         """The rows that are there. Raises ScoringError for another model's."""
         completed = CompletedSet(model)
         for _, name in self._files:

@@ -1,4 +1,4 @@
-"""What the rows of a run end up in: CSV, JSON Lines or Parquet, by the output's name."""
+"""The output of a run: CSV, JSON Lines or Parquet, by its suffix."""
 
 import json
 import os
@@ -8,44 +8,44 @@ from pathlib import Path
 
 from scoring.errors import ScoringError
 from scoring.extras import parquet
-from scoring.rows import HEADER, Row, read_csv
+from scoring.rows import HEADER, ModelIdentity, Row, read_csv
 
 CSV, JSON_LINES, PARQUET = SUFFIXES = (".csv", ".jsonl", ".parquet")
 
 
 def check_output(output: Path) -> None:
-    """Raises ScoringError if it is clear beforehand that this cannot be written."""
+    """Raises ScoringError if the output clearly cannot be written."""
     if output.suffix not in SUFFIXES:
         raise ScoringError(f"{output}: expected a name that ends in {', '.join(SUFFIXES)}, or - for standard output")
     if output.suffix == PARQUET:
         parquet()
     if output.exists() and not output.is_file():
-        raise ScoringError(f"{output}: expected a file, or none; got something else of that name")
+        raise ScoringError(f"{output}: expected a file; got something else of that name")
 
 
-def count_finished(output: Path) -> Counter[tuple[str, ...]]:
-    """How many rows of which model an earlier run has made it of; none if it is not finished, or not there.
+def count_finished(output: Path) -> Counter[ModelIdentity]:
+    """The number of rows per model, empty if the output is missing or unfinished.
 
-    Raises ScoringError if it holds anything else.
+    Raises ScoringError if the file holds anything else.
     """
     if not output.exists() or journal_path(output).exists():
         return Counter()
     try:
-        rows: Counter[tuple[str, ...]] = Counter(row[5:] for row in read_rows(output))
+        rows = Counter(row.identity for row in read_rows(output))
         if rows:
             return rows
-        raise ScoringError(f"{output}: expected a file of scored rows, or none; got nothing in it")
+        raise ScoringError(f"{output}: expected a file of scored rows; got an empty one")
     except ScoringError as error:
         raise ScoringError(f"{error}; remove it, or replace it with --overwrite") from None
 
 
 def journal_path(output: Path) -> Path:
-    """Where the rows are, as CSV, until all are there."""
+    """The CSV of the rows until all are there."""
     return output.with_name(f"{output.name}.partial")
 
 
 def finish(output: Path) -> None:
-    """Makes of the journal the output, which is there whole or not at all. Raises OSError and ScoringError."""
+    """Turns the journal into the output, atomically. Raises OSError and ScoringError."""
     whole = journal = journal_path(output)
     if output.suffix != CSV:
         whole = output.with_name(f"{output.name}.new")
@@ -62,7 +62,7 @@ def finish(output: Path) -> None:
 
 
 def read_rows(output: Path, suffix: str | None = None) -> Iterator[Row]:
-    """The rows of a finished output. Raises ScoringError where it is something else, or no longer whole."""
+    """The rows of a finished output. Raises ScoringError if the file is something else or damaged."""
     number = 0
     try:
         reader = {PARQUET: _read_parquet, CSV: _read_csv, JSON_LINES: _read_json_lines}[suffix or output.suffix]
@@ -70,10 +70,10 @@ def read_rows(output: Path, suffix: str | None = None) -> Iterator[Row]:
             yield row
             number += 1
     except (OSError, ValueError, TypeError) as error:
-        if isinstance(error, OSError) and error.errno:  # PyArrow's own have none
-            raise ScoringError(f"{output}: expected to be able to read it; got: {error.strerror}") from error
+        if isinstance(error, OSError) and error.errno:  # PyArrow's own errors have none
+            raise ScoringError(f"{output}: cannot be read: {error.strerror}") from error
         got = f"something else after row {number:,}" if number else "something else"
-        raise ScoringError(f"{output}: expected a file of scored rows, or none; got {got}") from error
+        raise ScoringError(f"{output}: expected a file of scored rows; got {got}") from error
 
 
 def _read_parquet(path: Path) -> Iterator[Row]:

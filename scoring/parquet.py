@@ -1,4 +1,4 @@
-"""Parquet, a row group at a time: images to be scored, and rows that were. Needs PyArrow."""
+"""Parquet, a row group at a time: images to score, and scored rows. Needs PyArrow."""
 
 import math
 import os
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from digits.decode import MAXIMUM_PIXELS, ImageError, ImageTooLargeError
 from scoring.errors import ScoringError
-from scoring.inputs.images import CHUNK, CHUNK_BYTES, Chunk, Content, size_of, unreadable
+from scoring.inputs.images import CHUNK, CHUNK_BYTES, Chunk, Content, grouped, size_of, unreadable
 from scoring.inputs.labels import LABELS
 from scoring.inputs.paths import is_remote
 from scoring.rows import COLUMNS, Row
@@ -35,20 +35,19 @@ SCHEMA = pa.schema(
     ]
 )
 ROW_GROUP = 2**15
-# What image files' bytes, or pixels in a list, are looked for under, where several columns might hold them.
+# Which column holds the image files or lists of pixels, if several could.
 _IMAGE_NAMES = ("image", "images", "img", "bytes", "content", "pixels")
-# As in tables made of MNIST: pixel0 to pixel783, pixel1 to pixel784, 1x1 to 28x28.
+# As in MNIST tables: pixel0 to pixel783, pixel1 to pixel784, 1x1 to 28x28.
 _PIXEL_NAME = re.compile(r"(?:pixel|px|p)_?([0-9]+)|([0-9]+)x([0-9]+)")
 
 Contents = Callable[[pa.RecordBatch], list[Content | None]]
 
 
 def read_images(path: str, first: int = 0) -> Iterator[Chunk]:
-    """The images of a Parquet file, from a column of image files, one of lists of pixels, or a column a pixel.
+    """The images of a Parquet file: a column of image files, a column of lists of pixels, or one column per pixel.
 
-    A row of which no image can be made is one that cannot be loaded. A file of which none can be, or that breaks off,
-    is one itself; one of rows that were scored gives none. From the row group of the row `first` on; a break before
-    that row is not said.
+    A row that holds no image is an image with an error. So is the file itself, if it has no such columns or is broken.
+    Scored rows give no images. Starts with the row group that holds row `first`; a break before that gives no error.
     """
     end = 0
     failure: ImageError | None = None
@@ -61,13 +60,12 @@ def read_images(path: str, first: int = 0) -> Iterator[Chunk]:
             size = _rows_at_once(file)
             for group, end in _groups(file, first):
                 for batch in file.iter_batches(size, row_groups=[group], columns=columns, use_threads=False):
-                    images = [_present(one) for one in contents(batch)]
-                    for start, stop in _pieces(images):
-                        yield Chunk([f"{path}#{end + row}" for row in range(start, stop)], images[start:stop])
-                    end += len(images)
+                    for images in grouped(map(_present, contents(batch)), size_of, CHUNK_BYTES):
+                        start, end = end, end + len(images)
+                        yield Chunk([f"{path}#{row}" for row in range(start, end)], images)
     except ImageError as error:
         failure = error
-    except Exception as error:  # a broken file makes PyArrow raise whatever it stumbles over
+    except Exception as error:  # PyArrow raises errors of many kinds for broken files
         broken = ImageError("expected a whole Parquet file; got one that is broken or cut short")
         failure = unreadable(error) if isinstance(error, OSError) and error.errno else broken
     if failure and end >= first:
@@ -75,7 +73,7 @@ def read_images(path: str, first: int = 0) -> Iterator[Chunk]:
 
 
 def _groups(file: pq.ParquetFile, first: int) -> Iterator[tuple[int, int]]:
-    """The row groups from that of a row on, each with the number of its first row."""
+    """The row groups from the one that holds row `first`, each with the number of its first row."""
     start = 0
     for group in range(file.num_row_groups):
         rows = file.metadata.row_group(group).num_rows
@@ -85,22 +83,22 @@ def _groups(file: pq.ParquetFile, first: int) -> Iterator[tuple[int, int]]:
 
 
 def count_rows(path: str) -> int:
-    """As many as `read_images` gives images, by the end of the file."""
+    """The number of images that `read_images` gives, according to the file's footer."""
     try:
         with _open(path) as file:
             if tuple(file.schema_arrow.names) == COLUMNS:
                 return 0
             _layout(file.schema_arrow)
             return int(file.metadata.num_rows)
-    except Exception:  # as above
+    except Exception:  # as in read_images
         return 1
 
 
 def _open(path: str) -> pq.ParquetFile:
     if os.path.exists(path) and not os.path.isfile(path):
-        raise ImageError("expected a file; got something else of that name")  # a pipe would be waited for
+        raise ImageError("expected a file; got something else of that name")  # opening a pipe would block
     source = open_file(path) if is_remote(path) else path
-    # Not read ahead: that would hold a whole row group.
+    # A pre-buffer would hold a whole row group.
     return pq.ParquetFile(source, pre_buffer=False, buffer_size=2**16)
 
 
@@ -110,27 +108,15 @@ def _rows_at_once(file: pq.ParquetFile) -> int:
     return max(1, min(CHUNK, int(CHUNK_BYTES / max(1, row_bytes))))
 
 
-def _pieces(images: list[Content]) -> Iterator[tuple[int, int]]:
-    """Where to cut images into chunks of at most CHUNK, and of CHUNK_BYTES unless one alone has more."""
-    start = size = 0
-    for index, image in enumerate(images):
-        if index > start and (index - start == CHUNK or size + size_of(image) > CHUNK_BYTES):
-            yield start, index
-            start, size = index, 0
-        size += size_of(image)
-    if start < len(images):
-        yield start, len(images)
-
-
 def _layout(schema: pa.Schema) -> tuple[list[str], Contents]:
-    """Which columns hold images, and how they are got from them. Raises ImageError."""
+    """Which columns hold images, and the function that gets the images from them. Raises ImageError."""
     kinds: list[tuple[Callable[[pa.DataType], bool], Callable[[pa.Array], list[Content | None]]]] = [
         (_is_bytes, lambda column: column.to_pylist()),
         (_is_file, lambda column: [one and one["bytes"] for one in column.to_pylist()]),
         (_is_pixels, lambda column: [_listed(one) for one in column]),
     ]
     if len(set(schema.names)) < len(schema.names):
-        raise ImageError("expected Parquet columns of different names; got some of the same")
+        raise ImageError("expected Parquet columns with different names; got duplicates")
     for matches, contents in kinds:
         names = [field.name for field in schema if matches(field.type)]
         name = names[0] if len(names) == 1 else next((one for one in _IMAGE_NAMES if one in names), None)
@@ -155,7 +141,7 @@ def _column(
 
 
 def _follow(numbers: list[list[int]], side: int) -> bool:
-    """Whether the numbers of pixels are those of a square without gaps, in one row or in rows and columns."""
+    """Whether the pixels' numbers, or rows and columns, make up a square without gaps."""
     places = [(one[0] - numbers[0][0]) * side + one[1] - numbers[0][1] if len(one) == 2 else one[0] for one in numbers]
     return places == list(range(places[0], places[0] + len(places)))
 
@@ -165,7 +151,7 @@ def _is_bytes(kind: pa.DataType) -> bool:
 
 
 def _is_file(kind: pa.DataType) -> bool:
-    """As in data sets for the library `datasets`."""
+    """As in datasets of the library `datasets`."""
     return pa.types.is_struct(kind) and any(field.name == "bytes" and _is_bytes(field.type) for field in kind)
 
 
@@ -178,7 +164,7 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _is_pixels(kind: pa.DataType) -> bool:
-    """A list of numbers, which are the pixels of a square, or a list of such lists, which are its rows."""
+    """A list of numbers, the pixels of a square image, or a list of rows of pixels."""
     return _is_list(kind) and (
         _is_number(kind.value_type) or (_is_list(kind.value_type) and _is_number(kind.value_type.value_type))
     )
@@ -195,7 +181,7 @@ def _listed(pixels: pa.ListScalar) -> Content | None:
     if _is_list(values.type):
         widths = pc.unique(pc.list_value_length(values)).to_pylist()
         if len(widths) != 1 or not widths[0]:
-            return ImageError(f"expected rows of pixels, all of one length; got lengths {widths[:10]}")
+            return ImageError(f"expected rows of pixels of equal length; got lengths {widths[:10]}")
         return _bytes(values.flatten().to_numpy(zero_copy_only=False).reshape(len(values), -1))
     side = math.isqrt(len(values))
     if not side or side * side != len(values):
@@ -209,17 +195,17 @@ def _columns(batch: pa.RecordBatch, side: int) -> list[Content | None]:
 
 
 def _bytes(pixels: NDArray[np.generic]) -> Content:
-    """Pixels as uint8; those that are none, null among them, are an error."""
+    """Pixels as uint8, or an error if they are something else, such as null."""
     if pixels.size > MAXIMUM_PIXELS:
         return ImageTooLargeError(f"expected at most {MAXIMUM_PIXELS} pixels; got {pixels.size}")
     if pixels.dtype.kind not in "iuf":
-        return ImageError("expected pixels that are numbers; got others")
-    if pixels.max() <= 1:  # of 255 that would be as good as nothing
+        return ImageError("expected numeric pixels; got other values")
+    if pixels.max() <= 1:  # on a scale of 255, that would be a black image
         pixels = (pixels.astype(np.float64) * 255).round()
     with np.errstate(invalid="ignore"):
         whole = pixels.astype(np.uint8)
     if (whole != pixels).any():
-        return ImageError("expected pixels that are whole numbers, 0 to 255, or parts of 1; got others")
+        return ImageError("expected pixels as whole numbers, 0 to 255, or fractions, 0 to 1; got other values")
     return whole
 
 
@@ -232,7 +218,7 @@ def write_rows(path: Path | BinaryIO, rows: Iterable[Row]) -> None:
 
 
 def _text(values: tuple[object, ...]) -> list[object]:
-    """What is text as UTF-8, which a file name need not be: its other bytes are written as \\xff."""
+    """Text as UTF-8; other bytes, which a file name may contain, are written as \\xff."""
     return [
         one.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") if isinstance(one, str) else one
         for one in values
@@ -240,14 +226,14 @@ def _text(values: tuple[object, ...]) -> list[object]:
 
 
 def read_rows(path: Path | BinaryIO) -> Iterator[Row]:
-    """The rows of such a file."""
+    """Scored rows. Raises OSError and TypeError."""
     with pq.ParquetFile(path, pre_buffer=False) as file:
         for batch in file.iter_batches(ROW_GROUP, use_threads=False):
             yield from map(Row._make, zip(*(column.to_pylist() for column in batch.columns), strict=True))
 
 
 def read_labels(path: Path) -> list[object]:
-    """What a column of labels holds. Raises ScoringError and OSError."""
+    """The values of the column of labels. Raises ScoringError and OSError."""
     try:
         with pq.ParquetFile(path, pre_buffer=False) as file:
             names = file.schema_arrow.names

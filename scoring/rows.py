@@ -1,23 +1,26 @@
-"""What is said of each image, and its CSV, in which it travels between processes and is kept until the run is done."""
+"""The rows that scoring gives, and their CSV: the form in which they travel between processes and into the journal."""
 
 import csv
 import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, Self
 
 
-class Model(NamedTuple):
-    """Which model answered: its name, its version, and its ONNX file's SHA-256 in hexadecimal."""
+class ModelIdentity(NamedTuple):
+    """A model's name, its version, and the SHA-256 of its ONNX file in hexadecimal."""
 
     name: str
     version: str
     sha256: str
 
+    def __str__(self) -> str:
+        return " ".join(self)
+
 
 class Row(NamedTuple):
-    """One image. `digit` is None where none was read; then `reason` says why, or `error` why it was not decoded."""
+    """One image. If `digit` is None, either `reason` says why it was rejected or `error` why it was not decoded."""
 
     path: str
     digit: int | None
@@ -30,47 +33,48 @@ class Row(NamedTuple):
 
     @property
     def outcome(self) -> str:
-        """`error`, the reason of a refusal, or the digit."""
-        return _outcome(*self[1:5])
+        """`error`, the rejection reason, or the digit."""
+        return ERROR if self.error is not None else self.reason or str(self.digit)
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """The model that gave the row."""
+        return ModelIdentity(*self[5:])
 
 
 COLUMNS = Row._fields
 ERROR = "error"
-# What an error quotes of a file may be as long as the file makes it.
+# An error may quote as much of a file as the file contains.
 ERROR_LENGTH = 1000
+
+
+def error_row(path: str, error: object, model: ModelIdentity) -> Row:
+    """The row of an image that could not be decoded."""
+    return Row(path, None, None, None, str(error)[:ERROR_LENGTH], *model)
 
 
 @dataclass(frozen=True)
 class Scored:
-    """The rows of some images as CSV without a header, in UTF-8, and how many of them had which outcome.
+    """The rows of some images as CSV without a header, in UTF-8, and the number of images per outcome.
 
-    From a cluster, they are a Parquet file.
+    A cluster gives a Parquet file instead of the CSV.
     """
 
     text: bytes
     outcomes: Counter[str]
 
-
-Answer = tuple[int | None, float | None, str | None, str | None]
-
-
-def scored(names: Sequence[str], answers: Iterable[Answer], model: Model) -> Scored:
-    """The rows of images, by each one's digit, confidence, reason and error."""
-    answers = [(*answer[:3], answer[3] and answer[3][:ERROR_LENGTH]) for answer in answers]
-    rows = [(name, *answer, *model) for name, answer in zip(names, answers, strict=True)]
-    return Scored(write_csv(rows), Counter([_outcome(*answer) for answer in answers]))
-
-
-def _outcome(digit: int | None, _confidence: float | None, reason: str | None, error: str | None) -> str:
-    return ERROR if error is not None else reason or str(digit)
+    @classmethod
+    def from_rows(cls, rows: Sequence[Row]) -> Self:
+        """The CSV of rows."""
+        return cls(write_csv(rows), Counter([row.outcome for row in rows]))
 
 
 def write_csv(rows: Iterable[Iterable[object]]) -> bytes:
-    """Lines of CSV; null is empty. A file name that is not UTF-8 leaves as the bytes it came in as."""
+    """Lines of CSV; null is empty. A file name that is not UTF-8 keeps its bytes."""
     rows = list(rows)
     text = _csv(rows, "\n")
     if "\r" in text:
-        # Until Python 3.13 that is quoted, and so can be read, only where it ends lines.
+        # Before Python 3.13, a carriage return is quoted only if it is part of the line terminator.
         text = "".join(_csv([row], "\r\n").removesuffix("\r\n") + "\n" for row in rows)
     return text.encode("utf-8", "surrogateescape")
 
@@ -85,7 +89,7 @@ HEADER = write_csv([COLUMNS])
 
 
 def read_csv(file: BinaryIO) -> Iterator[tuple[int, Row]]:
-    """Every row behind the header, and where in the file it ends, as far as rows are whole: a last one may be torn."""
+    """Each row after the header, with the position of its end in the file; stops at a row that is torn or broken."""
     end, line = file.tell(), b""
 
     def lines() -> Iterator[str]:

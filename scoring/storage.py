@@ -1,4 +1,4 @@
-"""Files in object stores and the like, by PyArrow's file systems: `s3://bucket/folder/1.png`. Needs PyArrow."""
+"""Remote files, such as `s3://bucket/folder/1.png`, by PyArrow's file systems. Needs PyArrow."""
 
 import errno
 import os
@@ -12,14 +12,14 @@ from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 from scoring.errors import ScoringError
 
 _KINDS = {FileNotFoundError: errno.ENOENT, PermissionError: errno.EACCES}
-# How S3 and its like say it.
+# How object stores report it.
 _DENIED = re.compile(r"ACCESS_DENIED|HTTP status 403|forbidden", re.IGNORECASE)
 
 
 def locate(path: str) -> tuple[FileSystem, str]:
-    """A path's file system, and the path in it. Raises ScoringError where there is no such file system.
+    """A path's file system, and the path in it. Raises ScoringError if there is no such file system.
 
-    What follows the bucket or the host is taken as it is, `?`, `#` and `%` included.
+    What follows the bucket or host is taken literally, including `?`, `#` and `%`.
     """
     scheme, _, rest = path.partition("://")
     authority, _, inner = rest.partition("/")
@@ -33,11 +33,11 @@ def _connect(root: str) -> tuple[FileSystem, str]:
         return FileSystem.from_uri(root)
     except (OSError, pa.ArrowException) as error:
         reason = str(error).partition("\n")[0]
-        raise ScoringError(f"{root}: expected s3, gs, abfs, hdfs or file, and that it can be used; {reason}") from error
+        raise ScoringError(f"{root}: expected s3, gs, abfs, hdfs or file, and access to it; got: {reason}") from error
 
 
 def open_file(path: str) -> pa.NativeFile:
-    """Opens a file to read at any place. Raises OSError, in the words of the system where the cause is one it knows."""
+    """Opens a file for random access. Raises OSError, with the system's error number if the cause has one."""
     system, inner = locate(path)
     try:
         return system.open_input_file(inner)
@@ -46,18 +46,18 @@ def open_file(path: str) -> pa.NativeFile:
 
 
 def plain(error: OSError) -> OSError:
-    """What a file system says, as the operating system would."""
+    """A file system's error as the operating system would report it."""
     number = error.errno or _KINDS.get(type(error)) or (errno.EACCES if _DENIED.search(str(error)) else None)
     return OSError(number, os.strerror(number)) if number else OSError(errno.EIO, str(error).partition("\n")[0])
 
 
 def exists(path: str) -> bool:
-    """Whether there is a file or folder of that name. Raises ScoringError where nobody can say."""
+    """Whether there is a file or folder of that name. Raises ScoringError if the store cannot tell."""
     return bool(_information(path).type != FileType.NotFound)
 
 
 def is_folder(path: str) -> bool:
-    """Whether there is a folder of that name. Raises ScoringError where nobody can say."""
+    """Whether there is a folder of that name. Raises ScoringError if the store cannot tell."""
     return bool(_information(path).type == FileType.Directory)
 
 
@@ -66,11 +66,11 @@ def _information(path: str) -> FileInfo:
     try:
         return system.get_file_info(inner)
     except OSError as error:
-        raise ScoringError(f"{path}: expected a file or a folder; got: {plain(error).strerror}") from error
+        raise ScoringError(f"{path}: cannot be read: {plain(error).strerror}") from error
 
 
 def entries(folder: str, wanted: Callable[[str], object]) -> Iterator[list[str] | str]:
-    """A folder's wanted files, as one list, and its sub-folders; itself, as a file, if it cannot be read."""
+    """A folder's wanted files in one list, and its sub-folders; the folder itself, as a file, if it cannot be read."""
     system, inner = locate(folder)
     start = f"{folder.rstrip('/')}/"
     try:

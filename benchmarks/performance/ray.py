@@ -26,14 +26,14 @@ RESULTS = Path("benchmarks/results/cluster.md")
 PROGRAM = """
 from dataclasses import replace
 from scoring import __main__
-from scoring.engines import ray as cluster
+from scoring.engines import ray
 from scoring.inputs import shards
-class OnCores(cluster.ClassifyingActor):
+class OnCores(ray.ClassifyingActor):
     def start(self, settings, image_seconds):
         super().start(replace(settings, provider="cpu"), image_seconds)
 def pipeline(self, every, cores, gpus):
-    on_cores = {{"num_cpus": 0.5, "compute": cluster.ActorPoolStrategy(size=cores)}}
-    prepared = every.map(cluster.PreparingActor, fn_constructor_args=(self._job,), **on_cores)
+    on_cores = {{"num_cpus": 0.5, "compute": ray.ActorPoolStrategy(size=cores)}}
+    prepared = every.map(ray.PreprocessingActor, fn_constructor_args=(self._job,), **on_cores)
     return prepared.map(OnCores, fn_constructor_args=(self._job,), **on_cores)
 {change}
 __main__.main()
@@ -44,7 +44,7 @@ VARIANTS = {
     IN_PROCESS: "",
     RAY: "",
     "Ray, shards of 16,384 images": "shards.SHARD = 16384",
-    "Ray, separate actors for decoding and network": "cluster.RayEngine._pipeline = pipeline",
+    "Ray, separate actors for decoding and network": "ray.RayEngine._pipeline = pipeline",
 }
 TIMES = 4
 # Clusters of nodes like this machine.

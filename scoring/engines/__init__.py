@@ -1,23 +1,20 @@
-"""What scores images: processes here, a running service, or a cluster."""
+"""What scores images: local processes, a running service, or a cluster."""
 
 from collections.abc import Iterable, Iterator
-from types import TracebackType
 from typing import Protocol, Self
 
 from scoring.inputs.images import Chunk
-from scoring.rows import Model, Scored
+from scoring.rows import ModelIdentity, Scored
 
 
 class Engine(Protocol):
-    """Entered, it is ready to score; left, it has let go of everything. Both raise ScoringError."""
+    """A context manager that is ready to score once entered, and releases everything on exit. Raises ScoringError."""
 
-    model: Model
+    model: ModelIdentity
 
     def score(self, chunks: Iterable[Chunk]) -> Iterator[Scored]:
-        """The rows of every chunk, in their order. Raises ScoringError."""
+        """The rows of all chunks, in order. Raises ScoringError."""
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *_error: object) -> None: ...

@@ -1,10 +1,10 @@
-"""A running service, asked by protocol V2 for the digits in image files."""
+"""A client of a running service, by the V2 protocol."""
 
 import random
 import time
 from collections.abc import Callable, Sequence
 from threading import Event
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -29,45 +29,47 @@ from digits.open_inference import (
     to_bytes,
 )
 from scoring.errors import ScoringError
-from scoring.rows import Answer, Model
+from scoring.rows import ModelIdentity, Row, error_row
 
 MODEL = "digits-image"
 OUTPUTS = {"digit": "INT64", "confidence": "FP32", "reason": "BYTES", "error": "BYTES"}
 HEADER_LENGTH = "Inference-Header-Content-Length"
-# How long a connection may take, and the answer after it: longer than the service takes before it gives up by itself.
+# Timeouts of connecting and of an answer; the latter is longer than the service's own.
 CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 60.0
-# For how long nothing at all may be answered, and how long to wait before asking again, each time twice as long.
+# How long a service may fail to answer at all, and the bounds of the exponential backoff between retries.
 PATIENCE_SECONDS, FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 60.0, 0.2, 8.0
-# After a failure, so many requests show whether the service is well.
+# After a failure, this many requests check whether the service is healthy.
 RECOVERY_REQUESTS = 5
-# A 503 that came later than this was no refusal to begin.
+# A 503 that comes later than this was not rejected for lack of room: its processing took too long.
 LATE_SECONDS = 5.0
 
 Result = TypeVar("Result")
+# Images to read: each one's name in the output, and its file.
+Files = Sequence[tuple[str, bytes]]
 
 
-class UnansweredError(Exception):
-    """A request got no results; the message says what came, and `seconds` when to ask again, at the earliest."""
+class NoResultError(Exception):
+    """A request got no results. The message says what came instead, `seconds` how long to wait before a retry."""
 
     def __init__(self, message: str, seconds: float = 0.0) -> None:
         super().__init__(message)
         self.seconds = seconds
 
 
-class UnreachableError(UnansweredError):
-    """There is no connection to the service."""
+class UnreachableError(NoResultError):
+    """The service accepts no connection."""
 
 
-class BusyError(UnansweredError):
-    """The service had no room."""
+class BusyError(NoResultError):
+    """The service has no room."""
 
 
-class LostError(UnansweredError):
-    """No answer came: because of what was asked, or of what the service did beside it."""
+class LostError(NoResultError):
+    """No answer came, because of this request or of another one that the service was processing."""
 
 
-class RefusedError(UnansweredError):
-    """The answer was an error, of the status given, or nothing that can be read."""
+class RejectedError(NoResultError):
+    """The answer was an error with this status, or it could not be parsed."""
 
     def __init__(self, message: str, status: int = 200) -> None:
         super().__init__(message)
@@ -75,12 +77,12 @@ class RefusedError(UnansweredError):
 
 
 class Client:
-    """Connections to a service, one a request at a time; may be called from several threads."""
+    """A pool of connections to a service, for use by several threads."""
 
-    model: Model
+    model: ModelIdentity
 
     def __init__(self, url: str, connections: int) -> None:
-        """Raises ScoringError for what is no URL of a service."""
+        """Raises ScoringError if the URL is not a service's."""
         parsed = _parsed(url)
         self.url = parsed._replace(auth=None).url.rstrip("/")
         self._path = (parsed.path or "").rstrip("/")
@@ -93,45 +95,45 @@ class Client:
             timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS),
         )
         self._failing_since: float | None = None
-        self._may_be_another = False
+        self._may_have_changed = False  # the model, as the service may have been restarted
         self._closed = Event()
 
     def connect(self) -> None:
-        """Finds out which model answers. Raises ScoringError."""
+        """Finds the model that the service runs. Raises ScoringError."""
         try:
-            self.model = self._patiently(self._find_model, BusyError)
-        except UnansweredError as error:
-            raise ScoringError(f"{self.url}: expected a service; {error}") from error
+            self.model = self._retried(self._find_model, BusyError)
+        except NoResultError as error:
+            raise ScoringError(f"{self.url}: no service answers: {error}") from error
 
-    def ask(self, files: Sequence[bytes]) -> tuple[list[Answer], float]:
-        """What is in image files, and how many seconds the request took that was answered.
+    def ask(self, files: Files) -> tuple[list[Row], float]:
+        """The rows of image files, and how many seconds the successful request took.
 
-        Raises LostError and RefusedError, and ScoringError where nothing is answered.
+        Raises LostError and RejectedError, and ScoringError if the service answers nothing for too long.
         """
-        return self._patiently(lambda: self._infer(files), BusyError, UnreachableError)
+        return self._retried(lambda: self._infer(files), BusyError, UnreachableError)
 
     def recover(self, image: bytes) -> bool:
-        """Waits until the service has read an image that it can read, some times; whether it has each time at once.
+        """Waits until the service has read a valid image several times; returns whether no attempt failed.
 
-        Raises ScoringError if it does not.
+        Raises ScoringError if the service does not recover.
         """
-        well = True
+        healthy = True
         for _ in range(RECOVERY_REQUESTS):
             try:
-                self._infer([image])
-            except UnansweredError:
-                well = False
-                self._patiently(lambda: self._infer([image]), UnansweredError)
+                self._infer([("", image)])
+            except NoResultError:
+                healthy = False
+                self._retried(lambda: self._infer([("", image)]), NoResultError)
         self._failing_since = None
-        return well
+        return healthy
 
     def close(self) -> None:
-        """Closes the connections; whoever waits to ask again gets a ScoringError."""
+        """Closes the connections; threads that wait for a retry get a ScoringError."""
         self._closed.set()
         self._pool.close()
 
-    def _patiently(self, ask: Callable[[], Result], *kinds: type[UnansweredError]) -> Result:
-        """Asks again as long as it fails in these ways. Raises ScoringError."""
+    def _retried(self, ask: Callable[[], Result], *kinds: type[NoResultError]) -> Result:
+        """Retries as long as it fails in one of these ways. Raises ScoringError."""
         attempt = 0
         while True:
             try:
@@ -143,54 +145,51 @@ class Client:
                 self._failing_since = None
                 return result
 
-    def _wait(self, attempt: int, error: UnansweredError) -> None:
+    def _wait(self, attempt: int, error: NoResultError) -> None:
         now = time.monotonic()
         since = self._failing_since = self._failing_since or now
         if now - since >= PATIENCE_SECONDS:
-            raise ScoringError(
-                f"{self.url}: expected a service that answers; for {now - since:.0f} s nothing was answered: {error}"
-            ) from error
+            raise ScoringError(f"{self.url}: no answer for {now - since:.0f} s: {error}") from error
         seconds = max(error.seconds, min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** min(attempt, 16)))
-        # Not all at the same time.
-        seconds *= random.uniform(1, 1.5)  # noqa: S311
+        seconds *= random.uniform(1, 1.5)  # noqa: S311 - so that clients do not retry all at once
         if self._closed.wait(min(seconds, PATIENCE_SECONDS)):
-            raise ScoringError("expected to ask a service; the run has ended") from error
+            raise ScoringError("the run has ended") from error
 
-    def _find_model(self, path: str = f"/v2/models/{MODEL}") -> Model:
+    def _find_model(self, path: str = f"/v2/models/{MODEL}") -> ModelIdentity:
         response = self._request("GET", path)
         self._check(response, f"a V2 service with the model {MODEL}")
         try:
-            return Model(*msgspec.structs.astuple(msgspec.json.decode(response.data, type=_Metadata).parameters))
+            metadata = msgspec.json.decode(response.data, type=_Metadata)
         except msgspec.MsgspecError as error:
             raise ScoringError(
-                f"{self.url}: expected a digits service that tells its model's name, version and sha256 in the "
-                f"parameters of /v2/models/{MODEL}; got another, or an older one"
+                f"{self.url}: expected a digits service, which gives its model's name, version and sha256 in the "
+                f"parameters of /v2/models/{MODEL}; got another service, or an older version"
             ) from error
+        return ModelIdentity(*msgspec.structs.astuple(metadata.parameters))
 
-    def _infer(self, files: Sequence[bytes]) -> tuple[list[Answer], float]:
+    def _infer(self, files: Files) -> tuple[list[Row], float]:
         version = self.model.version
         path = f"/v2/models/{MODEL}/versions/{quote(version, safe='')}"
-        if self._may_be_another:
+        if self._may_have_changed:
             found = self._find_model(path)
             if found != self.model:
-                raise ScoringError(
-                    f"{self.url}: expected the model {' '.join(self.model)} still; got {' '.join(found)}"
-                )
-            self._may_be_another = False
+                raise ScoringError(f"{self.url}: the model changed from {self.model} to {found} during the run")
+            self._may_have_changed = False
         begun = time.monotonic()
-        length, body = _encoded(files)
+        length, body = _encoded([file for _, file in files])
         response = self._request("POST", f"{path}/infer", body, {HEADER_LENGTH: length})
         seconds = time.monotonic() - begun
         if response.status == 503 and seconds > LATE_SECONDS:
-            raise LostError(f"got {_told(response)}")
-        self._check(response, f"version {version} of the model {MODEL}, by which the images before were read")
+            raise LostError(f"got {_described(response)}")
+        self._check(response, f"version {version} of the model {MODEL}, which read the images so far")
         try:
-            answered, answers = _decoded(response, len(files))
+            answered, *columns = _decoded(response, len(files))
+            rows = [_row(name, self.model, *values) for (name, _), *values in zip(files, *columns, strict=True)]
         except (KeyError, ValueError, TensorError) as error:
-            raise RefusedError("got an answer that is not V2's") from error
+            raise RejectedError("got an answer that is not valid V2") from error
         if answered != version:
             raise ScoringError(f"{self.url}: expected an answer of version {version}; got one of version {answered}")
-        return answers, seconds
+        return rows, seconds
 
     def _request(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
@@ -200,40 +199,40 @@ class Client:
                 method, self._path + path, body, {**self._headers, **(headers or {})}, redirect=False
             )
         except (NewConnectionError, ConnectTimeoutError, SSLError) as error:
-            self._may_be_another = True
+            self._may_have_changed = True
             cause = error.__cause__
             why = cause.strerror if isinstance(cause, OSError) and cause.strerror else error
             raise UnreachableError(f"it cannot be reached: {why}") from error
         except ReadTimeoutError as error:
             raise LostError(f"it took longer than {ANSWER_SECONDS:g} s") from error
         except HTTPError as error:
-            self._may_be_another = True
+            self._may_have_changed = True
             raise LostError("it closed the connection") from error
 
     def _check(self, response: urllib3.BaseHTTPResponse, expected: str) -> None:
-        """Raises what an answer other than 200 means."""
-        told = f"got {_told(response)}"
+        """Raises the error that a status other than 200 means."""
+        got = f"got {_described(response)}"
         match response.status:
             case 200:
                 return
             case 429 | 503:
-                raise BusyError(told, _retry_after(response))
+                raise BusyError(got, _retry_after(response))
             case 502 | 504:  # a proxy's
-                raise LostError(told)
+                raise LostError(got)
             case 400 | 408 | 413 | 500:
-                raise RefusedError(told, response.status)
+                raise RejectedError(got, response.status)
             case _:
-                raise ScoringError(f"{self.url}: expected {expected}; {told}")
+                raise ScoringError(f"{self.url}: expected {expected}; {got}")
 
 
-class _Answering(Struct):
+class _Parameters(Struct):
     name: str
     version: str
     sha256: str
 
 
 class _Metadata(Struct):
-    parameters: _Answering
+    parameters: _Parameters
 
 
 class _Failure(Struct):
@@ -251,8 +250,8 @@ def _parsed(url: str) -> urllib3.util.Url:
     return parsed
 
 
-def _told(response: urllib3.BaseHTTPResponse) -> str:
-    """An answer's status, and its error or its new address if it tells one."""
+def _described(response: urllib3.BaseHTTPResponse) -> str:
+    """An answer's status, and the error or redirect that it carries."""
     try:
         text = msgspec.json.decode(response.data, type=_Failure).error
     except msgspec.MsgspecError:
@@ -269,32 +268,34 @@ def _retry_after(response: urllib3.BaseHTTPResponse) -> float:
 
 
 def _encoded(files: Sequence[bytes]) -> tuple[str, bytes]:
-    """How many of a request's bytes are JSON, and all its bytes; a file alone is the whole of it."""
+    """The length of a request's JSON header, and its body; a single file needs no header."""
     if len(files) == 1:
         return "0", files[0]
     data = to_bytes(list(files))
     tensor = InputTensor("image", [len(files)], "BYTES", parameters={"binary_data_size": len(data)})
     outputs = [RequestedOutput(name) for name in OUTPUTS]
-    head = msgspec.json.encode(InferenceRequest([tensor], "", {"binary_data_output": True}, outputs))
-    return str(len(head)), head + data
+    header = msgspec.json.encode(InferenceRequest([tensor], "", {"binary_data_output": True}, outputs))
+    return str(len(header)), header + data
 
 
-def _decoded(response: urllib3.BaseHTTPResponse, images: int) -> tuple[str, list[Answer]]:
-    """Which version answered, and what. Raises KeyError, ValueError and TensorError."""
+def _decoded(response: urllib3.BaseHTTPResponse, images: int) -> list[Any]:
+    """The version that answered, and the columns of OUTPUTS. Raises KeyError, ValueError and TensorError."""
     end = int(response.headers[HEADER_LENGTH])
     answer = msgspec.json.decode(response.data[:end], type=InferenceResponse)
     outputs = {}
     for tensor in answer.outputs:
         if tensor.parameters is UNSET:
-            raise TensorError(f"output `{tensor.name}`: expected it in bytes; got it in JSON")
+            raise TensorError(f"output `{tensor.name}`: expected binary data; got JSON")
         start, end = end, end + tensor.parameters["binary_data_size"]
         outputs[tensor.name] = from_bytes(tensor, response.data[start:end])
         if tensor.name in OUTPUTS and (tensor.datatype, tensor.shape) != (OUTPUTS[tensor.name], [images]):
-            raise TensorError(f"output `{tensor.name}`: expected {OUTPUTS[tensor.name]} of {images} images; got others")
-    return answer.model_version, [_answer(*row) for row in zip(*(outputs[name] for name in OUTPUTS), strict=True)]
+            raise TensorError(f"output `{tensor.name}`: expected {OUTPUTS[tensor.name]} of {images} images")
+    return [answer.model_version, *(outputs[name] for name in OUTPUTS)]
 
 
-def _answer(digit: int, confidence: float, reason: bytes, error: bytes) -> Answer:
+def _row(path: str, model: ModelIdentity, digit: int, confidence: float, reason: bytes, error: bytes) -> Row:
     if error:
-        return None, None, None, error.decode()
-    return None if digit < 0 else int(digit), round(float(confidence), 6), reason.decode() or None, None
+        return error_row(path, error.decode(), model)
+    return Row(
+        path, None if digit < 0 else int(digit), round(float(confidence), 6), reason.decode() or None, None, *model
+    )

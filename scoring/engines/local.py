@@ -1,4 +1,4 @@
-"""Scores in processes of its own, one a core, each of which decodes, prepares and runs the network."""
+"""Scores in one process per core, each of which decodes, preprocesses and classifies."""
 
 import multiprocessing
 import signal
@@ -12,36 +12,35 @@ from itertools import count
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
-from types import TracebackType
 from typing import Self, cast
 
 from digits.decode import ImageError
 from digits.settings import ModelSettings
 from digits.system import usable_cores
-from scoring.engines.batch_size import Pace
+from scoring.engines.batch_size import AdaptiveBatchSize
 from scoring.engines.worker import NO_IMAGE, OVERTIME, work
 from scoring.errors import ScoringError
 from scoring.inputs.images import CHUNK, Chunk
-from scoring.rows import Model, Scored
+from scoring.rows import ModelIdentity, Scored
 
-# An image may take this long to decode and prepare; the largest that are accepted take a second or two.
+# How long an image may take to decode and preprocess; the largest that are accepted take a second or two.
 IMAGE_SECONDS = 30.0
-# A process is handed as many images as take about this long: few enough that little is lost when it dies, many enough
-# that handing them over costs little.
+# A task takes about this long: short enough that little is lost when a process dies, long enough that handing it over
+# costs little.
 FIRST_IMAGES, LEAST_SECONDS, MOST_SECONDS = 32, 0.05, 0.2
-# A process has the next task while it works on one, if that is as small as this: with a larger one in the pipe this
-# process might wait until it is taken, and the other until its rows are, for ever.
+# A process gets its next task early only if that is no larger than this: a larger one may not fit into the pipe, and
+# both processes would wait for ever to write into full pipes.
 WAITING_BYTES = 2**14
-# So many tasks may be done while an earlier one is not, as an image hangs, say.
+# How many tasks may be finished while an earlier one is not, for example because an image hangs.
 AHEAD = 64
-# How often a process may die over one image before that is what the image's row says, and over a chunk, but none of its
-# images, before the run ends.
+# How often a process may die while it processes one image before that image becomes an error row; and how often between
+# the images of a task before the run ends.
 IMAGE_DEATHS, CHUNK_DEATHS = 2, 3
 
 
 @dataclass
 class _Task:
-    """Images for a process: which task it is, how often one died over which of them or NO_IMAGE, what is said then."""
+    """Images for a process, with the deaths of processes per index of an image or NO_IMAGE, and errors to report."""
 
     number: int
     chunk: Chunk
@@ -50,27 +49,28 @@ class _Task:
 
 
 class _Worker:
-    """A process, with what it is working on and what it does next."""
+    """A process, with its current task and possibly the next one."""
 
     def __init__(
         self, context: ForkServerContext, target: Callable[..., None], settings: ModelSettings, image_seconds: float
     ) -> None:
         self.connection, theirs = context.Pipe()
-        self.place = context.RawValue(c_int64, NO_IMAGE)
-        self.process = context.Process(target=target, args=(theirs, self.place, settings, image_seconds), daemon=True)
+        self.current = context.RawValue(c_int64, NO_IMAGE)
+        arguments = (theirs, self.current, settings, image_seconds)
+        self.process = context.Process(target=target, args=arguments, daemon=True)
         self.process.start()
         theirs.close()
         self.tasks: deque[_Task] = deque()
-        self.since = 0.0  # it works on the first of them
+        self.since = 0.0  # when it began the current task
 
-    def takes(self, task: _Task) -> bool:
+    def accepts(self, task: _Task) -> bool:
         return not self.tasks or (len(self.tasks) == 1 and task.chunk.size <= WAITING_BYTES)
 
     def give(self, task: _Task) -> None:
         if not self.tasks:
             self.since = time.monotonic()
         self.tasks.append(task)
-        with suppress(OSError):  # it has died, which asking for its answer will show
+        with suppress(OSError):  # it has died, as reading its answer will show
             self.connection.send((task.chunk, task.errors))
 
     def answer(self) -> object:
@@ -81,7 +81,7 @@ class _Worker:
             return None
 
     def death(self) -> int:
-        """The signal that it died of, negative, or its exit status."""
+        """The signal that ended it, negative, or its exit status."""
         self.process.join()
         return self.process.exitcode or 0
 
@@ -93,9 +93,9 @@ class _Worker:
 
 
 @contextmanager
-def _left_alone_by_the_terminal() -> Iterator[None]:
-    """Processes that are started here, and theirs, never get Ctrl-C, which a terminal sends to all at once."""
-    resource_tracker.ensure_running()  # which would let the signal through again
+def _shielded_from_ctrl_c() -> Iterator[None]:
+    """Processes started here never receive Ctrl-C, which a terminal sends to all of its processes."""
+    resource_tracker.ensure_running()  # started later, it would unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
@@ -104,9 +104,9 @@ def _left_alone_by_the_terminal() -> Iterator[None]:
 
 
 class LocalEngine:
-    """Processes that score; one that dies, by whatever it was given, is replaced, and costs a row at most."""
+    """Processes that score. One that dies is replaced; an image that kills processes becomes one error row."""
 
-    model: Model
+    model: ModelIdentity
 
     def __init__(
         self,
@@ -117,32 +117,29 @@ class LocalEngine:
     ) -> None:
         self._settings, self._image_seconds, self._target = settings, image_seconds, target
         self._count = processes or usable_cores()
-        # Forked from a process that has nothing but the code: what this one has, connections above all, is not theirs.
+        # Workers are forked from a process that has only imported the code, so that they inherit no open connections.
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([work.__module__])
         self._workers: list[_Worker] = []
-        self._pace = Pace(FIRST_IMAGES, CHUNK, LEAST_SECONDS, MOST_SECONDS)
+        self._batch_size = AdaptiveBatchSize(FIRST_IMAGES, CHUNK, LEAST_SECONDS, MOST_SECONDS)
 
     def __enter__(self) -> Self:
         try:
-            # The version that is the highest now, to the end of the run.
+            # The whole run uses the version that is the highest now.
             self._settings = replace(self._settings, model=self._settings.model_path)
-            with _left_alone_by_the_terminal():
+            with _shielded_from_ctrl_c():
                 self._workers = [self._start() for _ in range(self._count)]
             self.model = self._loaded(0)
             for number in range(1, self._count):
-                self._check_model(self._loaded(number))
-        except OSError as error:
+                self._check_model(number)
+        except BaseException as error:
             self._stop()
-            raise ScoringError(f"expected to start processes that score; got: {error.strerror or error}") from error
-        except BaseException:
-            self._stop()
+            if isinstance(error, OSError):
+                raise ScoringError(f"processes cannot be started: {error.strerror or error}") from error
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._stop()
 
     def _start(self) -> _Worker:
@@ -152,41 +149,41 @@ class LocalEngine:
         while self._workers:
             self._workers.pop().stop()
 
-    def _loaded(self, number: int) -> Model:
-        """What a process that has been started has loaded; it may take several for that."""
+    def _loaded(self, number: int) -> ModelIdentity:
+        """The model that a new process has loaded; replaces processes that die while they start."""
         for _ in range(CHUNK_DEATHS):
             answer = self._workers[number].answer()
             if isinstance(answer, Exception):
                 raise ScoringError(str(answer)) from answer
             if answer is not None:
-                return cast(Model, answer)
+                return cast(ModelIdentity, answer)
             death = self._workers[number].death()
             self._replace(number)
-        raise ScoringError(f"expected processes that score; each was ended by {_name(death)} as it started")
+        raise ScoringError(f"processes cannot be started: each was ended by {_name(death)}")
 
-    def _check_model(self, found: Model) -> None:
-        if found != self.model:
-            raise ScoringError(f"expected the model {' '.join(self.model)} still; got {' '.join(found)}")
+    def _check_model(self, number: int) -> None:
+        if (found := self._loaded(number)) != self.model:
+            raise ScoringError(f"the model changed from {self.model} to {found} during the run")
 
     def _replace(self, number: int) -> None:
         self._workers[number].stop()
         self._workers[number] = self._start()
 
     def score(self, chunks: Iterable[Chunk]) -> Iterator[Scored]:
-        """The rows of every chunk, in their order. Raises ScoringError if processes die over no image of theirs."""
-        tasks = map(_Task, count(), self._pace.parts(chunks))
+        """The rows of all chunks, in order. Raises ScoringError if processes die, but not because of an image."""
+        tasks = map(_Task, count(), self._batch_size.cut(chunks))
         upcoming = next(tasks, None)
         again: deque[_Task] = deque()
         finished: dict[int, Scored] = {}
-        first = 0  # of those that are not finished
+        first = 0  # the first task that is not finished
         while True:
             for worker in self._workers * 2:
                 if again and not worker.tasks:
                     worker.give(again.popleft())
-                elif upcoming and upcoming.number < first + AHEAD and worker.takes(upcoming):
+                elif upcoming and upcoming.number < first + AHEAD and worker.accepts(upcoming):
                     worker.give(upcoming)
                     upcoming = next(tasks, None)
-            # Only now, so that no process waits for what becomes of the rows.
+            # Only after the tasks are given, so that no process waits while the caller handles the rows.
             while first in finished:
                 yield finished.pop(first)
                 first += 1
@@ -198,28 +195,26 @@ class LocalEngine:
                 answer = worker.answer()
                 if answer is None:
                     again.extend(worker.tasks)
-                    self._mourn(worker)
+                    self._handle_death(worker)
                     continue
                 task = worker.tasks.popleft()
                 finished[task.number] = cast(Scored, answer)
-                self._pace.adapt(len(task.chunk.names), time.monotonic() - worker.since)
+                self._batch_size.adapt(len(task.chunk.names), time.monotonic() - worker.since)
                 worker.since = time.monotonic()
 
-    def _mourn(self, worker: _Worker) -> None:
-        """Replaces a process that died over a task; over one image again and again, that image is done for."""
-        task, place, death = worker.tasks[0], worker.place.value, worker.death()
-        task.deaths[place] += 1
-        if place != NO_IMAGE and task.deaths[place] == IMAGE_DEATHS:
-            task.errors[place] = ImageError(f"expected an image that can be decoded; {self._how(death)}")
-        elif task.deaths[place] == CHUNK_DEATHS:
-            raise ScoringError(
-                f"expected to score {task.chunk.names[0]} and the images after it; {self._how(death)} each time"
-            )
+    def _handle_death(self, worker: _Worker) -> None:
+        """Replaces a process, and gives up the image that has killed IMAGE_DEATHS processes."""
+        task, index, death = worker.tasks[0], worker.current.value, worker.death()
+        task.deaths[index] += 1
+        if index != NO_IMAGE and task.deaths[index] == IMAGE_DEATHS:
+            task.errors[index] = ImageError(f"expected an image that can be decoded; {self._cause(death)}")
+        elif task.deaths[index] == CHUNK_DEATHS:
+            raise ScoringError(f"{task.chunk.names[0]} and the images after it: {self._cause(death)} each time")
         number = self._workers.index(worker)
         self._replace(number)
-        self._check_model(self._loaded(number))
+        self._check_model(number)
 
-    def _how(self, death: int) -> str:
+    def _cause(self, death: int) -> str:
         if death == -OVERTIME:
             return f"it took longer than {self._image_seconds:g} s"
         return f"it ended the process by {_name(death)}"

@@ -1,4 +1,4 @@
-"""Scores on a cluster, or on this machine, by Ray Data: shards in, a Parquet file of rows a shard out."""
+"""Scores with Ray Data, on this machine or a cluster: shards in, one Parquet file of rows per shard out."""
 
 import io
 import logging
@@ -17,7 +17,6 @@ from pathlib import Path
 from queue import Queue
 from tempfile import NamedTemporaryFile, TemporaryDirectory, gettempdir
 from threading import Thread
-from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast
 
 import ray
@@ -31,35 +30,35 @@ from digits.recognizer import Recognizer
 from digits.settings import ModelSettings
 from digits.system import usable_cores
 from scoring.engines.local import IMAGE_SECONDS, LocalEngine
-from scoring.engines.worker import Images, score, work_ahead
+from scoring.engines.worker import Images, identity, preprocess_only, score
 from scoring.errors import ScoringError
 from scoring.inputs.paths import check_paths, is_remote
 from scoring.inputs.shards import Shard, find_shards, read_shard
 from scoring.output_folder import Folder
 from scoring.parquet import write_rows
-from scoring.rows import Model, Scored, read_csv
+from scoring.rows import Scored, read_csv
 from scoring.run import Summary, counted
 
-# Shards that are known at a time, here and in Ray each; their names take 100 MB at most. Each time that Ray is given
-# some, its actors start anew, which takes seconds.
+# How many shards are queued here, and as many in Ray; their names take 100 MB at most. For each wave of shards, Ray
+# starts its actors again, which takes seconds.
 WAVE = 1024
-# What Ray keeps of shards and rows on this machine at a time; it asks for a third of the memory by itself.
+# The size of Ray's object store on this machine; its default is a third of the memory.
 OBJECT_BYTES = 2**27
-# The one column of what goes through Ray Data.
+# The single column of the Ray dataset.
 DATA = "data"
-# How long a cluster may take to answer at all.
-REACHED_SECONDS = 10
-# What the nodes of a cluster need to know of where the object store is; who one is there, they know themselves.
+# How long a cluster may take to accept a connection.
+CONNECT_SECONDS = 10
+# What the nodes of a cluster need to find the object store; they have their own credentials.
 _STORE_SETTINGS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
 
 Given = TypeVar("Given")
-# A shard, packed; why no more are found; or that these are all.
+# A packed shard, the error that ended the search, or None at the end.
 Found = dict[str, bytes] | Exception | None
 
 
 @dataclass(frozen=True)
 class Job:
-    """What every actor needs, wherever it runs; the model's file goes with it where it may not be there."""
+    """What every actor needs. It carries the model's file if the actors may run on other machines."""
 
     settings: ModelSettings
     model: bytes | None
@@ -69,7 +68,7 @@ class Job:
     image_seconds: float
 
     def begin(self) -> ModelSettings:
-        """Goes where the run was started, and lays the model down. Raises ScoringError for paths not there."""
+        """Changes to the run's directory, and stores the model. Raises ScoringError if a path is missing here."""
         with suppress(FileNotFoundError):
             os.chdir(self.directory)
         try:
@@ -79,7 +78,7 @@ class Job:
         return replace(self.settings, model=self._model_path())
 
     def _model_path(self) -> Path:
-        """Where it lies; what Ray ends cannot clear up, so that there is one such folder a model."""
+        """The model's file; one folder per model, since actors that Ray kills cannot remove theirs."""
         path = self.settings.model_path
         if self.model is None:
             return path
@@ -93,17 +92,17 @@ class Job:
 
 
 def packed(answer: object) -> dict[str, bytes]:
-    """A row for Ray Data; names and prepared images take a tenth of the bytes then."""
+    """A row for Ray Data, compressed: names and preprocessed images shrink to a tenth."""
     return {DATA: zlib.compress(pickle.dumps(answer), 1)}
 
 
-def unpacked(row: dict[str, bytes]) -> Any:  # noqa: ANN401 - whatever was packed
-    """What was packed."""
+def unpacked(row: dict[str, bytes]) -> Any:  # noqa: ANN401 - any object can be packed
+    """The object that was packed."""
     return pickle.loads(zlib.decompress(row[DATA]))
 
 
 class Actor(Generic[Given]):
-    """Answers what comes before it in Ray Data, pickled; a ScoringError too, which Ray would only pass on as text."""
+    """A stage of the Ray dataset. It passes on each ScoringError as a result, since Ray would turn it into text."""
 
     def __init__(self, job: Job) -> None:
         self._error: ScoringError | None = None
@@ -129,7 +128,7 @@ class Actor(Generic[Given]):
 
 
 class ScoringActor(Actor[Shard]):
-    """One ONNX Runtime session, in a process of its own, which an image may take down with it."""
+    """Scores in a process of its own, so that an image that kills the process does not kill the actor."""
 
     def start(self, settings: ModelSettings, image_seconds: float) -> None:
         self._engine = LocalEngine(settings, 1, image_seconds).__enter__()
@@ -138,22 +137,22 @@ class ScoringActor(Actor[Shard]):
         return _file(self._engine.score(read_shard(given)))
 
 
-class PreparingActor(Actor[Shard]):
-    """Decodes and prepares, in such a process too, what a GPU then has its turn with."""
+class PreprocessingActor(Actor[Shard]):
+    """Decodes and preprocesses, also in a process of its own, for a ClassifyingActor."""
 
     def start(self, settings: ModelSettings, image_seconds: float) -> None:
-        self._engine = LocalEngine(settings, 1, image_seconds, work_ahead).__enter__()
+        self._engine = LocalEngine(settings, 1, image_seconds, preprocess_only).__enter__()
 
     def answer(self, given: Shard) -> list[object]:
         return list(self._engine.score(read_shard(given)))
 
 
 class ClassifyingActor(Actor[list[tuple[list[str], Images]]]):
-    """One ONNX Runtime session for what is prepared, on a GPU."""
+    """Classifies preprocessed images on a GPU."""
 
     def start(self, settings: ModelSettings, image_seconds: float) -> None:
         self._recognizer = Recognizer.from_settings(settings)
-        self._model = Model(**self._recognizer.model, sha256=self._recognizer.classifier.sha256)
+        self._model = identity(self._recognizer.classifier)
 
     def answer(self, given: list[tuple[list[str], Images]]) -> Scored:
         return _file(score(names, images, self._recognizer, self._model) for names, images in given)
@@ -173,7 +172,7 @@ def _file(parts: Iterable[Scored]) -> Scored:
 
 
 class RayEngine:
-    """Actors of Ray Data that score: one a core, or one a GPU and the cores for what comes before it."""
+    """Ray Data actors: one per core, or one per GPU with the cores to preprocess for them."""
 
     def __init__(
         self,
@@ -182,13 +181,13 @@ class RayEngine:
         address: str | None = None,
         image_seconds: float = IMAGE_SECONDS,
     ) -> None:
-        """Loads the model to know it; Ray starts when entered. Raises ScoringError and SettingsError."""
+        """Loads the model to identify it; Ray starts on entry. Raises ScoringError and SettingsError."""
         path = settings.model_path.absolute()
         try:
             classifier = Classifier(path, "cpu")
         except ModelError as error:
             raise ScoringError(str(error)) from error
-        self.model = Model(**classifier.model, sha256=classifier.sha256)
+        self.model = identity(classifier)
         here = [one for one in paths if not is_remote(one)]
         settings, file = replace(settings, model=path), path.read_bytes() if address is not None else None
         self._job = Job(settings, file, self.model.sha256, here, os.getcwd(), image_seconds)
@@ -196,8 +195,8 @@ class RayEngine:
         self._folder: TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> Self:
-        self._reach()
-        # Nothing is sent to anyone, and nothing said but errors.
+        self._check_address()
+        # No usage statistics, and no messages but errors.
         os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_BACKEND_LOG_LEVEL="fatal")
         for name in ("ray", "ray.data"):
             logging.getLogger(name).setLevel(logging.ERROR)
@@ -208,7 +207,7 @@ class RayEngine:
         except (OSError, ValueError, RuntimeError) as error:
             self._leave()
             [*_, reason] = str(error.__cause__ or error).strip().splitlines()
-            raise ScoringError(f"{self._address or 'this machine'}: expected a Ray cluster; got: {reason}") from error
+            raise ScoringError(f"{self._address or 'this machine'}: Ray cannot be started: {reason}") from error
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
@@ -216,15 +215,14 @@ class RayEngine:
         context.enable_progress_bars = context.print_on_execution_start = False
         return self
 
-    def _reach(self) -> None:
-        """Ray itself would try for a minute."""
+    def _check_address(self) -> None:
+        """Raises ScoringError if nothing listens there; Ray itself would try for a minute."""
         host, _, port = (self._address or "").rpartition(":")
         if host and port.isdecimal() and not is_remote(host):
             try:
-                socket.create_connection((host, int(port)), REACHED_SECONDS).close()
+                socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
             except OSError as error:
-                got = error.strerror or error
-                raise ScoringError(f"{self._address}: expected a Ray cluster; nobody answers there: {got}") from error
+                raise ScoringError(f"{self._address}: no Ray cluster answers: {error.strerror or error}") from error
 
     def _where(self) -> dict[str, Any]:
         if self._address is not None:
@@ -240,9 +238,7 @@ class RayEngine:
             "_temp_dir": self._folder.name,
         }
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         ray.shutdown()
         self._leave()
 
@@ -251,7 +247,7 @@ class RayEngine:
             self._folder.cleanup()
 
     def score(self, shards: Iterable[Shard]) -> Iterator[Scored]:
-        """The rows of every shard as Parquet, as they are done; shards are looked for from now on, entered or not.
+        """The rows of all shards as Parquet, in any order. The search for shards starts at once, also before entry.
 
         Raises ScoringError.
         """
@@ -275,13 +271,13 @@ class RayEngine:
         on_gpu = self._job.settings.provider == "cuda"
         if not cores or (on_gpu and not gpus):
             expected = "cores and, for DIGITS_PROVIDER=cuda, GPUs" if on_gpu else "cores"
-            raise ScoringError(f"expected a cluster that has {expected}; got {cores} and {gpus}")
+            raise ScoringError(f"expected a cluster with {expected}; got {cores} cores and {gpus} GPUs")
         arguments = {"fn_constructor_args": (self._job,)}
         on_cores = {"compute": ActorPoolStrategy(size=cores), "num_cpus": 1, **arguments}
         if not on_gpu:
             return shards.map(ScoringActor, **on_cores)
         on_gpus = {"compute": ActorPoolStrategy(size=gpus), "num_cpus": 0, "num_gpus": 1, **arguments}
-        return shards.map(PreparingActor, **on_cores).map(ClassifyingActor, **on_gpus)
+        return shards.map(PreprocessingActor, **on_cores).map(ClassifyingActor, **on_gpus)
 
 
 def _find(shards: Iterable[Shard], found: Queue[Found]) -> None:
@@ -289,12 +285,12 @@ def _find(shards: Iterable[Shard], found: Queue[Found]) -> None:
         for shard in shards:
             found.put(packed(shard))
         found.put(None)
-    except Exception as error:
+    except Exception as error:  # a foreign file system's too; raised again by the thread that scores
         found.put(error)
 
 
 def _waves(found: Queue[Found]) -> Iterator[list[dict[str, bytes]]]:
-    """What has been found meanwhile, and waits for no more than one for each core."""
+    """Batches of the shards found so far; waits for no more than one shard per core."""
     one: Found = {}
     while one is not None:
         wave: list[dict[str, bytes]] = []
@@ -312,7 +308,7 @@ def _waves(found: Queue[Found]) -> Iterator[list[dict[str, bytes]]]:
 
 @contextmanager
 def _silenced() -> Iterator[None]:
-    """Ray's processes and its part in C++ say on standard error how loud they are set."""
+    """Discards standard error, where Ray's C++ code and processes print their log settings."""
     sys.stderr.flush()
     saved = os.dup(2)
     nothing = os.open(os.devnull, os.O_WRONLY)
@@ -332,7 +328,7 @@ def _explained() -> Iterator[None]:
     except RayTaskError:
         raise
     except RayError as error:
-        raise ScoringError(f"expected a Ray cluster that goes on; {type(error).__name__}: {error}") from error
+        raise ScoringError(f"the Ray cluster failed: {type(error).__name__}: {error}") from error
 
 
 def score_to_folder(paths: Sequence[str], output: str, engine: RayEngine, summary: Summary, overwrite: bool) -> bool:

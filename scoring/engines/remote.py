@@ -1,13 +1,11 @@
-"""Scores through a running service, several requests at a time."""
+"""Scores with a running service, several requests at a time."""
 
 import io
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, wait
-from itertools import chain
 from queue import SimpleQueue
 from threading import Thread
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -15,31 +13,34 @@ from PIL import Image
 
 from digits.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError
 from digits.picture import Pixels
-from scoring.engines.batch_size import Pace
-from scoring.engines.client import Client, LostError, RefusedError
-from scoring.inputs.images import Chunk, Content, read
-from scoring.rows import Answer, Model, Scored, scored
+from scoring.engines.batch_size import AdaptiveBatchSize
+from scoring.engines.client import Client, Files, LostError, RejectedError
+from scoring.inputs.images import Chunk, Content, grouped, read
+from scoring.rows import ModelIdentity, Row, Scored, error_row
 
-# Requests have so many images at most, fewer where these take longer, and so many bytes, unless one image has more.
+# Limits of a request: images, fewer if they take longer, and bytes, unless a single image has more.
 FIRST_IMAGES, IMAGES, REQUEST_BYTES = 8, 64, 2 * 2**20
 LEAST_SECONDS, MOST_SECONDS = 0.25, 1.0
-# How many parts of the images may be under way for each request at a time: what a request waits for is at hand.
+# How many batches are under way per concurrent request, so that no request waits for its images.
 AHEAD = 2
-# How often an image may fail alone before that is what its row says: where the service is well right after it, and in
-# all, as the service may be ill after it because of it, or may fail on anything now and then.
-WELL_FAILURES, ALL_FAILURES = 4, 8
+# How often an image may fail on its own before its row says so: if the service is healthy right after each failure, and
+# in all, as the image may make the service unhealthy, or the service may fail on any image now and then.
+HEALTHY_FAILURES, ALL_FAILURES = 4, 8
+
+NamedFile = tuple[str, bytes | ImageError]
+Task = tuple[Chunk, Future[Scored | None]]
 
 
 class RemoteEngine:
-    """Requests to a service; an image that it fails on, again and again, costs a row."""
+    """Sends images to a service. An image on which it fails repeatedly becomes one error row."""
 
-    model: Model
+    model: ModelIdentity
 
     def __init__(self, url: str, concurrency: int) -> None:
-        """Raises ScoringError for what is no URL of a service."""
+        """Raises ScoringError if the URL is not a service's."""
         self._client, self._concurrency = Client(url, concurrency), concurrency
-        self._tasks: SimpleQueue[tuple[Chunk, Future[Scored | None]] | None] = SimpleQueue()
-        self._pace = Pace(FIRST_IMAGES, IMAGES, LEAST_SECONDS, MOST_SECONDS)
+        self._tasks: SimpleQueue[Task | None] = SimpleQueue()
+        self._batch_size = AdaptiveBatchSize(FIRST_IMAGES, IMAGES, LEAST_SECONDS, MOST_SECONDS)
         self._bytes = REQUEST_BYTES
         self._blank = _png(np.zeros((28, 28), np.uint8))
 
@@ -47,105 +48,93 @@ class RemoteEngine:
         self._client.connect()
         self.model = self._client.model
         for _ in range(self._concurrency):
-            # Whoever ends the run need not wait for answers.
+            # Daemons, so that an interrupted run need not wait for answers.
             Thread(target=self._work, daemon=True).start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._client.close()
         for _ in range(self._concurrency):
             self._tasks.put(None)
 
     def score(self, chunks: Iterable[Chunk]) -> Iterator[Scored]:
-        """The rows of every chunk, in their order. Raises ScoringError if the service is gone, or has another model."""
-        parts = self._pace.parts(chunks)
-        window: deque[tuple[Chunk, Future[Scored | None]]] = deque()
+        """The rows of all chunks, in order. Raises ScoringError if the service is gone or its model has changed."""
+        batches = self._batch_size.cut(chunks)
+        window: deque[Task] = deque()
         while True:
-            while len(window) < AHEAD * self._concurrency and (part := next(parts, None)):
-                window.append((part, Future()))
+            while len(window) < AHEAD * self._concurrency and (batch := next(batches, None)):
+                window.append((batch, Future()))
                 self._tasks.put(window[-1])
             if not window:
                 return
-            part, future = window.popleft()
-            rows = future.result()
-            if rows is None:
-                # What the service fails on shows only where it has nothing else to fail on.
+            batch, future = window.popleft()
+            scored = future.result()
+            if scored is None:
+                # The image at fault is found only if no other request is under way.
                 wait([other for _, other in window])
-                rows = scored(part.names, map(self._alone, part.contents), self.model)
-            yield rows
+                scored = Scored.from_rows(list(map(self._alone, _named_files(batch))))
+            yield scored
 
     def _work(self) -> None:
         while task := self._tasks.get():
-            part, future = task
+            batch, future = task
             try:
-                future.set_result(self._score(part))
+                future.set_result(self._score(batch))
             except BaseException as error:
                 future.set_exception(error)
 
-    def _score(self, part: Chunk) -> Scored | None:
+    def _score(self, batch: Chunk) -> Scored | None:
         """The rows of some images; None if a request failed."""
+        requests = grouped(
+            _named_files(batch), lambda file: len(file[1]) if isinstance(file[1], bytes) else 0, self._bytes
+        )
         try:
-            answers = [self._answers(files) for files in _requests(part.contents, self._bytes)]
-        except (LostError, RefusedError):
+            return Scored.from_rows([row for files in requests for row in self._rows(files)])
+        except (LostError, RejectedError):
             return None
-        return scored(part.names, chain.from_iterable(answers), self.model)
 
-    def _answers(self, files: list[bytes | ImageError]) -> list[Answer]:
-        sent = [one for one in files if isinstance(one, bytes)]
-        answers = iter(self._ask(sent) if sent else [])
-        return [next(answers) if isinstance(one, bytes) else _failed(one) for one in files]
+    def _rows(self, files: list[NamedFile]) -> list[Row]:
+        sent = [(name, file) for name, file in files if isinstance(file, bytes)]
+        rows = iter(self._ask(sent) if sent else [])
+        return [
+            error_row(name, file, self.model) if isinstance(file, ImageError) else next(rows) for name, file in files
+        ]
 
-    def _ask(self, files: list[bytes]) -> list[Answer]:
+    def _ask(self, files: Files) -> list[Row]:
         try:
             try:
-                answers, seconds = self._client.ask(files)
+                rows, seconds = self._client.ask(files)
             except LostError:
                 self._client.recover(self._blank)
-                answers, seconds = self._client.ask(files)
-        except RefusedError as error:
+                rows, seconds = self._client.ask(files)
+        except RejectedError as error:
             if error.status == 413 and len(files) > 1:
-                self._bytes = min(self._bytes, sum(map(len, files)) // 2)
+                self._bytes = min(self._bytes, sum(len(file) for _, file in files) // 2)
             raise
-        self._pace.adapt(len(files), seconds)
-        return answers
+        self._batch_size.adapt(len(files), seconds)
+        return rows
 
-    def _alone(self, content: Content) -> Answer:
-        file = _file(content)
+    def _alone(self, named_file: NamedFile) -> Row:
+        name, file = named_file
         if isinstance(file, ImageError):
-            return _failed(file)
-        well = failures = 0
+            return error_row(name, file, self.model)
+        healthy = failures = 0
         while True:
             try:
-                return self._client.ask([file])[0][0]
-            except (LostError, RefusedError) as error:
-                well += self._client.recover(self._blank)
+                return self._client.ask([(name, file)])[0][0]
+            except (LostError, RejectedError) as error:
+                healthy += self._client.recover(self._blank)
                 failures += 1
-                if well == WELL_FAILURES or failures == ALL_FAILURES:
-                    return _failed(ImageError(f"expected an image that the service answers; {error}"))
+                if healthy == HEALTHY_FAILURES or failures == ALL_FAILURES:
+                    return error_row(name, f"the service fails on this image: {error}", self.model)
 
 
-def _failed(error: ImageError) -> Answer:
-    return None, None, None, str(error)
-
-
-def _requests(contents: Iterable[Content], most_bytes: int) -> Iterator[list[bytes | ImageError]]:
-    """Contents as image files, so many at a time as go into a request."""
-    files: list[bytes | ImageError] = []
-    size = 0
-    for file in map(_file, contents):
-        length = len(file) if isinstance(file, bytes) else 0
-        if size and size + length > most_bytes:
-            yield files
-            files, size = [], 0
-        files.append(file)
-        size += length
-    yield files
+def _named_files(batch: Chunk) -> Iterator[NamedFile]:
+    return zip(batch.names, map(_file, batch.contents), strict=True)
 
 
 def _file(content: Content) -> bytes | ImageError:
-    """The image file to send, or why there is none, as it would be said if the image were decoded here."""
+    """The image file to send, or the error that decoding the image locally would give."""
     try:
         file = read(content) if isinstance(content, str) else content
     except ImageError as error:

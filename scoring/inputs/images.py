@@ -1,11 +1,12 @@
-"""Where images come from: files, and the many images of IDX and Parquet files, a chunk at a time."""
+"""Where images come from: files, and IDX and Parquet files of many images; a chunk at a time."""
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import BinaryIO, Self, cast
+from itertools import groupby, islice
+from typing import BinaryIO, Self, TypeVar, cast
 
 import numpy as np
 
@@ -15,21 +16,22 @@ from digits.picture import Picture, Pixels
 from scoring.extras import parquet, storage
 from scoring.inputs.paths import find_files, is_folder, is_remote
 
-# What is looked at in a folder. HEIC and AVIF cannot be decoded, but whoever has them there is told so, a row each.
+# The files of a folder that are scored. HEIC and AVIF cannot be decoded: each such file becomes an error row.
 IMAGES = frozenset(
     f".{name}" for name in ("png", "jpg", "jpeg", "jfif", "webp", "bmp", "gif", "tif", "tiff", "heic", "heif", "avif")
 )
 PARQUET = ".parquet"
-# Images that are found at once; of their bytes, where these are read meanwhile, so many at most, or one image's.
+# The most images in a chunk, and the most bytes, if the images are already read, unless one image has more.
 CHUNK, CHUNK_BYTES = 256, 4 * 2**20
 
-# The path of a file, a file's bytes, pixels, or why there is none of these.
+# A file's path, a file's bytes, pixels, or the reason why there is none of these.
 Content = str | bytes | Pixels | ImageError
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some images: how they are called in the output, and what they are decoded from; pixels are uint8 [N, H, W]."""
+    """Some images: their names in the output, and what they are decoded from; pixels are uint8 [N, H, W]."""
 
     names: Sequence[str]
     contents: Sequence[Content] | Pixels
@@ -47,16 +49,16 @@ class Chunk:
 
     @property
     def size(self) -> int:
-        """About how many bytes it takes to hand it over."""
+        """About how many bytes the chunk has when it is sent to another process."""
         contents = self.contents
         return contents.nbytes if isinstance(contents, np.ndarray) else sum(map(size_of, contents))
 
     def part(self, start: int, stop: int) -> Self:
-        """Images that follow each other."""
+        """A slice of the images."""
         return replace(self, names=self.names[start:stop], contents=self.contents[start:stop])
 
     def only(self, kept: Sequence[int]) -> Self:
-        """Some of the images."""
+        """The images with these indices."""
         contents = self.contents
         return replace(
             self,
@@ -66,73 +68,78 @@ class Chunk:
 
 
 def size_of(content: Content) -> int:
-    """About how many bytes it takes to hand it over."""
+    """About how many bytes the content has when it is sent to another process."""
     return (
         content.nbytes if isinstance(content, np.ndarray) else len(content) if isinstance(content, str | bytes) else 0
     )
 
 
-def find_chunks(paths: Iterable[str]) -> Iterator[Chunk]:
-    """Every image of files, folders, globs, IDX and Parquet files, in a fixed order, as it is needed.
+def grouped(items: Iterable[Item], size: Callable[[Item], int], most: int) -> Iterator[list[Item]]:
+    """Groups of consecutive items, each of at most this total size unless a single item is larger."""
+    group: list[Item] = []
+    total = 0
+    for item in items:
+        if group and total + size(item) > most:
+            yield group
+            group, total = [], 0
+        group.append(item)
+        total += size(item)
+    if group:
+        yield group
 
-    The images of an IDX or Parquet file are called `file#0`, `file#1`, …. A file that cannot be read is one image that
-    cannot be loaded. Raises ScoringError for a Parquet file without PyArrow.
+
+def find_chunks(paths: Iterable[str]) -> Iterator[Chunk]:
+    """Every image of files, folders, globs, IDX and Parquet files, lazily and in a fixed order.
+
+    The images of an IDX or Parquet file are named `file#0`, `file#1`, …. A file that cannot be read is one image that
+    cannot be loaded. Raises ScoringError for a Parquet file if PyArrow is not installed.
     """
     for found in find(paths):
         yield from [found] if isinstance(found, Chunk) else read_many(found)
 
 
 def find(paths: Iterable[str]) -> Iterator[Chunk | str]:
-    """Image files, a chunk at a time, and the paths of IDX and Parquet files, in a fixed order."""
-    images: list[str] = []
-    for path in find_files(paths, holds_images):
-        if suffix(path) in IMAGES or not (is_parquet(path) or is_idx(path)):
-            images.append(path)
-            if len(images) == CHUNK:
-                yield Chunk(images, images)
-                images = []
-            continue
-        if images:
-            yield Chunk(images, images)
-            images = []
-        yield path
-    if images:
-        yield Chunk(images, images)
+    """Chunks of image files, and the paths of IDX and Parquet files, in a fixed order."""
+    for has_many, files in groupby(find_files(paths, holds_images), lambda path: is_parquet(path) or is_idx(path)):
+        if has_many:
+            yield from files
+        while not has_many and (names := list(islice(files, CHUNK))):
+            yield Chunk(names, names)
 
 
 def count_images(paths: Iterable[str]) -> int:
-    """As many as `find_chunks` gives, by the headers of IDX and Parquet files, which are not read further."""
+    """The number of images that `find_chunks` gives, according to the headers of IDX and Parquet files."""
     return sum(len(found.names) if isinstance(found, Chunk) else count_many(found) for found in find(paths))
 
 
 def read_many(path: str, first: int = 0) -> Iterator[Chunk]:
-    """The images of an IDX or Parquet file: those from one on, and perhaps some before it."""
+    """The images of an IDX or Parquet file, from the chunk that holds the image `first`."""
     return parquet().read_images(path, first) if is_parquet(path) else read_idx(path, first)
 
 
 def count_many(path: str) -> int:
-    """As many as `read_many` gives, by the file's header."""
+    """The number of images that `read_many` gives, according to the file's header."""
     return int(parquet().count_rows(path)) if is_parquet(path) else _count_idx(path)
 
 
 def holds_images(path: str) -> bool:
-    """Whether a file is named as one of images."""
+    """Whether a file is scored when it is found in a folder, by its name."""
     return suffix(path) in IMAGES or is_parquet(path) or "idx3-ubyte" in os.path.basename(path)
 
 
 def suffix(path: str) -> str:
-    """The end of a file's name from its last dot on, in small letters."""
+    """The file name's suffix, in lower case."""
     return path[path.rfind(".") :].lower()
 
 
 def is_parquet(path: str) -> bool:
-    """Whether a file is named as Parquet."""
+    """Whether a file is Parquet, by its name."""
     return suffix(path) == PARQUET
 
 
 def is_idx(path: str) -> bool:
-    """Whether a file that is not named as an image is IDX, zipped or not, by its first bytes."""
-    if suffix(path) in IMAGES or not (is_remote(path) or os.path.isfile(path)):  # a pipe would block
+    """Whether a file is IDX, gzipped or not, by its first bytes; False if its name says that it is an image."""
+    if suffix(path) in IMAGES or not (is_remote(path) or os.path.isfile(path)):  # opening a pipe would block
         return False
     try:
         with _open(path) as file:
@@ -146,7 +153,7 @@ def read(path: str) -> bytes:
     if is_remote(path):
         return _read_remote(path)
     try:
-        # A pipe would be waited for until somebody writes into it.
+        # Opening a pipe would block until somebody writes to it.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             status = os.fstat(descriptor)
@@ -177,14 +184,14 @@ def _check_size(size: int) -> None:
 
 
 def unreadable(error: OSError) -> ImageError:
-    """What the row of a file says that the system does not let us read."""
-    return ImageError(f"expected a file that can be read; got: {error.strerror or 'it cannot be'}")
+    """The error for the row of an unreadable file."""
+    return ImageError(f"the file cannot be read: {error.strerror or 'unknown error'}")
 
 
 def read_idx(path: str, first: int = 0) -> Iterator[Chunk]:
     """The images of an IDX file, gzipped or not; if it is broken, the file itself follows as an image with an error.
 
-    Starts with the chunk that holds the image `first`; nothing is said of a break before that.
+    Starts with the chunk that holds the image `first`. A break before that gives no error.
     """
     end = 0
     failure: ImageError | None = None

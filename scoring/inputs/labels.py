@@ -1,4 +1,4 @@
-"""What digits images really show: a CSV of paths and labels, or the labels of an IDX or Parquet file in its order."""
+"""The true digits of images: CSV with paths and labels, or IDX or Parquet with the labels in the images' order."""
 
 import csv
 import os
@@ -17,25 +17,25 @@ from scoring.extras import parquet
 from scoring.inputs.images import count_images, holds_images, is_idx, is_parquet
 from scoring.inputs.paths import find_files
 
-# How the columns of a CSV file may be called.
+# The accepted names of a CSV file's columns.
 PATHS, LABELS = ("path", "file"), ("label", "digit")
-# In place of a label where there is none.
+# Stands for a missing label.
 NONE = -1
 _DIGITS = {str(digit): digit for digit in range(10)}
 
 
 class Labels(Protocol):
-    """The labels of images; `unused` counts those that were not found yet."""
+    """The labels of images; `unused` counts those that have not been looked up."""
 
     @property
     def unused(self) -> int: ...
 
     def find(self, names: Sequence[str]) -> NDArray[np.int8]:
-        """The labels of images by their names in the output, NONE where there is none."""
+        """The labels of images by their names in the output; NONE if one is missing."""
 
 
 def read_labels(file: Path, inputs: Iterable[str]) -> Labels:
-    """The labels in a file, for the images of the inputs. Raises ScoringError."""
+    """The labels in a file for the images of the inputs. Raises ScoringError."""
     try:
         with file.open("rb") as opened:
             kind = format_name(opened.read(4))
@@ -45,13 +45,13 @@ def read_labels(file: Path, inputs: Iterable[str]) -> Labels:
             return _in_order(file, _idx_labels(file), inputs)
         return _ByPath(file, _csv_labels(file))
     except OSError as error:
-        raise ScoringError(f"{file}: expected labels; got: {error.strerror or error}") from error
+        raise ScoringError(f"{file}: cannot be read: {error.strerror or error}") from error
     except ImageError as error:
         raise ScoringError(f"{file}: {error}") from error
 
 
 class _ByPath:
-    """Labels by path, as it is in the output, or relative to the labels' folder; 10 bytes a label."""
+    """Labels by path, as in the output or relative to the labels' folder; 10 bytes per label."""
 
     def __init__(self, file: Path, labels: Iterable[tuple[str, int]]) -> None:
         self._folder = os.path.join(os.path.abspath(file.parent), "")
@@ -67,7 +67,7 @@ class _ByPath:
         for one in np.flatnonzero(self._digits[places] != given)[:1]:
             other = first[places[one]]
             raise ScoringError(
-                f"{file}: expected one label a path; got {given[other]} and {given[one]} for the same "
+                f"{file}: expected one label per path; got {given[other]} and {given[one]} for the same path "
                 f"(labels {other + 1} and {one + 1})"
             )
         self._found = np.zeros(len(self._keys), np.bool_)
@@ -94,13 +94,13 @@ class _ByPath:
 
 
 def _key(path: str) -> bytes:
-    # As in Parquet, where what is not UTF-8 is written so.
+    # As in Parquet output, where bytes that are not UTF-8 are escaped.
     text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return blake2b(text.encode(), digest_size=8).digest()
 
 
 class _InOrder:
-    """The labels of the images of one file, which are called `file#0`, `file#1`, …"""
+    """The labels of one file's images, which are named `file#0`, `file#1`, …"""
 
     def __init__(self, images: str, labels: NDArray[np.int8]) -> None:
         self._start, self._labels = f"{images}#", labels
@@ -121,7 +121,7 @@ class _InOrder:
 
 
 def _in_order(file: Path, labels: Sequence[int] | NDArray[np.uint8], inputs: Iterable[str]) -> _InOrder:
-    """Labels of whichever IDX or Parquet file has as many images."""
+    """Labels of the only IDX or Parquet file that has as many images."""
     fitting = [
         path
         for path in dict.fromkeys(find_files(inputs, holds_images))
@@ -145,7 +145,7 @@ def _idx_labels(file: Path) -> NDArray[np.uint8]:
 
 
 def _csv_labels(file: Path) -> Iterator[tuple[str, int]]:
-    """Paths and labels; what has an empty label has none."""
+    """Paths and labels, without the rows whose label is empty."""
     with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as opened:
         lines = csv.reader(opened, strict=True)
         try:
@@ -165,7 +165,7 @@ def _csv_labels(file: Path) -> Iterator[tuple[str, int]]:
                         yield values[path], digit
         except (csv.Error, IndexError) as error:
             raise ScoringError(
-                f"{file}: expected CSV with {len(header)} columns; got another line {lines.line_num}"
+                f"{file}: expected {len(header)} CSV columns; got others in line {lines.line_num}"
             ) from error
 
 

@@ -1,4 +1,4 @@
-"""Which files are meant by paths, folders and globs; found one by one, however many there are."""
+"""The files that paths, folders and globs stand for, found lazily, however many there are."""
 
 import os
 import re
@@ -10,18 +10,17 @@ from pathlib import PurePath
 from scoring.errors import ScoringError
 from scoring.extras import storage
 
-# Of a folder, so many entries are in memory, and sorted, at a time.
+# How many entries of a folder are sorted at a time.
 WINDOW = 10_000
 _GLOB = re.compile(r"[*?[]")
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def find_files(paths: Iterable[str], wanted: Callable[[str], bool]) -> Iterator[str]:
-    """Files as given or as they match a glob, and below folders those whose path is wanted.
+    """Files that are named or match a glob, and the wanted files below folders.
 
-    Also what cannot be read: a link to nothing, a folder that may not be searched. Folders that are only linked to are
-    not followed. The files of a folder come before those of its sub-folders, in order by name, or where there are more
-    than WINDOW entries in several such runs.
+    This includes what cannot be read, such as broken links and folders without permission. Linked folders are not
+    followed. A folder's files come before those of its sub-folders, sorted by name within each WINDOW of entries.
     """
     for path in paths:
         if is_folder(path):
@@ -33,19 +32,19 @@ def find_files(paths: Iterable[str], wanted: Callable[[str], bool]) -> Iterator[
 
 
 def check_paths(paths: Iterable[str]) -> None:
-    """Raises ScoringError for a path or a glob of which there is nothing: later, that would be a row among many."""
+    """Raises ScoringError for a path or glob that matches nothing; later, it would be one error row among many."""
     for path in paths:
         if not _exists(path) and not (_GLOB.search(path) and next(_matching(path), None)):
-            raise ScoringError(f"{path}: expected a file, a folder or a pattern of files; there is none of that name")
+            raise ScoringError(f"{path}: no such file or folder, and no file matches it")
 
 
 def is_remote(path: str) -> bool:
-    """Whether a path is that of an object store or the like, `s3://…`."""
+    """Whether a path is a URL, such as `s3://…`."""
     return _REMOTE.match(path) is not None
 
 
 def is_folder(path: str) -> bool:
-    """Whether there is a folder of that name, linked to or not. Raises ScoringError where a store cannot say."""
+    """Whether a path is a folder or a link to one. Raises ScoringError if the store cannot tell."""
     return bool(storage().is_folder(path)) if is_remote(path) else os.path.isdir(path)
 
 
@@ -68,7 +67,7 @@ def _matching(glob: str) -> Iterator[str]:
 
 
 def _matches(names: Sequence[str], patterns: Sequence[str]) -> bool:
-    """As a shell matches: `**` stands for any folders or none, and nothing hidden is meant unless its dot is given."""
+    """Matches as a shell does: `**` is any number of folders, and hidden names match only a pattern with their dot."""
     if not names or not patterns:
         return not names and all(one == "**" for one in patterns)
     shown = not names[0].startswith(".") or patterns[0].startswith(".")
@@ -90,7 +89,7 @@ def _walk(top: str, wanted: Callable[[str], object], depth: int | None = None) -
 
 
 def _entries(folder: str, wanted: Callable[[str], object]) -> Iterator[list[str] | str]:
-    """A folder's wanted files, lists of them, and its sub-folders; itself, as a file, if it cannot be read."""
+    """A folder's wanted files in lists, and its sub-folders; the folder itself, as a file, if it cannot be read."""
     if is_remote(folder):
         yield from storage().entries(folder, wanted)
         return

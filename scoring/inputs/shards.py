@@ -1,21 +1,21 @@
-"""What a cluster scores at a time: images that are named here, and read where they are scored."""
+"""What a cluster scores at a time: images that are listed here and read on the node that scores them."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from scoring.completed import CompletedSet
-from scoring.inputs.images import Chunk, count_many, find, read_many
+from scoring.inputs.images import Chunk, count_many, find, grouped, read_many
 
-# Images a shard, at most: a second of MNIST's images, a minute of photographs.
+# The most images in a shard: a second's work for images like MNIST's, a minute's for photos.
 SHARD = 4096
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some images of an IDX or Parquet file, by their numbers, in order.
+    """Images of an IDX or Parquet file by number, in ascending order.
 
-    If the file breaks off among them, or after them where they are its last, it has a row of its own, unless it has
-    had that before.
+    If the file breaks off within the part, or after it if it is the last one, the file has a row of its own;
+    `has_row` says that it already has that row.
     """
 
     path: str
@@ -42,18 +42,8 @@ Shard = list[Chunk | Part]
 
 
 def find_shards(paths: Iterable[str], completed: CompletedSet) -> Iterator[Shard]:
-    """Every image that is not done, in shards."""
-    shard: Shard = []
-    size = 0
-    for piece in _pieces(paths, completed):
-        images = len(piece.names if isinstance(piece, Chunk) else piece.numbers)
-        if shard and size + images > SHARD:
-            yield shard
-            shard, size = [], 0
-        shard.append(piece)
-        size += images
-    if shard:
-        yield shard
+    """Every image that has no row yet, in shards."""
+    return grouped(_pieces(paths, completed), _count, SHARD)
 
 
 def read_shard(shard: Shard) -> Iterator[Chunk]:
@@ -62,12 +52,16 @@ def read_shard(shard: Shard) -> Iterator[Chunk]:
         yield from [piece] if isinstance(piece, Chunk) else piece.read()
 
 
+def _count(piece: Chunk | Part) -> int:
+    return len(piece.names if isinstance(piece, Chunk) else piece.numbers)
+
+
 def _pieces(paths: Iterable[str], completed: CompletedSet) -> Iterator[Chunk | Part]:
     for found in find(paths):
         if isinstance(found, str):
             yield from _parts(found, completed)
-        elif kept := completed.missing(found.names):
-            yield found.only(kept)
+        elif missing := completed.missing(found.names):
+            yield found.only(missing)
 
 
 def _parts(path: str, completed: CompletedSet) -> Iterator[Part]:
@@ -75,7 +69,7 @@ def _parts(path: str, completed: CompletedSet) -> Iterator[Part]:
     has_row = not completed.missing([path])
     for start in range(0, max(1, count), SHARD):
         numbers = range(start, min(start + SHARD, count))
-        kept = completed.missing([f"{path}#{number}" for number in numbers])
-        if kept or not numbers:
-            whole = len(kept) == len(numbers)
-            yield Part(path, numbers if whole else [start + index for index in kept], numbers.stop == count, has_row)
+        missing = completed.missing([f"{path}#{number}" for number in numbers])
+        if missing or not numbers:
+            is_whole = len(missing) == len(numbers)
+            yield Part(path, numbers if is_whole else [start + one for one in missing], numbers.stop == count, has_row)

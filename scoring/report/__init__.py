@@ -1,1 +1,1 @@
-"""The page of a finished output, for people."""
+"""A report of a finished output, for people."""

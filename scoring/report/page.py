@@ -1,4 +1,4 @@
-"""A page of a finished output, for people: one HTML file that needs nothing else."""
+"""The page of a finished output: a single HTML file without external resources."""
 
 import math
 import os
@@ -11,26 +11,28 @@ from typing import NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from digits.accuracy import wilson_interval
-from scoring.errors import ScoringError
-from scoring.report.summary import BINS, Survey
-from scoring.report.thumbnails import load_views
+from scoring.errors import ScoringError, writing
+from scoring.report.summary import BINS, OutputSummary
+from scoring.report.thumbnails import load_thumbnails
 from scoring.rows import ERROR
 
 SUFFIXES = (".html", ".htm")
-# Below these confidences it is said in words how many images lie.
+# The page says in words how many images have a confidence below these.
 BOUNDS = (0.5, 0.9, 0.99)
 
 
 def check_report(report: Path) -> None:
-    """Raises ScoringError if it is clear beforehand that this cannot be written."""
+    """Raises ScoringError if the page clearly cannot be written."""
     if report.suffix.lower() not in SUFFIXES:
         raise ScoringError(f"{report}: expected a name that ends in {' or '.join(SUFFIXES)}")
     if report.is_dir() or not os.access(report.parent, os.W_OK | os.X_OK):
         raise ScoringError(f"{report}: expected a file in a folder that can be written to")
 
 
-def write_report(report: Path, survey: Survey, inputs: Sequence[str], output: Path, labels: Path | None) -> None:
-    """Writes a page about a finished output, which is there whole or not at all. Raises ScoringError."""
+def write_report(
+    report: Path, summary: OutputSummary, inputs: Sequence[str], output: Path, labels: Path | None
+) -> None:
+    """Writes the page of a finished output, atomically. Raises ScoringError."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -39,56 +41,56 @@ def write_report(report: Path, survey: Survey, inputs: Sequence[str], output: Pa
         undefined=StrictUndefined,
     )
     environment.filters |= {"number": "{:,}".format, "share": share, "level": level}
-    samples = {outcome: survey.samples(outcome) for outcome in [*map(str, survey.digits), *survey.reasons]}
-    shown = [picked.row.path for some in (survey.uncertain, survey.mistakes, *samples.values()) for picked in some]
+    samples = {outcome: summary.samples(outcome) for outcome in [*map(str, summary.digits), *summary.reasons]}
+    shown = [picked.row.path for some in (summary.uncertain, summary.mistakes, *samples.values()) for picked in some]
     unfinished = report.with_name(f"{report.name}.new")
     try:
-        page = environment.get_template("report.html").render(
-            survey=survey,
-            images=survey.outcomes.total(),
-            errors=survey.outcomes[ERROR],
-            bins=_bins(survey),
-            below={bound: sum(survey.read[: BINS.index(bound)]) for bound in BOUNDS},
-            folder=_folder(shown),
-            samples=samples,
-            views=load_views(shown),
-            interval=wilson_interval,
-            inputs=inputs,
-            output=output,
-            labels=labels,
-            scored=datetime.fromtimestamp(output.stat().st_mtime).astimezone(),
-        )
-        # A path that is not UTF-8 is told with \udc…, as Python writes its bytes.
-        unfinished.write_text(page, encoding="utf-8", errors="backslashreplace")
-        os.replace(unfinished, report)
-    except OSError as error:
+        with writing(report):
+            page = environment.get_template("report.html").render(
+                summary=summary,
+                images=summary.outcomes.total(),
+                errors=summary.outcomes[ERROR],
+                bins=_bins(summary),
+                below={bound: sum(summary.read[: BINS.index(bound)]) for bound in BOUNDS},
+                folder=_folder(shown),
+                samples=samples,
+                thumbnails=load_thumbnails(shown),
+                interval=wilson_interval,
+                inputs=inputs,
+                output=output,
+                labels=labels,
+                scored=datetime.fromtimestamp(output.stat().st_mtime).astimezone(),
+            )
+            # In a path that is not UTF-8, other bytes are shown as \udc…, as Python spells them.
+            unfinished.write_text(page, encoding="utf-8", errors="backslashreplace")
+            os.replace(unfinished, report)
+    finally:
         unfinished.unlink(missing_ok=True)
-        raise ScoringError(f"{report}: expected to be able to write it; got: {error.strerror or error}") from error
 
 
 class Bin(NamedTuple):
-    """Images whose confidence lies in a range; of those read, how many are wrong by their labels."""
+    """How many images have a confidence in a range; `wrong` are those read that differ from their labels."""
 
     range: str
     read: int
     wrong: int
-    refused: int
+    rejected: int
 
 
-def _bins(survey: Survey) -> list[Bin]:
+def _bins(summary: OutputSummary) -> list[Bin]:
     """The histogram of confidence."""
     ranges = [f"below {BINS[1]}", *(f"{start} to {end}" for start, end in pairwise((*BINS[1:], 1)))]
-    return list(map(Bin, ranges, survey.read, survey.wrong, survey.refused))
+    return list(map(Bin, ranges, summary.read, summary.wrong, summary.rejected))
 
 
 def _folder(paths: Sequence[str]) -> str:
-    """The start that all paths share, up to a slash."""
+    """The folder that all paths have in common, with its slash."""
     folders = [path.split("/")[:-1] for path in paths]
-    return "".join(f"{one}/" for one in os.path.commonprefix(folders))  # noqa: RUF071 - not of characters
+    return "".join(f"{one}/" for one in os.path.commonprefix(folders))  # noqa: RUF071 - a prefix of names, not of characters
 
 
 def share(part: int, whole: int, decimals: int = 1) -> str:
-    """A part of a whole in per cent, never rounded to none or all of it unless it is."""
+    """A percentage, rounded to 0 or 100 only if it is exactly that."""
     if not whole or part in (0, whole):
         return "100\xa0%" if part else "0\xa0%"
     for places in range(decimals, 4):
@@ -99,5 +101,5 @@ def share(part: int, whole: int, decimals: int = 1) -> str:
 
 
 def level(count: int, most: int) -> float:
-    """How long a bar is, of 100, on a scale on which each factor is as long as the next; one image can be seen."""
+    """The length of a bar, 0 to 100, on a logarithmic scale on which a single image is visible."""
     return 100 * math.log(2 * count) / math.log(2 * most) if count else 0

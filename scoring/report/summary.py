@@ -1,9 +1,9 @@
-"""What rows say when all are looked at: counted, graded, and a few picked out to be shown; in one pass."""
+"""A summary of all rows, made in one pass: counts, grades by labels, and a few images to show."""
 
-import heapq
 from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from heapq import nlargest, nsmallest
 from itertools import islice
 from random import Random
 from typing import NamedTuple
@@ -13,104 +13,102 @@ import numpy as np
 from digits.accuracy import confusion_text, share_right
 from digits.classifier import CLASSES
 from scoring.inputs.labels import NONE, Labels
-from scoring.rows import ERROR, Model, Row
+from scoring.rows import ERROR, ModelIdentity, Row
 
-# Where the histogram's bins begin; the last ends at 1. They are finer where almost all images are.
+# Where the histogram's bins begin; the last ends at 1. They are finer where most images are.
 BINS = (0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
-# Images to show: the least certain, the most certain mistakes, of each outcome, and those that are errors.
+# How many images to show: the least certain, the most certain mistakes, samples per outcome, and errors.
 UNCERTAIN, MISTAKES, SAMPLES, ERRORS = 40, 40, 10, 20
 _ROWS_AT_ONCE = 10_000
 
 
 class Picked(NamedTuple):
-    """An image to be shown, and its label, or NONE."""
+    """An image, and its label or NONE."""
 
     row: Row
     label: int
 
+    @property
+    def is_mistake(self) -> bool:
+        """Whether a digit was read, but not the label's."""
+        return self.row.digit is not None and self.label not in (NONE, self.row.digit)
 
-class Survey:
-    """Counts of all rows, and some of them. However many rows there are, it takes the same memory."""
+
+class OutputSummary:
+    """Counts of all rows, and some of them. Its memory does not depend on the number of rows."""
 
     def __init__(self, rows: Iterable[Row], labels: Labels | None = None) -> None:
         self.outcomes: Counter[str] = Counter()
-        self.models: dict[Model, None] = {}
-        self._model: tuple[str, ...] = ()
+        self.models: dict[ModelIdentity, None] = {}
         self.errors: list[Row] = []
-        # Images by the bin of their confidence: those read, those of them that are labelled otherwise, those refused.
-        self.read, self.wrong, self.refused = ([0] * len(BINS) for _ in range(3))
-        self._uncertain, self._mistakes = _Highest(UNCERTAIN), _Highest(MISTAKES)
+        # The images read with the lowest confidence, and those read wrongly with the highest; the most extreme first.
+        self.uncertain: list[Picked] = []
+        self.mistakes: list[Picked] = []
+        # Images per bin of confidence: those read, those of them that differ from their labels, those rejected.
+        self.read, self.wrong, self.rejected = ([0] * len(BINS) for _ in range(3))
         random = Random(0)  # noqa: S311 - the same rows give the same samples
         self._samples: defaultdict[str, _Sample] = defaultdict(lambda: _Sample(SAMPLES, random))
         self.grades = None if labels is None else Grades()
         remaining = iter(rows)
         while some := list(islice(remaining, _ROWS_AT_ONCE)):
             found = labels.find([row.path for row in some]).tolist() if labels else [NONE] * len(some)
-            for row, label in zip(some, found, strict=True):
-                self._add(Picked(row, label))
+            images = list(map(Picked, some, found))
+            for image in images:
+                self._add(image)
+            read = [image for image in images if image.row.digit is not None]
+            wrong = [image for image in read if image.is_mistake]
+            self.uncertain = nsmallest(UNCERTAIN, [*self.uncertain, *read], key=_confidence)
+            self.mistakes = nlargest(MISTAKES, [*self.mistakes, *wrong], key=_confidence)
         if self.grades and labels:
             self.grades.unused = labels.unused
 
-    def _add(self, picked: Picked) -> None:
-        row, label = picked
+    def _add(self, image: Picked) -> None:
+        row, label = image
         outcome = row.outcome
         self.outcomes[outcome] += 1
-        if row[5:] != self._model:
-            self._model = Model(*row[5:])
-            self.models[self._model] = None
+        self.models[row.identity] = None
         if self.grades:
             self.grades.add(row, label)
         if outcome == ERROR:
             if len(self.errors) < ERRORS:
                 self.errors.append(row)
             return
-        self._samples[outcome].offer(picked)
-        confidence = row.confidence or 0.0
-        place = bisect(BINS, confidence) - 1
+        self._samples[outcome].offer(image)
+        place = bisect(BINS, _confidence(image)) - 1
         if row.digit is None:
-            self.refused[place] += 1
-            return
-        self.read[place] += 1
-        self._uncertain.offer(-confidence, picked)
-        if label not in (NONE, row.digit):
-            self.wrong[place] += 1
-            self._mistakes.offer(confidence, picked)
+            self.rejected[place] += 1
+        else:
+            self.read[place] += 1
+            self.wrong[place] += image.is_mistake
 
     @property
     def digits(self) -> dict[int, int]:
-        """How many images were read as each digit."""
+        """The number of images per digit."""
         return {digit: self.outcomes[str(digit)] for digit in range(CLASSES)}
 
     @property
     def reasons(self) -> dict[str, int]:
-        """How many images were refused for each reason, most first."""
+        """The number of images per rejection reason, most frequent first."""
         return {name: count for name, count in self.outcomes.most_common() if not name.isdecimal() and name != ERROR}
 
-    @property
-    def uncertain(self) -> list[Picked]:
-        """The least certain of the images that were read, these first."""
-        return self._uncertain.picked()
-
-    @property
-    def mistakes(self) -> list[Picked]:
-        """The most certain of the images that were read as what they are not, these first."""
-        return self._mistakes.picked()
-
     def samples(self, outcome: str) -> list[Picked]:
-        """Images of a digit or of a reason of refusals, by chance, all equally likely."""
-        return self._samples[outcome].picked()
+        """A uniform sample of the images with a digit or a rejection reason."""
+        return self._samples[outcome].kept
+
+
+def _confidence(image: Picked) -> float:
+    return image.row.confidence or 0.0
 
 
 class Grades:
-    """How often what was read is what the labels say; what was not read is wrong."""
+    """How often the digit agrees with the label; an image without a digit counts as wrong."""
 
     def __init__(self) -> None:
-        # [10, 11]: a row a label, a column a digit that was read, the last for none.
         self._confusion = [[0] * (CLASSES + 1) for _ in range(CLASSES)]
         self.unlabelled = self.unused = self.undecoded = 0
 
     def add(self, row: Row, label: int) -> None:
-        """Counts one image in."""
+        """Adds an image."""
         if label == NONE:
             self.unlabelled += 1
             return
@@ -119,7 +117,7 @@ class Grades:
 
     @property
     def confusion(self) -> "np.ndarray[tuple[int, int], np.dtype[np.int64]]":
-        """Counts [10, 11]: a row a label, a column a digit that was read, the last for none."""
+        """Counts [10, 11]: one row per label, one column per digit that was read, the last for none."""
         return np.array(self._confusion, np.int64)
 
     @property
@@ -132,7 +130,7 @@ class Grades:
 
     @property
     def unread(self) -> int:
-        """Of the labelled images those that were refused or not decoded."""
+        """The labelled images that were rejected or not decoded."""
         return sum(row[CLASSES] for row in self._confusion)
 
     def __str__(self) -> str:
@@ -142,45 +140,24 @@ class Grades:
             lines[0] += f": {share_right(self.right, self.labelled)}"
             lines.append(
                 f"  {read:,} of them read{f': {share_right(self.right, read)}' if read else ''}; "
-                f"{self.unread - self.undecoded:,} refused, {self.undecoded:,} not decoded"
+                f"{self.unread - self.undecoded:,} rejected, {self.undecoded:,} not decoded"
             )
         lines.append(f"  {self.unlabelled:,} images without a label, {self.unused:,} labels without an image")
         return "\n".join([*lines, *(confusion_text(self.confusion) if self.labelled else [])])
 
 
-class _Highest:
-    """The first of those that rank highest."""
-
-    def __init__(self, count: int) -> None:
-        self._count, self._offered = count, 0
-        self._kept: list[tuple[float, int, Picked]] = []
-
-    def offer(self, rank: float, picked: Picked) -> None:
-        self._offered += 1
-        if len(self._kept) < self._count:
-            heapq.heappush(self._kept, (rank, -self._offered, picked))
-        elif rank > self._kept[0][0]:
-            heapq.heapreplace(self._kept, (rank, -self._offered, picked))
-
-    def picked(self) -> list[Picked]:
-        return [picked for _, _, picked in sorted(self._kept, reverse=True)]
-
-
 class _Sample:
-    """Some of all, each as likely as any other (Vitter 1985, algorithm R)."""
+    """A uniform sample of images that come one by one (Vitter 1985, algorithm R)."""
 
     def __init__(self, count: int, random: Random) -> None:
         self._count, self._random, self._offered = count, random, 0
-        self._kept: list[Picked] = []
+        self.kept: list[Picked] = []
 
-    def offer(self, picked: Picked) -> None:
+    def offer(self, image: Picked) -> None:
         self._offered += 1
-        if len(self._kept) < self._count:
-            self._kept.append(picked)
+        if len(self.kept) < self._count:
+            self.kept.append(image)
             return
         place = int(self._random.random() * self._offered)
         if place < self._count:
-            self._kept[place] = picked
-
-    def picked(self) -> list[Picked]:
-        return self._kept
+            self.kept[place] = image

@@ -1,4 +1,4 @@
-"""Images loaded again by their names in the output, as pictures for a page."""
+"""Thumbnails of images, which are loaded again by their names in the output."""
 
 import base64
 import io
@@ -12,61 +12,59 @@ from PIL import Image
 from digits.decode import ImageError
 from digits.picture import Pixels
 from digits.preprocess import preprocess
-from scoring.extras import parquet
-from scoring.inputs.images import Chunk, is_idx, is_parquet, read_idx
+from scoring.inputs.images import Chunk, is_idx, is_parquet, read_many
 
-# The long side of an image as it is shown, in pixels, at most.
+# The longest side of a thumbnail, in pixels.
 SIDE = 96
 
 
-class Views(NamedTuple):
+class Thumbnails(NamedTuple):
     """An image as it is and as the network saw it, as `data:` URIs."""
 
     original: str
-    prepared: str
+    preprocessed: str
 
 
-def load_views(names: Iterable[str]) -> dict[str, Views | ImageError]:
-    """The views of images, or why one cannot be loaded again."""
+def load_thumbnails(names: Iterable[str]) -> dict[str, Thumbnails | ImageError]:
+    """The thumbnails of images, or why an image cannot be loaded again."""
     files: defaultdict[str, set[str]] = defaultdict(set)
     for name in names:
         files[_file(name)].add(name)
-    views: dict[str, Views | ImageError] = {}
+    thumbnails: dict[str, Thumbnails | ImageError] = {}
     for file, wanted in files.items():
         for chunk in _chunks(file, wanted):
-            for index in [index for index, name in enumerate(chunk.names) if name in wanted]:
-                wanted.remove(chunk.names[index])
-                views[chunk.names[index]] = _views(chunk, index)
+            for index, name in enumerate(chunk.names):
+                if name in wanted:
+                    wanted.remove(name)
+                    thumbnails[name] = _thumbnails(chunk, index)
             if not wanted:
                 break
-        views |= dict.fromkeys(wanted, ImageError("expected to find it again; it is not there any more"))
-    return views
+        thumbnails |= dict.fromkeys(wanted, ImageError("the image is no longer there"))
+    return thumbnails
 
 
 def _file(name: str) -> str:
-    """The file that an image is in: of `file#7`, the IDX or Parquet file, else itself."""
+    """The file that holds an image: for `file#7` the IDX or Parquet file, otherwise the image itself."""
     file, _, number = name.rpartition("#")
     is_inside = number.isdecimal() and (is_parquet(file) or is_idx(file)) and not os.path.lexists(name)
     return file if is_inside else name
 
 
 def _chunks(file: str, wanted: set[str]) -> Iterator[Chunk]:
-    if wanted == {file}:
-        return iter([Chunk([file], [file])])
-    return parquet().read_images(file) if is_parquet(file) else read_idx(file)
+    return iter([Chunk([file], [file])]) if wanted == {file} else read_many(file)
 
 
-def _views(chunk: Chunk, index: int) -> Views | ImageError:
+def _thumbnails(chunk: Chunk, index: int) -> Thumbnails | ImageError:
     try:
         picture = chunk.load(index)
-        return Views(_original(picture.pixels), _uri(Image.fromarray(preprocess(picture).image)))
+        return Thumbnails(_original(picture.pixels), _uri(Image.fromarray(preprocess(picture).image)))
     except ImageError as error:
         return error
 
 
 def _original(pixels: Pixels) -> str:
     image = Image.fromarray(pixels)
-    # A small one is enlarged here, so that its pixels stay sharp.
+    # A small image is enlarged here, so that its pixels stay sharp.
     factor = max(1, SIDE // max(image.size))
     image = image.resize((factor * image.width, factor * image.height), Image.Resampling.NEAREST)
     image.thumbnail((SIDE, SIDE))

@@ -10,7 +10,7 @@ from digits.decode import ImageError
 from digits.picture import Picture
 from scoring.inputs.images import CHUNK, count_images, find_chunks
 from scoring.outputs import finish, journal_path
-from scoring.rows import HEADER, Model, Row, write_csv
+from scoring.rows import HEADER, ModelIdentity, Row, write_csv
 from tests.helpers.paths import ROOT
 
 IDX = "training/data/mnist/t10k-images-idx3-ubyte.gz"
@@ -33,7 +33,7 @@ def score(*arguments: str | Path, limit: int | None = None) -> subprocess.Comple
 
 
 LABELS = "training/data/mnist/t10k-labels-idx1-ubyte.gz"
-MODEL = Model("digits", "3", "ab" * 32)
+MODEL = ModelIdentity("digits", "3", "ab" * 32)
 ROWS = [
     Row("a, b.png", 7, 0.998, None, None, *MODEL),
     Row('"c".png', None, 0.1, "blank", None, *MODEL),

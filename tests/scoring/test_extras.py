@@ -16,9 +16,9 @@ from tests.helpers.paths import ROOT
         (
             "ray",
             ["examples", "--engine", "ray"],
-            "--engine ray: expected the package ray; install the extra: pip install '.[ray]'",
+            "--engine ray: the package ray is missing; pip install '.[ray]'",
         ),
-        ("pyarrow", ["s3://bucket/folder"], "s3:// and the like: expected the package pyarrow; install the extra"),
+        ("pyarrow", ["s3://bucket/folder"], "remote paths: the package pyarrow is missing; pip install '.[parquet]'"),
     ],
 )
 def test_is_named_with_its_extra(package: str, arguments: list[str], message: str, tmp_path: Path) -> None:

@@ -10,14 +10,13 @@ import pytest
 from scoring.errors import ScoringError
 from scoring.inputs.images import Chunk
 from scoring.journal import Journal
-from scoring.rows import HEADER, Model, Scored, scored
+from scoring.rows import HEADER, ModelIdentity, Row, Scored
 
-MODEL = Model("digits", "3", "ab" * 32)
+MODEL = ModelIdentity("digits", "3", "ab" * 32)
 
 
-def rows(names: Iterable[str], model: Model = MODEL) -> Scored:
-    names = list(names)
-    return scored(names, [(7, 0.9, None, None)] * len(names), model)
+def rows(names: Iterable[str], model: ModelIdentity = MODEL) -> Scored:
+    return Scored.from_rows([Row(name, 7, 0.9, None, None, *model) for name in names])
 
 
 def remaining(journal: Journal, *chunks: Iterable[str]) -> list[str]:

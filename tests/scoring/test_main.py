@@ -231,14 +231,14 @@ def test_files_that_vanish_meanwhile_cost_a_row_each(images: Path, tmp_path: Pat
     assert 1900 <= len(rows) <= 2000
     assert len({row.path for row in rows}) == len(rows)
     gone = [row for row in rows if "/19/" in row.path and row.error]
-    assert {row.error for row in gone} <= {"expected a file that can be read; got: No such file or directory"}
+    assert {row.error for row in gone} <= {"the file cannot be read: No such file or directory"}
 
 
 def test_nothing_is_done_when_something_is_wrong(tmp_path: Path) -> None:
     output = tmp_path / "out.csv"
     cases: list[tuple[list[str | Path], str]] = [
-        ([tmp_path / "none", "--output", output], "there is none of that name"),
-        ([EXAMPLES, tmp_path / "*.png", "--output", output], "there is none of that name"),
+        ([tmp_path / "none", "--output", output], "no such file or folder, and no file matches it"),
+        ([EXAMPLES, tmp_path / "*.png", "--output", output], "no such file or folder, and no file matches it"),
         ([tmp_path, "--output", output], "no images found"),
         ([EXAMPLES], "Missing option '--output'"),
         ([EXAMPLES, "--output", tmp_path / "out.xlsx"], "expected a name that ends in .csv, .jsonl, .parquet"),

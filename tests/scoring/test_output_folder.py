@@ -10,12 +10,12 @@ import pytest
 from scoring.errors import ScoringError
 from scoring.output_folder import Folder
 from scoring.parquet import write_rows
-from scoring.rows import Model, Row
+from scoring.rows import ModelIdentity, Row
 
-MODEL = Model("digits", "3", "a" * 64)
+MODEL = ModelIdentity("digits", "3", "a" * 64)
 
 
-def rows_of(*names: str, model: Model = MODEL) -> bytes:
+def rows_of(*names: str, model: ModelIdentity = MODEL) -> bytes:
     file = io.BytesIO()
     write_rows(file, iter([Row(name, 3, 0.5, None, None, *model) for name in names]))
     return file.getvalue()

@@ -64,10 +64,10 @@ def test_what_are_no_pixels(tmp_path: Path) -> None:
     lists = [[1, 2, 3], [], [1, 2, 3, 256], [0.5, 0, 0, 2], [-1, 0, 0, 0], [0, 0, 0, float("nan")], [0, 1, 2, 255]]
     *errors, image = pixels_of(table(tmp_path / "x.parquet", {"image": pa.array(lists, pa.list_(pa.float64()))}))
     assert errors[:2] == [f"expected the pixels of a square; got {count} pixels" for count in (3, 0)]
-    assert set(errors[2:]) == {"expected pixels that are whole numbers, 0 to 255, or parts of 1; got others"}
+    assert set(errors[2:]) == {"expected pixels as whole numbers, 0 to 255, or fractions, 0 to 1; got other values"}
     np.testing.assert_array_equal(image, [[0, 1], [2, 255]])
     ragged = pa.array([[[1, 2], [3]], [], [[]]])
-    assert all("all of one length" in str(one) for one in pixels_of(table(tmp_path / "y.parquet", {"image": ragged})))
+    assert all("of equal length" in str(one) for one in pixels_of(table(tmp_path / "y.parquet", {"image": ragged})))
 
 
 @pytest.mark.parametrize("scale", [1, 255])

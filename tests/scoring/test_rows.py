@@ -2,7 +2,7 @@ import io
 from collections import Counter
 from itertools import accumulate
 
-from scoring.rows import COLUMNS, ERROR_LENGTH, HEADER, read_csv, scored, write_csv
+from scoring.rows import COLUMNS, ERROR_LENGTH, HEADER, Scored, error_row, read_csv, write_csv
 from tests.helpers.scoring import MODEL, ROWS
 
 
@@ -11,9 +11,8 @@ def test_columns() -> None:
     assert COLUMNS[5:] == ("model", "model_version", "model_sha256")
 
 
-def test_rows_of_answers_and_what_came_of_them() -> None:
-    answers = [(row.digit, row.confidence, row.reason, row.error) for row in ROWS]
-    result = scored([row.path for row in ROWS], answers, MODEL)
+def test_scored_holds_csv_and_outcomes() -> None:
+    result = Scored.from_rows(ROWS)
     assert result.text == write_csv(ROWS)
     assert result.outcomes == Counter(["7", "blank", "error", "1"])
 
@@ -28,10 +27,11 @@ def test_csv_says_the_same_when_it_is_read() -> None:
     assert read[-1][0] == len(text)
 
 
-def test_errors_are_as_long_as_they_may_be() -> None:
-    result = scored(["a"], [(None, None, None, "x" * 200_000)], MODEL)
-    [(_, row)] = read_csv(io.BytesIO(result.text))
+def test_long_errors_are_cut() -> None:
+    row = error_row("a", "x" * 200_000, MODEL)
     assert row.error == "x" * ERROR_LENGTH
+    assert row.outcome == "error"
+    assert row.identity == MODEL
 
 
 def test_null_is_empty_whatever_else_there_is() -> None:

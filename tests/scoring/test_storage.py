@@ -86,7 +86,7 @@ def test_object_store_holds_what_a_folder_holds(folder: Path, start: str) -> Non
 def test_what_cannot_be_read_is_a_row_that_says_so(folder: Path) -> None:
     images = what_is_in(["shop://bucket/closed", "shop://bucket/none.png", "shop://bucket/text.txt"])
     assert images["shop://bucket/closed"] == "expected a file, or a folder that can be read; got neither"
-    assert images["shop://bucket/none.png"] == "expected a file that can be read; got: No such file or directory"
+    assert images["shop://bucket/none.png"] == "the file cannot be read: No such file or directory"
     assert "none of these" in images["shop://bucket/text.txt"]
 
 
@@ -99,8 +99,8 @@ def test_globs(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("shop://bucket/none", "shop://bucket/none: expected a file, a folder or a pattern of files"),
-        ("shop://bucket/*.jpeg", "there is none of that name"),
+        ("shop://bucket/none", "shop://bucket/none: no such file or folder, and no file matches it"),
+        ("shop://bucket/*.jpeg", "no such file or folder, and no file matches it"),
         ("nonsense://bucket/1.png", "nonsense://bucket/: expected s3, gs, abfs, hdfs or file"),
     ],
 )

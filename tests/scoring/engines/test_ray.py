@@ -32,16 +32,16 @@ PROGRAM = """
 from functools import partial
 from dataclasses import replace
 from scoring import __main__
-from scoring.engines import local, ray as cluster
+from scoring.engines import local, ray
 from scoring.inputs import shards
 shards.SHARD = {shard}
 local.LocalEngine = partial(local.LocalEngine, image_seconds=2.0)
-cluster.RayEngine = partial(cluster.RayEngine, image_seconds=2.0)
+ray.RayEngine = partial(ray.RayEngine, image_seconds=2.0)
 if {on_gpu}:
-    class OnCores(cluster.ClassifyingActor):
+    class OnCores(ray.ClassifyingActor):
         def start(self, settings, image_seconds):
             super().start(replace(settings, provider="cpu"), image_seconds)
-    cluster.ClassifyingActor = OnCores
+    ray.ClassifyingActor = OnCores
 __main__.main(prog_name="python -m scoring")
 """
 # In every process: images that are poison to whatever opens them.
@@ -209,7 +209,7 @@ def test_object_store_in_and_out(nodes: Nodes, store: S3FileSystem, tmp_path: Pa
     arguments = ["s3://archive/images", "s3://archive/images/none.png"]
     result = score(*arguments, "--output", "s3://archive/rows", "--engine", "ray", "--address", nodes.address)
     assert result.returncode == 2
-    assert "s3://archive/images/none.png: expected a file, a folder" in result.stderr
+    assert "s3://archive/images/none.png: no such file or folder" in result.stderr
     arguments = ["s3://archive/images", "--output", "s3://archive/rows", "--engine", "ray", "--address", nodes.address]
     result = score(*arguments, shard=4096)
     assert result.returncode == 0, result.stderr
@@ -285,7 +285,7 @@ def test_interrupted_it_ends_with_a_summary_and_leaves_nothing_running(many: Pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--address", "127.0.0.1:1", "--engine", "ray"], "127.0.0.1:1: expected a Ray cluster; nobody answers there"),
+        (["--address", "127.0.0.1:1", "--engine", "ray"], "127.0.0.1:1: no Ray cluster answers"),
         (["--address", "auto"], "--address: expected it with --engine ray only"),
         (["--engine", "ray", "--labels", "README.md"], "--engine ray: expected it without --report, --labels"),
         (["--engine", "ray"], "cannot be read or written: Not a directory"),

@@ -310,11 +310,11 @@ def raising(error: Exception) -> Callable[[], None]:
         (raising(Status(413, b'{"error": "\x1b[31m"}')), "got 413: Request Entity Too Large"),
         (raising(Status(500)), "got 500: Internal Server Error"),
         (raising(Status(504)), "got 504: Gateway Timeout"),
-        (raising(Status(200, b"garbage")), "got an answer that is not V2's"),
-        (raising(Status(200, b"{}", **{LENGTH: "2"})), "got an answer that is not V2's"),
+        (raising(Status(200, b"garbage")), "got an answer that is not valid V2"),
+        (raising(Status(200, b"{}", **{LENGTH: "2"})), "got an answer that is not valid V2"),
         (
             raising(Status(200, b'{"model_name":"","model_version":"3","outputs":[]}', **{LENGTH: "50"})),
-            "got an answer that is not V2's",
+            "got an answer that is not valid V2",
         ),
     ],
 )
@@ -327,7 +327,7 @@ def test_an_image_that_the_service_fails_on_costs_its_row(
         found = score(fake, tmp_path, numbers(300, _0=b"poison", _123=b"poison"))
     assert_all_read(found, 300, [0, 123])
     assert found[123].error is not None
-    assert found[123].error.startswith(f"expected an image that the service answers; {error}")
+    assert found[123].error.startswith(f"the service fails on this image: {error}")
 
 
 def test_an_answer_too_late_is_no_lack_of_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,9 +356,9 @@ def test_a_proxy_that_takes_less_gets_smaller_requests(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("failure", "message"),
     [
-        (ConnectionError(), "nothing was answered: it closed the connection"),
-        (Status(503, b'{"error": "full"}'), "nothing was answered: got 503: full"),
-        (Status(500), "nothing was answered: got 500: Internal Server Error"),
+        (ConnectionError(), "no answer for [01] s: it closed the connection"),
+        (Status(503, b'{"error": "full"}'), "no answer for [01] s: got 503: full"),
+        (Status(500), "no answer for [01] s: got 500: Internal Server Error"),
         (Status(404, b'{"error": "x"}'), "expected version 3 of the model digits-image, .*; got 404: x"),
         (Status(401), "expected version 3 of the model .*; got 401: Unauthorized"),
     ],
@@ -399,7 +399,7 @@ def test_a_service_that_is_gone_ends_the_run(monkeypatch: pytest.MonkeyPatch) ->
         stopped.set()
     with (
         engine_left(engine),
-        pytest.raises(ScoringError, match=r"nothing was answered: it cannot be reached: Connection"),
+        pytest.raises(ScoringError, match=r"no answer for [01] s: it cannot be reached: Connection"),
     ):
         list(scores)
 
@@ -425,7 +425,7 @@ def test_another_model_ends_the_run(tmp_path: Path) -> None:
 
     with (
         faked(Fake(begin=begin)) as fake,
-        pytest.raises(ScoringError, match="expected the model digits 3 ab12 still; got digits 3 cd34"),
+        pytest.raises(ScoringError, match="the model changed from digits 3 ab12 to digits 3 cd34 during the run"),
     ):
         score(fake, tmp_path, numbers(10))
 
@@ -439,10 +439,10 @@ def test_another_model_ends_the_run(tmp_path: Path) -> None:
         ("http://localhost:99999", "--url: expected a URL"),
         ("http://localhost/?a=b", "--url: expected a URL"),
         ("http://me:secret@localhost/#a", "got 'http://localhost/#a'"),
-        ("http://127.0.0.1:1", "http://127.0.0.1:1: expected a service; it cannot be reached: Connection refused"),
-        ("http://me:secret@127.0.0.1:1", "http://127.0.0.1:1: expected a service; it cannot be reached"),
-        ("http://nowhere.invalid", "http://nowhere.invalid: expected a service; it cannot be reached: "),
-        ("https://127.0.0.1:{port}", "expected a service; it cannot be reached: .*SSL"),
+        ("http://127.0.0.1:1", "http://127.0.0.1:1: no service answers: it cannot be reached: Connection refused"),
+        ("http://me:secret@127.0.0.1:1", "http://127.0.0.1:1: no service answers: it cannot be reached"),
+        ("http://nowhere.invalid", "http://nowhere.invalid: no service answers: it cannot be reached: "),
+        ("https://127.0.0.1:{port}", "no service answers: it cannot be reached: .*SSL"),
         ("http://127.0.0.1:{port}/wrong", "expected a V2 service with the model digits-image; got 404: no such path"),
     ],
 )
@@ -457,8 +457,8 @@ def test_a_wrong_url_is_told_at_once(url: str, message: str, port: int) -> None:
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({"name": "digits-image", "versions": ["3"]}, "expected a digits service that tells its model's .* sha256"),
-        ({"parameters": {"sha256": "ab12"}}, "got another, or an older one"),
+        ({"name": "digits-image", "versions": ["3"]}, "expected a digits service, which gives its model's .* sha256"),
+        ({"parameters": {"sha256": "ab12"}}, "got another service, or an older version"),
     ],
 )
 def test_another_service_is_told_at_once(metadata: dict[str, Any], message: str) -> None:
@@ -517,7 +517,7 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str]:
         (["--concurrency", "3"], "--concurrency: expected --url beside it"),
         (["--url", "http://localhost:1", "--concurrency", "0"], "Invalid value for '--concurrency'"),
         (["--url", "localhost:1"], "error: --url: expected a URL"),
-        (["--url", "http://localhost:1"], "error: http://localhost:1: expected a service; it cannot be reached"),
+        (["--url", "http://localhost:1"], "error: http://localhost:1: no service answers: it cannot be reached"),
     ],
 )
 def test_wrong_commands(arguments: list[str], message: str, tmp_path: Path) -> None:

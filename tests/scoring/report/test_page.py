@@ -10,7 +10,7 @@ import pytest
 
 from scoring.outputs import read_rows
 from scoring.report.page import level, share, write_report
-from scoring.report.summary import Survey
+from scoring.report.summary import OutputSummary
 from scoring.rows import Row
 from tests.helpers.images import encode, example, example_pixels, write_idx
 from tests.helpers.paths import EXAMPLES
@@ -100,7 +100,7 @@ def test_page_needs_nothing_else_and_runs_nothing(page: Page) -> None:
 
 def test_pictures_are_named_and_come_in_pairs(page: Page, folder: Path) -> None:
     names = [str(image["alt"]) for image in page.of("img")]
-    assert len(names) == 2 * (1 + 20 + 20 + 2) - (2 if "No picture" in page.text else 0)
+    assert len(names) == 2 * (1 + 20 + 20 + 2) - (2 if "No thumbnail" in page.text else 0)
     assert names.count(f"{folder}/3.png, as it is") == 2
     assert names.count(f"{folder}/3.png, as the network saw it") == 2
     assert f"{folder}/<script>alert(1)<!--.png, as it is" in names
@@ -123,7 +123,7 @@ def test_finished_output_is_told_of_and_left_as_it_is(tmp_path: Path) -> None:
     assert result.stderr.count("\n") == 1
     assert (output.read_bytes(), output.stat().st_mtime_ns) == before
     page = Page(report)
-    assert page.text.count("No picture: expected a file that can be read; got: No such file or directory") == 2
+    assert page.text.count("No thumbnail: the file cannot be read: No such file or directory") == 2
     assert len(page.of("img")) == 2 * 2 * 2
     assert sorted(tmp_path.iterdir()) == sorted([output, report, tmp_path / "images"])
 
@@ -135,7 +135,7 @@ def test_mnist_is_graded_as_it_is_elsewhere(tmp_path: Path) -> None:
     assert "0 images without a label, 0 labels without an image" in result.stderr
     assert (tmp_path / "r.html").stat().st_size < 500_000
     page = Page(tmp_path / "r.html")
-    assert "No picture" not in page.text
+    assert "No thumbnail" not in page.text
     assert len(page.of("img")) == 2 * (28 + 40 + 100 + 10)
 
 
@@ -147,7 +147,7 @@ def test_what_cannot_be_is_said_before_anything_is_scored(tmp_path: Path) -> Non
         (["--output", output, "--report", tmp_path / "no" / "r.html"], "expected a file in a folder that can be"),
         (["--output", "-", "--report", tmp_path / "r.html"], "--output: expected a file"),
         (["--output", "-", "--labels", tmp_path / "labels"], "--output: expected a file"),
-        (["--output", output, "--labels", tmp_path / "none.csv"], "none.csv: expected labels; got: No such file"),
+        (["--output", output, "--labels", tmp_path / "none.csv"], "none.csv: cannot be read: No such file"),
         (["--output", output, "--labels", tmp_path / "labels"], "expected one IDX or Parquet file with as many images"),
     ]
     for arguments, message in cases:
@@ -162,7 +162,7 @@ def test_full_disk_leaves_no_half_a_page(tmp_path: Path) -> None:
     output, report = tmp_path / "out.csv", tmp_path / "r.html"
     result = score(EXAMPLES, "--output", output, "--report", report, limit=20_000)
     assert result.returncode == 2
-    assert f"{report}: expected to be able to write it; got: File too large" in result.stderr
+    assert f"{report}: cannot be written: File too large" in result.stderr
     assert "10 images: 10 read" in result.stderr
     assert list(tmp_path.iterdir()) == [output]
 
@@ -170,7 +170,7 @@ def test_full_disk_leaves_no_half_a_page(tmp_path: Path) -> None:
 def test_page_of_nothing_but_errors(tmp_path: Path) -> None:
     output = tmp_path / "out.csv"
     write(output, [Row(f"{index}.png", None, None, None, "broken", *MODEL) for index in range(30)])
-    write_report(tmp_path / "r.html", Survey(read_rows(output)), ["scans"], output, None)
+    write_report(tmp_path / "r.html", OutputSummary(read_rows(output)), ["scans"], output, None)
     page = Page(tmp_path / "r.html")
     assert "30 images could not be decoded; the first 20, the others are in the output." in page.text
     assert not page.of("img")

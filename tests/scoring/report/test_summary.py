@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from scoring.inputs.labels import NONE
-from scoring.report.summary import BINS, ERRORS, MISTAKES, SAMPLES, UNCERTAIN, Survey
+from scoring.report.summary import BINS, ERRORS, MISTAKES, SAMPLES, UNCERTAIN, OutputSummary
 from scoring.rows import Row
 from tests.helpers.scoring import MODEL, ROWS
 
@@ -26,42 +26,44 @@ def read(name: object, digit: int, confidence: float) -> Row:
 
 
 def test_counts() -> None:
-    survey = Survey(ROWS)
-    assert survey.outcomes == Counter(["7", "blank", "error", "1"])
-    assert survey.digits[7] == survey.digits[1] == sum(survey.digits.values()) / 2 == 1
-    assert survey.reasons == {"blank": 1}
-    assert list(survey.models) == [MODEL]
-    assert survey.errors == [ROWS[2]]
-    assert survey.grades is None
+    summary = OutputSummary(ROWS)
+    assert summary.outcomes == Counter(["7", "blank", "error", "1"])
+    assert summary.digits[7] == summary.digits[1] == sum(summary.digits.values()) / 2 == 1
+    assert summary.reasons == {"blank": 1}
+    assert list(summary.models) == [MODEL]
+    assert summary.errors == [ROWS[2]]
+    assert summary.grades is None
 
 
 def test_bins_are_finer_near_1_and_hold_their_lower_bounds() -> None:
-    survey = Survey([read(index, 3, confidence) for index, confidence in enumerate([*BINS, 1.0, 0.9999, 0.8999])])
-    assert survey.read == [1, 1, 1, 1, 1, 2, 1, 1, 1, 3]
-    assert sum(survey.refused) == sum(survey.wrong) == 0
-    assert sum(Survey(ROWS).refused) == 1
+    summary = OutputSummary(
+        [read(index, 3, confidence) for index, confidence in enumerate([*BINS, 1.0, 0.9999, 0.8999])]
+    )
+    assert summary.read == [1, 1, 1, 1, 1, 2, 1, 1, 1, 3]
+    assert sum(summary.rejected) == sum(summary.wrong) == 0
+    assert sum(OutputSummary(ROWS).rejected) == 1
 
 
 def test_least_certain_first_and_of_those_alike_the_earlier() -> None:
     confidences = np.random.default_rng(0).integers(0, 300, 1000) / 300
     rows = [read(index, 3, float(confidence)) for index, confidence in enumerate(confidences)]
-    rows.insert(0, Row("refused", None, 0.0, "uncertain", None, *MODEL))
-    picked = [(row.confidence, int(row.path)) for row, _ in Survey(rows).uncertain]
+    rows.insert(0, Row("rejected", None, 0.0, "uncertain", None, *MODEL))
+    picked = [(row.confidence, int(row.path)) for row, _ in OutputSummary(rows).uncertain]
     assert picked == sorted(zip(confidences, range(1000), strict=True))[:UNCERTAIN]
 
 
 def test_samples_are_the_same_again_and_as_likely_from_anywhere() -> None:
     rows = [read(index, index % 2, 0.9) for index in range(400)]
-    first, again = (Survey(rows).samples("1") for _ in range(2))
+    first, again = (OutputSummary(rows).samples("1") for _ in range(2))
     assert first == again
     assert len(set(first)) == SAMPLES
     assert {picked.row.digit for picked in first} == {1}
-    assert Survey(rows[:9]).samples("1") == [(row, NONE) for row in rows[1:9:2]]
-    assert Survey(rows).samples("blank") == []
-    # Many digits at once stand for many surveys: each place is picked about equally often.
+    assert OutputSummary(rows[:9]).samples("1") == [(row, NONE) for row in rows[1:9:2]]
+    assert OutputSummary(rows).samples("blank") == []
+    # Many reasons at once stand in for many summaries: each place is picked about equally often.
     many = [read(index, 0, 0.9)._replace(digit=None, reason=f"r{index % 500}") for index in range(500 * 40)]
-    survey = Survey(many)
-    places = np.array([int(one.row.path) // 500 for kind in range(500) for one in survey.samples(f"r{kind}")])
+    summary = OutputSummary(many)
+    places = np.array([int(one.row.path) // 500 for kind in range(500) for one in summary.samples(f"r{kind}")])
     assert len(places) == 500 * SAMPLES
     halves = np.bincount(places // 10)
     assert np.abs(halves - 1250).max() < 130  # four standard deviations
@@ -69,31 +71,31 @@ def test_samples_are_the_same_again_and_as_likely_from_anywhere() -> None:
 
 def test_errors_are_counted_and_the_first_kept() -> None:
     rows = [Row(str(index), None, None, None, "broken", *MODEL) for index in range(ERRORS + 5)]
-    survey = Survey(rows)
-    assert survey.errors == rows[:ERRORS]
-    assert survey.outcomes["error"] == ERRORS + 5
+    summary = OutputSummary(rows)
+    assert summary.errors == rows[:ERRORS]
+    assert summary.outcomes["error"] == ERRORS + 5
 
 
 @pytest.fixture
-def graded() -> Survey:
+def graded() -> OutputSummary:
     rows = [
         *(read(f"right {index}", index % 10, 0.99) for index in range(90)),
         *(read(f"wrong {index}", 5, index / 100) for index in range(50)),
-        Row("refused", None, 0.3, "uncertain", None, *MODEL),
+        Row("rejected", None, 0.3, "uncertain", None, *MODEL),
         Row("broken", None, None, None, "expected better", *MODEL),
         read("unlabelled", 1, 0.2),
     ]
     labels = {f"right {index}": index % 10 for index in range(90)} | {f"wrong {index}": 6 for index in range(50)}
-    return Survey(rows, Known({**labels, "refused": 2, "broken": 3}))
+    return OutputSummary(rows, Known({**labels, "rejected": 2, "broken": 3}))
 
 
-def test_mistakes_most_certain_first(graded: Survey) -> None:
+def test_mistakes_most_certain_first(graded: OutputSummary) -> None:
     assert [picked.row.path for picked in graded.mistakes] == [f"wrong {49 - index}" for index in range(MISTAKES)]
     assert {picked.label for picked in graded.mistakes} == {6}
     assert graded.wrong == [40, 10, *[0] * 8]
 
 
-def test_what_was_not_read_is_wrong(graded: Survey) -> None:
+def test_what_was_not_read_is_wrong(graded: OutputSummary) -> None:
     grades = graded.grades
     assert grades is not None
     assert (grades.labelled, grades.right, grades.unread, grades.undecoded) == (142, 90, 2, 1)
@@ -104,7 +106,7 @@ def test_what_was_not_read_is_wrong(graded: Survey) -> None:
     text = str(grades).splitlines()
     assert text[:3] == [
         "142 images with labels: 63.38% right (90 of 142; 95 % interval 55.20% to 70.85%)",
-        "  140 of them read: 64.29% right (90 of 140; 95 % interval 56.06% to 71.74%); 1 refused, 1 not decoded",
+        "  140 of them read: 64.29% right (90 of 140; 95 % interval 56.06% to 71.74%); 1 rejected, 1 not decoded",
         "  1 images without a label, 4 labels without an image",
     ]
     assert text[3].split() == ["true", "\\", "read", *map(str, range(10)), "none"]
@@ -112,7 +114,7 @@ def test_what_was_not_read_is_wrong(graded: Survey) -> None:
 
 
 def test_labels_of_nothing() -> None:
-    survey = Survey(ROWS, Known({}))
-    assert str(survey.grades) == "0 images with labels\n  4 images without a label, 4 labels without an image"
-    survey = Survey(ROWS[1:3], Known({ROWS[1].path: 1}))
-    assert "0 of them read; 1 refused, 0 not decoded" in str(survey.grades)
+    summary = OutputSummary(ROWS, Known({}))
+    assert str(summary.grades) == "0 images with labels\n  4 images without a label, 4 labels without an image"
+    summary = OutputSummary(ROWS[1:3], Known({ROWS[1].path: 1}))
+    assert "0 of them read; 1 rejected, 0 not decoded" in str(summary.grades)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from digits.decode import ImageError
 from digits.preprocess import preprocess
-from scoring.report.thumbnails import SIDE, Views, load_views
+from scoring.report.thumbnails import SIDE, Thumbnails, load_thumbnails
 from tests.helpers.images import encode, example, example_pixels, write_idx
 from tests.helpers.paths import EXAMPLES
 from training.datasets.mnist import load_test
@@ -22,11 +22,11 @@ def shown(uri: str) -> Image.Image:
     return image
 
 
-def views(*names: str | Path) -> list[Views]:
-    found = load_views(map(str, names))
+def views(*names: str | Path) -> list[Thumbnails]:
+    found = load_thumbnails(map(str, names))
     assert list(found) == list(dict.fromkeys(map(str, names)))
-    assert all(isinstance(one, Views) for one in found.values()), found
-    return [one for one in found.values() if isinstance(one, Views)]
+    assert all(isinstance(one, Thumbnails) for one in found.values()), found
+    return [one for one in found.values() if isinstance(one, Thumbnails)]
 
 
 def test_file_as_it_is_and_as_the_network_saw_it() -> None:
@@ -35,7 +35,7 @@ def test_file_as_it_is_and_as_the_network_saw_it() -> None:
     assert original.size == (SIDE, SIDE)
     small = np.asarray(Image.fromarray(example_pixels(3)).resize((SIDE, SIDE)), np.float32)
     assert np.abs(np.asarray(original) - small).mean() < 5
-    assert (np.asarray(shown(view.prepared)) == preprocess(example_pixels(3)).image).all()
+    assert (np.asarray(shown(view.preprocessed)) == preprocess(example_pixels(3)).image).all()
 
 
 def test_images_of_idx_and_parquet_files(tmp_path: Path) -> None:
@@ -47,8 +47,8 @@ def test_images_of_idx_and_parquet_files(tmp_path: Path) -> None:
     for view, image in zip(tiny, images[[7, 299]], strict=True):
         # Enlarged by a whole number, so that the pixels can be told apart.
         assert (np.asarray(shown(view.original)) == image.repeat(3, axis=0).repeat(3, axis=1)).all()
-        assert (np.asarray(shown(view.prepared)) == preprocess(image).image).all()
-    assert (np.asarray(shown(seven.prepared)) == preprocess(example_pixels(7)).image).all()
+        assert (np.asarray(shown(view.preprocessed)) == preprocess(image).image).all()
+    assert (np.asarray(shown(seven.preprocessed)) == preprocess(example_pixels(7)).image).all()
 
 
 def test_photo_takes_little_room_and_keeps_its_shape(tmp_path: Path) -> None:
@@ -68,13 +68,13 @@ def test_what_has_gone_or_changed_is_said(tmp_path: Path) -> None:
     gone = [
         tmp_path / one for one in ("gone.png", "text.png", "some-idx3-ubyte#3", "gone-idx3-ubyte#0", "gone.parquet#1")
     ]
-    found = load_views(map(str, [*gone, tmp_path / "a#1", tmp_path / "some-idx3-ubyte#2"]))
-    there = {name for name, one in found.items() if isinstance(one, Views)}
+    found = load_thumbnails(map(str, [*gone, tmp_path / "a#1", tmp_path / "some-idx3-ubyte#2"]))
+    there = {name for name, one in found.items() if isinstance(one, Thumbnails)}
     assert there == {str(tmp_path / "a#1"), str(tmp_path / "some-idx3-ubyte#2")}
     said = [str(found[str(one)]) for one in gone]
     assert "No such file" in said[0]
     assert "none of these" in said[1]
-    assert "it is not there any more" in said[2]
+    assert "the image is no longer there" in said[2]
     assert "No such file" in said[3]
-    assert "it is not there any more" in said[4]
+    assert "the image is no longer there" in said[4]
     assert {type(found[str(one)]) for one in gone} == {ImageError}
