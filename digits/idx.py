@@ -31,11 +31,6 @@ def unzipped(file: BinaryIO) -> Iterator[BinaryIO]:
             raise ImageError("expected a whole gzip file; got one that is broken or cut short") from error
 
 
-def is_idx(file: BinaryIO) -> bool:
-    """Whether a file that is read from its start is IDX."""
-    return format_name(file.read(3)) == "IDX"
-
-
 def read_shape(file: BinaryIO) -> tuple[int, ...]:
     """The shape in the header: [N, H, W] or [N]; as many bytes should follow. Raises ImageError."""
     head = file.read(4)
@@ -64,9 +59,12 @@ def decode_idx(data: bytes) -> NDArray[np.uint8]:
     return np.frombuffer(values, np.uint8).reshape(shape)
 
 
-def count_images(file: BinaryIO) -> int:
-    """The number of images that the header promises. Raises ImageError for a file of labels."""
-    return _image_shape(file)[0]
+def image_shape(file: BinaryIO) -> tuple[int, ...]:
+    """The shape in the header of a file of images. Raises ImageError."""
+    shape = read_shape(file)
+    if len(shape) != 3:
+        raise ImageError("expected an IDX file of images; got one of labels")
+    return shape
 
 
 def read_images(file: BinaryIO, most_images: int, most_bytes: int) -> Iterator[Pixels]:
@@ -74,7 +72,7 @@ def read_images(file: BinaryIO, most_images: int, most_bytes: int) -> Iterator[P
 
     Raises ImageError if the file holds fewer or more bytes than its header says, after the images that are there.
     """
-    count, height, width = _image_shape(file)
+    count, height, width = image_shape(file)
     image_bytes, found = height * width, 0
     while found < count:
         wanted = min(most_images, max(1, most_bytes // image_bytes), count - found)
@@ -87,10 +85,3 @@ def read_images(file: BinaryIO, most_images: int, most_bytes: int) -> Iterator[P
             raise ImageError(f"expected {count} IDX images of {height}×{width}; got {found}")
     if file.read(1):
         raise ImageError(f"expected {count} IDX images of {height}×{width}; got more bytes")
-
-
-def _image_shape(file: BinaryIO) -> tuple[int, ...]:
-    shape = read_shape(file)
-    if len(shape) != 3:
-        raise ImageError("expected an IDX file of images; got one of labels")
-    return shape

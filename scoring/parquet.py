@@ -4,7 +4,6 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -110,10 +109,10 @@ def _rows_at_once(file: pq.ParquetFile) -> int:
 
 def _layout(schema: pa.Schema) -> tuple[list[str], Contents]:
     """Which columns hold images, and the function that gets the images from them. Raises ImageError."""
-    kinds: list[tuple[Callable[[pa.DataType], bool], Callable[[pa.Array], list[Content | None]]]] = [
-        (_is_bytes, lambda column: column.to_pylist()),
-        (_is_file, lambda column: [one and one["bytes"] for one in column.to_pylist()]),
-        (_is_pixels, lambda column: [_listed(one) for one in column]),
+    kinds: list[tuple[Callable[[pa.DataType], bool], Contents]] = [
+        (_is_bytes, lambda batch: batch.column(0).to_pylist()),
+        (_is_file, lambda batch: [one and one["bytes"] for one in batch.column(0).to_pylist()]),
+        (_is_pixels, lambda batch: [_listed(one) for one in batch.column(0)]),
     ]
     if len(set(schema.names)) < len(schema.names):
         raise ImageError("expected Parquet columns with different names; got duplicates")
@@ -121,7 +120,7 @@ def _layout(schema: pa.Schema) -> tuple[list[str], Contents]:
         names = [field.name for field in schema if matches(field.type)]
         name = names[0] if len(names) == 1 else next((one for one in _IMAGE_NAMES if one in names), None)
         if name is not None:
-            return [name], partial(_column, name, contents)
+            return [name], contents
     found = {field.name: _PIXEL_NAME.fullmatch(field.name) for field in schema if _is_number(field.type)}
     numbered = {name: [int(one) for one in match.groups() if one] for name, match in found.items() if match}
     names = sorted(numbered, key=numbered.__getitem__)
@@ -132,12 +131,6 @@ def _layout(schema: pa.Schema) -> tuple[list[str], Contents]:
         "expected a Parquet column of image files, one of lists of pixels, or a square number of columns pixel0, …; "
         f"got {', '.join(schema.names[:10])}{', …' if len(schema.names) > 10 else ''}"
     )
-
-
-def _column(
-    name: str, contents: Callable[[pa.Array], list[Content | None]], batch: pa.RecordBatch
-) -> list[Content | None]:
-    return contents(batch.column(name))
 
 
 def _follow(numbers: list[list[int]], side: int) -> bool:

@@ -11,7 +11,7 @@ from typing import BinaryIO, Self, TypeVar, cast
 import numpy as np
 
 from digits import idx
-from digits.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError, decode
+from digits.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError, decode, format_name
 from digits.picture import Picture, Pixels
 from scoring.extras import parquet, storage
 from scoring.inputs.paths import find_files, is_folder, is_remote
@@ -143,7 +143,7 @@ def is_idx(path: str) -> bool:
         return False
     try:
         with _open(path) as file:
-            return idx.is_idx(file)
+            return format_name(file.read(3)) == "IDX"
     except (OSError, ImageError):
         return False
 
@@ -217,6 +217,6 @@ def _open(path: str) -> AbstractContextManager[BinaryIO]:
 def _count_idx(path: str) -> int:
     try:
         with _open(path) as file:
-            return idx.count_images(file)
+            return idx.image_shape(file)[0]
     except (OSError, ImageError):
         return 1

@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,41 +23,16 @@ NONE = -1
 _DIGITS = {str(digit): digit for digit in range(10)}
 
 
-class Labels(Protocol):
-    """The labels of images; `unused` counts those that have not been looked up."""
-
-    @property
-    def unused(self) -> int: ...
-
-    def find(self, names: Sequence[str]) -> NDArray[np.int8]:
-        """The labels of images by their names in the output; NONE if one is missing."""
-
-
-def read_labels(file: Path, inputs: Iterable[str]) -> Labels:
-    """The labels in a file for the images of the inputs. Raises ScoringError."""
-    try:
-        with file.open("rb") as opened:
-            kind = format_name(opened.read(4))
-        if kind == "Parquet":
-            return _in_order(file, [_digit(one, file, "") for one in parquet().read_labels(file)], inputs)
-        if kind in ("gzip", "IDX"):
-            return _in_order(file, _idx_labels(file), inputs)
-        return _ByPath(file, _csv_labels(file))
-    except OSError as error:
-        raise ScoringError(f"{file}: cannot be read: {error.strerror or error}") from error
-    except ImageError as error:
-        raise ScoringError(f"{file}: {error}") from error
-
-
-class _ByPath:
-    """Labels by path, as in the output or relative to the labels' folder; 10 bytes per label."""
+class Labels:
+    """Labels by path, as in the output or relative to the folder of the labels' file; 10 bytes per label."""
 
     def __init__(self, file: Path, labels: Iterable[tuple[str, int]]) -> None:
         self._folder = os.path.join(os.path.abspath(file.parent), "")
         keys, digits = bytearray(), bytearray()
         for path, digit in labels:
-            keys += _key(os.path.normpath(path))
-            digits.append(digit)
+            if digit != NONE:
+                keys += _key(os.path.normpath(path))
+                digits.append(digit)
         if not digits:
             raise ScoringError(f"{file}: expected labels; got none")
         given = np.frombuffer(digits, np.int8)
@@ -74,9 +48,11 @@ class _ByPath:
 
     @property
     def unused(self) -> int:
+        """How many labels have not been looked up."""
         return int((~self._found).sum())
 
     def find(self, names: Sequence[str]) -> NDArray[np.int8]:
+        """The labels of images by their names in the output; NONE if one is missing."""
         labels = np.full(len(names), NONE, np.int8)
         for spelled in (os.path.normpath, os.path.abspath, self._relative):
             missing = np.flatnonzero(labels == NONE)
@@ -99,28 +75,23 @@ def _key(path: str) -> bytes:
     return blake2b(text.encode(), digest_size=8).digest()
 
 
-class _InOrder:
-    """The labels of one file's images, which are named `file#0`, `file#1`, …"""
-
-    def __init__(self, images: str, labels: NDArray[np.int8]) -> None:
-        self._start, self._labels = f"{images}#", labels
-        self._found = labels == NONE
-
-    @property
-    def unused(self) -> int:
-        return int((~self._found).sum())
-
-    def find(self, names: Sequence[str]) -> NDArray[np.int8]:
-        labels = np.full(len(names), NONE, np.int8)
-        for index, name in enumerate(names):
-            number = name.removeprefix(self._start)
-            if number != name and number.isdecimal() and (place := int(number)) < len(self._labels):
-                labels[index] = self._labels[place]
-                self._found[place] = True
-        return labels
+def read_labels(file: Path, inputs: Iterable[str]) -> Labels:
+    """The labels in a file for the images of the inputs. Raises ScoringError."""
+    try:
+        with file.open("rb") as opened:
+            kind = format_name(opened.read(4))
+        if kind == "Parquet":
+            return _in_order(file, [_digit(one, file, "") for one in parquet().read_labels(file)], inputs)
+        if kind in ("gzip", "IDX"):
+            return _in_order(file, _idx_labels(file), inputs)
+        return Labels(file, _csv_labels(file))
+    except OSError as error:
+        raise ScoringError(f"{file}: cannot be read: {error.strerror or error}") from error
+    except ImageError as error:
+        raise ScoringError(f"{file}: {error}") from error
 
 
-def _in_order(file: Path, labels: Sequence[int] | NDArray[np.uint8], inputs: Iterable[str]) -> _InOrder:
+def _in_order(file: Path, labels: Sequence[int] | NDArray[np.uint8], inputs: Iterable[str]) -> Labels:
     """Labels of the only IDX or Parquet file that has as many images."""
     fitting = [
         path
@@ -132,7 +103,7 @@ def _in_order(file: Path, labels: Sequence[int] | NDArray[np.uint8], inputs: Ite
             f"{file}: expected one IDX or Parquet file with as many images, {len(labels)}, among the inputs; "
             f"got {', '.join(fitting) or 'none'}"
         )
-    return _InOrder(fitting[0], np.array(labels, np.int8))
+    return Labels(file, ((f"{fitting[0]}#{number}", int(label)) for number, label in enumerate(labels)))
 
 
 def _idx_labels(file: Path) -> NDArray[np.uint8]:
@@ -145,7 +116,7 @@ def _idx_labels(file: Path) -> NDArray[np.uint8]:
 
 
 def _csv_labels(file: Path) -> Iterator[tuple[str, int]]:
-    """Paths and labels, without the rows whose label is empty."""
+    """Paths and labels, or NONE for an empty label."""
     with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as opened:
         lines = csv.reader(opened, strict=True)
         try:
@@ -160,9 +131,7 @@ def _csv_labels(file: Path) -> Iterator[tuple[str, int]]:
                 )
             for values in lines:
                 if values:
-                    digit = _digit(values[label], file, f" in line {lines.line_num}")
-                    if digit != NONE:
-                        yield values[path], digit
+                    yield values[path], _digit(values[label], file, f" in line {lines.line_num}")
         except (csv.Error, IndexError) as error:
             raise ScoringError(
                 f"{file}: expected {len(header)} CSV columns; got others in line {lines.line_num}"

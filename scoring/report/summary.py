@@ -104,7 +104,8 @@ class Grades:
     """How often the digit agrees with the label; an image without a digit counts as wrong."""
 
     def __init__(self) -> None:
-        self._confusion = [[0] * (CLASSES + 1) for _ in range(CLASSES)]
+        # One row per label, one column per digit that was read, the last for none.
+        self.confusion = np.zeros((CLASSES, CLASSES + 1), np.int64)
         self.unlabelled = self.unused = self.undecoded = 0
 
     def add(self, row: Row, label: int) -> None:
@@ -113,25 +114,20 @@ class Grades:
             self.unlabelled += 1
             return
         self.undecoded += row.error is not None
-        self._confusion[label][CLASSES if row.digit is None else row.digit] += 1
-
-    @property
-    def confusion(self) -> "np.ndarray[tuple[int, int], np.dtype[np.int64]]":
-        """Counts [10, 11]: one row per label, one column per digit that was read, the last for none."""
-        return np.array(self._confusion, np.int64)
+        self.confusion[label, CLASSES if row.digit is None else row.digit] += 1
 
     @property
     def labelled(self) -> int:
-        return sum(map(sum, self._confusion))
+        return int(self.confusion.sum())
 
     @property
     def right(self) -> int:
-        return sum(self._confusion[digit][digit] for digit in range(CLASSES))
+        return int(self.confusion.trace())
 
     @property
     def unread(self) -> int:
         """The labelled images that were rejected or not decoded."""
-        return sum(row[CLASSES] for row in self._confusion)
+        return int(self.confusion[:, CLASSES].sum())
 
     def __str__(self) -> str:
         lines = [f"{self.labelled:,} images with labels"]

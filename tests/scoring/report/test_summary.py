@@ -1,24 +1,17 @@
 from collections import Counter
-from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from scoring.inputs.labels import NONE
+from scoring.inputs.labels import NONE, Labels
 from scoring.report.summary import BINS, ERRORS, MISTAKES, SAMPLES, UNCERTAIN, OutputSummary
 from scoring.rows import Row
 from tests.helpers.scoring import MODEL, ROWS
 
 
-class Known:
-    """Labels by name."""
-
-    def __init__(self, labels: dict[str, int]) -> None:
-        self._labels = labels
-        self.unused = 4
-
-    def find(self, names: Sequence[str]) -> np.ndarray:
-        return np.array([self._labels.get(name, NONE) for name in names], np.int8)
+def labels_of(labels: dict[str, int], unused: int = 4) -> Labels:
+    return Labels(Path("labels.csv"), [*labels.items(), *((f"unused {index}", 0) for index in range(unused))])
 
 
 def read(name: object, digit: int, confidence: float) -> Row:
@@ -86,7 +79,7 @@ def graded() -> OutputSummary:
         read("unlabelled", 1, 0.2),
     ]
     labels = {f"right {index}": index % 10 for index in range(90)} | {f"wrong {index}": 6 for index in range(50)}
-    return OutputSummary(rows, Known({**labels, "rejected": 2, "broken": 3}))
+    return OutputSummary(rows, labels_of({**labels, "rejected": 2, "broken": 3}))
 
 
 def test_mistakes_most_certain_first(graded: OutputSummary) -> None:
@@ -114,7 +107,7 @@ def test_what_was_not_read_is_wrong(graded: OutputSummary) -> None:
 
 
 def test_labels_of_nothing() -> None:
-    summary = OutputSummary(ROWS, Known({}))
+    summary = OutputSummary(ROWS, labels_of({}))
     assert str(summary.grades) == "0 images with labels\n  4 images without a label, 4 labels without an image"
-    summary = OutputSummary(ROWS[1:3], Known({ROWS[1].path: 1}))
+    summary = OutputSummary(ROWS[1:3], labels_of({ROWS[1].path: 1}))
     assert "0 of them read; 1 rejected, 0 not decoded" in str(summary.grades)
