@@ -1,4 +1,4 @@
-"""What is asked for and not installed."""
+"""Optional dependencies that are not installed."""
 
 import os
 import subprocess
@@ -21,7 +21,9 @@ from tests.helpers.paths import ROOT
         ("pyarrow", ["s3://bucket/folder"], "remote paths: the package pyarrow is missing; pip install '.[parquet]'"),
     ],
 )
-def test_is_named_with_its_extra(package: str, arguments: list[str], message: str, tmp_path: Path) -> None:
+def test_missing_package_is_named_with_its_extra(
+    package: str, arguments: list[str], message: str, tmp_path: Path
+) -> None:
     (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError(name={package!r})")
     command = [sys.executable, "-m", "scoring", *arguments, "--output", str(tmp_path / "rows.csv")]
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}

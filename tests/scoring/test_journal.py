@@ -29,7 +29,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "out.csv.partial"
 
 
-def test_what_has_a_row_is_not_asked_for_again(path: Path) -> None:
+def test_images_with_rows_are_not_scored_again(path: Path) -> None:
     with Journal(path, MODEL) as journal:
         assert remaining(journal, "abc") == ["a", "b", "c"]
         assert not journal.outcomes
@@ -42,7 +42,7 @@ def test_what_has_a_row_is_not_asked_for_again(path: Path) -> None:
     assert path.read_bytes() == HEADER + rows("abcd").text
 
 
-def test_whatever_was_added_or_has_gone_each_image_counts_once(path: Path) -> None:
+def test_added_and_removed_images_do_not_matter(path: Path) -> None:
     with Journal(path, MODEL) as journal:
         journal.append(rows("bdgx"))
     with Journal(path, MODEL) as journal:
@@ -60,7 +60,7 @@ def test_torn_rows_are_cut_off(path: Path) -> None:
         assert path.read_bytes() == whole
 
 
-def test_a_run_that_begins_anew_forgets(path: Path) -> None:
+def test_overwrite_discards_earlier_rows(path: Path) -> None:
     with Journal(path, MODEL) as journal:
         journal.append(rows("abc"))
     with Journal(path, MODEL, overwrite=True) as journal:
@@ -69,7 +69,7 @@ def test_a_run_that_begins_anew_forgets(path: Path) -> None:
     assert path.read_bytes() == HEADER + rows("a").text
 
 
-def test_rows_of_another_model_are_not_mixed_in(path: Path) -> None:
+def test_rows_of_another_model_are_an_error(path: Path) -> None:
     with Journal(path, MODEL) as journal:
         journal.append(rows("a"))
     before = path.read_bytes()
@@ -82,7 +82,7 @@ def test_rows_of_another_model_are_not_mixed_in(path: Path) -> None:
         journal.append(rows("a", other))
 
 
-def test_two_runs_do_not_write_the_same_output(path: Path) -> None:
+def test_only_one_run_writes_an_output(path: Path) -> None:
     with Journal(path, MODEL) as journal:
         for overwrite in (False, True):
             with pytest.raises(ScoringError, match="another run is writing it"):
@@ -91,14 +91,14 @@ def test_two_runs_do_not_write_the_same_output(path: Path) -> None:
     assert path.read_bytes() == HEADER + rows("a").text
 
 
-def test_what_is_no_journal_is_left_alone(path: Path) -> None:
+def test_other_file_is_not_changed(path: Path) -> None:
     path.write_text("precious")
     with pytest.raises(ScoringError, match="expected the rows of a run; got something else"):
         Journal(path, MODEL)
     assert path.read_text() == "precious"
 
 
-def test_file_systems_without_locks_do(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_system_without_locks(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def flock(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -108,13 +108,13 @@ def test_file_systems_without_locks_do(path: Path, monkeypatch: pytest.MonkeyPat
     assert path.read_bytes() == HEADER + rows("a").text
 
 
-def test_a_run_that_comes_to_nothing_leaves_nothing(path: Path) -> None:
+def test_run_without_rows_leaves_no_file(path: Path) -> None:
     with Journal(path, MODEL):
         pass
     assert not path.exists()
 
 
-def test_names_need_not_be_utf8(path: Path) -> None:
+def test_names_that_are_not_utf8(path: Path) -> None:
     name = os.fsdecode(b"\xff.png")
     with Journal(path, MODEL) as journal:
         journal.append(rows([name]))

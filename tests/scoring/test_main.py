@@ -1,4 +1,4 @@
-"""`python -m scoring`, run as people run it."""
+"""`python -m scoring` as a command."""
 
 import csv
 import io
@@ -27,7 +27,7 @@ from training.datasets.mnist import load_test
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """2,000 images in folders, one broken file and one blank image among them."""
+    """2,000 images in folders, including a broken file and a blank image."""
     folder = tmp_path_factory.mktemp("images")
     for number, image in enumerate(load_test().images[:2000]):
         path = folder / f"{number // 100:02d}" / f"{number:04d}.png"
@@ -54,7 +54,7 @@ def test_folder_to_standard_output() -> None:
     assert "10 images: 10 read, 0 rejected, 0 not decoded" in result.stderr
 
 
-def test_all_formats_say_the_same(images: Path, expected: list[Row], tmp_path: Path) -> None:
+def test_all_formats_hold_the_same_rows(images: Path, expected: list[Row], tmp_path: Path) -> None:
     assert [row.path for row in expected] == sorted(str(path) for path in images.rglob("*.png"))
     for suffix in ("jsonl", "parquet"):
         result = score(images, "--output", tmp_path / f"out.{suffix}")
@@ -66,7 +66,7 @@ def test_all_formats_say_the_same(images: Path, expected: list[Row], tmp_path: P
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_sources_of_every_kind_at_once(images: Path, tmp_path: Path) -> None:
+def test_all_kinds_of_sources_together(images: Path, tmp_path: Path) -> None:
     parquet = tmp_path / "more.parquet"
     pq.write_table(pa.table({"image": [(EXAMPLES / f"{digit}.png").read_bytes() for digit in (4, 8)]}), parquet)
     result = score(images / "0[01]" / "*5.png", IDX, parquet, EXAMPLES / "3.png", "--output", tmp_path / "out.csv")
@@ -80,7 +80,7 @@ def test_sources_of_every_kind_at_once(images: Path, tmp_path: Path) -> None:
     assert len(rows) == 20 + 10_000 + 2 + 1
 
 
-def test_finished_output_is_left_as_it_is(tmp_path: Path) -> None:
+def test_finished_output_is_not_changed(tmp_path: Path) -> None:
     output = tmp_path / "out.csv"
     assert score(EXAMPLES / "3.png", "--output", output).returncode == 0
     before = output.read_bytes(), output.stat().st_mtime_ns
@@ -88,26 +88,28 @@ def test_finished_output_is_left_as_it_is(tmp_path: Path) -> None:
     assert again.returncode == 0
     assert f"{output}: finished already, with 1 rows of the model digits 3 " in again.stderr
     assert (output.read_bytes(), output.stat().st_mtime_ns) == before
-    anew = score(EXAMPLES, "--output", output, "--overwrite")
-    assert anew.returncode == 0
+    overwritten = score(EXAMPLES, "--output", output, "--overwrite")
+    assert overwritten.returncode == 0
     assert len(list(read_rows(output))) == 10
     assert list(tmp_path.iterdir()) == [output]
 
 
 def run_until_killed(seconds: float, *arguments: str | Path) -> int:
-    """Its exit status, whether it was killed or had ended before."""
+    """The exit status of a run that is killed after some seconds unless it has ended."""
     process = subprocess.Popen(command(*arguments), cwd=ROOT, stderr=subprocess.PIPE, text=True)
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
         process.kill()
-    _, said = process.communicate(timeout=20)  # until the last of its processes has ended too
-    assert "scoring/engines/worker.py" not in said  # where a process only begins, Python itself complains
+    _, said = process.communicate(timeout=20)  # returns when the last of its processes has ended
+    assert (
+        "scoring/engines/worker.py" not in said
+    )  # a process that is just starting may print a traceback from Python itself
     return process.returncode
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
-def test_killed_at_any_moment_it_goes_on_and_every_image_has_one_row(
+def test_killed_run_resumes_and_gives_one_row_per_image(
     suffix: str, images: Path, expected: list[Row], tmp_path: Path
 ) -> None:
     output = tmp_path / f"out.{suffix}"
@@ -144,7 +146,7 @@ def test_killed_fifty_times(suffix: str, images: Path, expected: list[Row], tmp_
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_ends_with_a_summary_and_goes_on(
+def test_interrupted_run_prints_a_summary_and_resumes(
     number: int, expected: list[Row], images: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "out.csv"
@@ -165,7 +167,7 @@ def test_interrupted_it_ends_with_a_summary_and_goes_on(
     assert list(read_rows(output)) == expected
 
 
-def test_an_interrupted_overwrite_goes_on_without_that(expected: list[Row], images: Path, tmp_path: Path) -> None:
+def test_interrupted_overwrite_resumes_without_the_option(expected: list[Row], images: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.csv"
     assert score(EXAMPLES, "--output", output).returncode == 0
     process = subprocess.Popen(
@@ -182,7 +184,7 @@ def test_an_interrupted_overwrite_goes_on_without_that(expected: list[Row], imag
     assert list(read_rows(output)) == expected
 
 
-def test_ctrl_c_twice_is_as_good_as_once(images: Path, tmp_path: Path) -> None:
+def test_second_ctrl_c_changes_nothing(images: Path, tmp_path: Path) -> None:
     for pause in (0.1, 0.2, 0.3, 0.4):
         process = subprocess.Popen(
             command(images, "--output", tmp_path / "out.csv"),
@@ -195,13 +197,13 @@ def test_ctrl_c_twice_is_as_good_as_once(images: Path, tmp_path: Path) -> None:
         for _ in range(2):
             os.killpg(process.pid, signal.SIGINT)
         _, said = process.communicate(timeout=10)
-        if said.startswith("interrupted"):  # else its own code had not begun
+        if said.startswith("interrupted"):  # otherwise the signal came before the command's own code ran
             assert process.returncode == 130
             assert "Traceback" not in said
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
-def test_full_disk_is_one_clear_error_and_costs_nothing_that_is_done(
+def test_full_disk_is_a_clear_error_and_keeps_finished_rows(
     suffix: str, images: Path, expected: list[Row], tmp_path: Path
 ) -> None:
     output = tmp_path / f"out.{suffix}"
@@ -216,7 +218,7 @@ def test_full_disk_is_one_clear_error_and_costs_nothing_that_is_done(
     assert list(read_rows(output)) == expected
 
 
-def test_files_that_vanish_meanwhile_cost_a_row_each(images: Path, tmp_path: Path) -> None:
+def test_files_deleted_during_the_run_become_error_rows(images: Path, tmp_path: Path) -> None:
     folder = tmp_path / "images"
     shutil.copytree(images, folder)
     output = tmp_path / "out.csv"
@@ -234,7 +236,7 @@ def test_files_that_vanish_meanwhile_cost_a_row_each(images: Path, tmp_path: Pat
     assert {row.error for row in gone} <= {"the file cannot be read: No such file or directory"}
 
 
-def test_nothing_is_done_when_something_is_wrong(tmp_path: Path) -> None:
+def test_wrong_arguments_change_nothing(tmp_path: Path) -> None:
     output = tmp_path / "out.csv"
     cases: list[tuple[list[str | Path], str]] = [
         ([tmp_path / "none", "--output", output], "no such file or folder, and no file matches it"),
@@ -253,7 +255,7 @@ def test_nothing_is_done_when_something_is_wrong(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("closed", ["--output - >&-", "--output - | head -n 1; exit ${PIPESTATUS[0]}"])
-def test_standard_output_that_nobody_takes_is_no_success(closed: str) -> None:
+def test_closed_standard_output_exits_with_2(closed: str) -> None:
     result = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m scoring {IDX} {closed}"],
         cwd=ROOT,
@@ -266,14 +268,14 @@ def test_standard_output_that_nobody_takes_is_no_success(closed: str) -> None:
     assert "Traceback" not in result.stderr
 
 
-def test_nobody_need_read_what_it_says(tmp_path: Path) -> None:
+def test_closed_standard_error_is_no_failure(tmp_path: Path) -> None:
     words = f"{sys.executable} -m scoring examples --output {tmp_path / 'out.csv'} 2>&-"
     assert subprocess.run(["bash", "-c", words], cwd=ROOT, check=False).returncode == 0
     assert len(list(read_rows(tmp_path / "out.csv"))) == 10
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_full_disk_behind_standard_output_is_one_clear_error(unbuffered: str) -> None:
+def test_full_disk_behind_standard_output_is_a_clear_error(unbuffered: str) -> None:
     command = f"PYTHONUNBUFFERED={unbuffered} {sys.executable} -m scoring examples --output - > /dev/full"
     result = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 2
@@ -281,7 +283,7 @@ def test_full_disk_behind_standard_output_is_one_clear_error(unbuffered: str) ->
     assert "Exception ignored" not in result.stderr
 
 
-def test_reader_that_stops_early_is_no_failure_of_ours() -> None:
+def test_reader_that_stops_early_causes_no_traceback() -> None:
     command = f"{sys.executable} -m scoring {IDX} --output - | head -n 2"
     result = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[1].startswith(f"{IDX}#0,7,")

@@ -1,4 +1,4 @@
-"""The output of a cluster."""
+"""The output folder of a cluster."""
 
 import io
 from collections import Counter
@@ -44,7 +44,7 @@ def test_files_of_rows_are_found_again(tmp_path: Path, start: str) -> None:
     assert pq.read_table(tmp_path / "of/rows").num_rows == 4
 
 
-def test_what_a_killed_run_was_writing_does_not_count(tmp_path: Path) -> None:
+def test_file_that_a_killed_run_left_unfinished_is_ignored(tmp_path: Path) -> None:
     with Folder(str(tmp_path)) as folder:
         folder.write(rows_of("a"))
     (tmp_path / "_new").write_bytes(rows_of("b")[:50])
@@ -54,7 +54,7 @@ def test_what_a_killed_run_was_writing_does_not_count(tmp_path: Path) -> None:
         assert not (tmp_path / "_new").exists()
 
 
-def test_begun_anew_it_keeps_what_is_not_its_own(tmp_path: Path) -> None:
+def test_clear_removes_only_its_own_files(tmp_path: Path) -> None:
     (tmp_path / "mine.parquet").write_bytes(b"mine")
     with Folder(str(tmp_path)) as folder:
         folder.write(rows_of("a"))
@@ -65,7 +65,7 @@ def test_begun_anew_it_keeps_what_is_not_its_own(tmp_path: Path) -> None:
     assert sorted(one.name for one in tmp_path.iterdir()) == ["mine.parquet", "rows-000000.parquet"]
 
 
-def test_another_model_something_else_and_another_run_are_errors(tmp_path: Path) -> None:
+def test_other_models_other_files_and_other_runs_are_errors(tmp_path: Path) -> None:
     with Folder(str(tmp_path)) as folder:
         folder.write(rows_of("a", model=MODEL._replace(version="2")))
         with pytest.raises(ScoringError, match="another run is writing it"), Folder(str(tmp_path)):

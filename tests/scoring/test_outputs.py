@@ -17,7 +17,7 @@ SUFFIXES = ("csv", "jsonl", "parquet")
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_an_output_takes_the_place_of_its_journal(suffix: str, tmp_path: Path) -> None:
+def test_output_replaces_its_journal(suffix: str, tmp_path: Path) -> None:
     output = tmp_path / f"out.{suffix}"
     output.write_text("an earlier one")
     write(output)
@@ -47,7 +47,7 @@ def test_json_lines(tmp_path: Path) -> None:
     assert os.fsencode(rows[3]["path"]) == b"\xff\r.png"
 
 
-def test_parquet_is_typed_and_written_a_row_group_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet_is_typed_and_written_in_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet, "ROW_GROUP", 3)
     write(tmp_path / "out.parquet")
     table = pq.read_table(tmp_path / "out.parquet")
@@ -60,7 +60,7 @@ def test_parquet_is_typed_and_written_a_row_group_at_a_time(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_what_is_not_of_this_kind_is_left_alone(suffix: str, tmp_path: Path) -> None:
+def test_other_content_is_an_error_and_not_changed(suffix: str, tmp_path: Path) -> None:
     output = tmp_path / f"out.{suffix}"
     for text in ("precious", "", '{"a": 1}\n', "path,digit\n1,2\n"):
         output.write_text(text)
@@ -69,7 +69,7 @@ def test_what_is_not_of_this_kind_is_left_alone(suffix: str, tmp_path: Path) -> 
         assert output.read_text() == text
 
 
-def test_an_output_with_a_journal_beside_it_is_not_finished(tmp_path: Path) -> None:
+def test_output_with_a_journal_is_not_finished(tmp_path: Path) -> None:
     output = tmp_path / "out.csv"
     write(output)
     journal_path(output).write_bytes(HEADER)
@@ -77,7 +77,7 @@ def test_an_output_with_a_journal_beside_it_is_not_finished(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_an_output_that_is_no_longer_whole_is_not_taken_for_one(suffix: str, tmp_path: Path) -> None:
+def test_damaged_output_is_an_error(suffix: str, tmp_path: Path) -> None:
     output = tmp_path / f"out.{suffix}"
     write(output)
     whole = output.read_bytes()
@@ -93,16 +93,16 @@ def test_an_output_that_is_no_longer_whole_is_not_taken_for_one(suffix: str, tmp
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_journal_that_is_not_whole_is_kept(suffix: str, tmp_path: Path) -> None:
+def test_damaged_journal_is_kept(suffix: str, tmp_path: Path) -> None:
     output = tmp_path / f"out.{suffix}"
     journal_path(output).write_bytes(HEADER + write_csv(ROWS) + b"torn")
-    if suffix != "csv":  # of which it is the output
+    if suffix != "csv":  # CSV output is the journal itself
         with pytest.raises(ScoringError, match="something else after row 4"):
             finish(output)
         assert list(tmp_path.iterdir()) == [journal_path(output)]
 
 
-def test_what_is_no_file_is_no_output(tmp_path: Path) -> None:
+def test_output_must_be_a_file(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
     os.mkfifo(tmp_path / "pipe.csv")
     for name in ("folder.csv", "pipe.csv"):
@@ -110,7 +110,7 @@ def test_what_is_no_file_is_no_output(tmp_path: Path) -> None:
             check_output(tmp_path / name)
 
 
-def test_outputs_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_suffixes_and_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("out.txt", "out", "out.csv.gz"):
         with pytest.raises(ScoringError, match=r"expected a name that ends in \.csv, \.jsonl, \.parquet, or -"):
             check_output(tmp_path / name)

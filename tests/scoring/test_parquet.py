@@ -22,7 +22,7 @@ def table(path: Path, columns: dict[str, object]) -> Path:
 
 
 def pixels_of(path: Path) -> list[object]:
-    """What each row gives: pixels, or why there are none."""
+    """The pixels, or the error, of each row."""
     found = loads(path)
     assert list(found) == [f"{path}#{index}" for index in range(len(found))]
     assert count_rows(str(path)) == len(found)
@@ -54,13 +54,13 @@ def test_columns_of_lists_of_pixels(kind: pa.DataType, nested: bool, tmp_path: P
 
 
 @pytest.mark.parametrize("names", [[f"pixel{n}" for n in range(16)], [f"{r}x{c}" for r in range(4) for c in range(4)]])
-def test_a_column_a_pixel(names: list[str], tmp_path: Path) -> None:
+def test_one_column_per_pixel(names: list[str], tmp_path: Path) -> None:
     columns = dict(zip(names, IMAGES.reshape(3, 16).T, strict=True))
     path = table(tmp_path / "x.parquet", {"label": [1, 2, 3], **dict(sorted(columns.items()))})
-    np.testing.assert_array_equal(pixels_of(path), IMAGES)  # pixel10 follows pixel9, wherever it stands
+    np.testing.assert_array_equal(pixels_of(path), IMAGES)  # pixel10 follows pixel9, whatever the order of the columns
 
 
-def test_what_are_no_pixels(tmp_path: Path) -> None:
+def test_invalid_pixels_give_errors(tmp_path: Path) -> None:
     lists = [[1, 2, 3], [], [1, 2, 3, 256], [0.5, 0, 0, 2], [-1, 0, 0, 0], [0, 0, 0, float("nan")], [0, 1, 2, 255]]
     *errors, image = pixels_of(table(tmp_path / "x.parquet", {"image": pa.array(lists, pa.list_(pa.float64()))}))
     assert errors[:2] == [f"expected the pixels of a square; got {count} pixels" for count in (3, 0)]
@@ -71,14 +71,14 @@ def test_what_are_no_pixels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scale", [1, 255])
-def test_pixels_may_be_parts_of_one(scale: int, tmp_path: Path) -> None:
+def test_pixels_from_0_to_1_are_scaled(scale: int, tmp_path: Path) -> None:
     lists: list[list[float]] = [[0, 1, 1, 0], [0, 0.2, 0.4, 1]]
     scaled = pa.array([[value * scale for value in one] for one in lists], pa.list_(pa.float64()))
     images = pixels_of(table(tmp_path / "x.parquet", {"image": scaled}))
     np.testing.assert_array_equal(images, [[[0, 255], [255, 0]], [[0, 51], [102, 255]]])
 
 
-def test_columns_that_are_not_all_pixels_of_a_square(tmp_path: Path) -> None:
+def test_columns_that_make_up_no_square(tmp_path: Path) -> None:
     when = pa.array([1], pa.timestamp("s"))
     kinds: list[dict[str, object]] = [
         {"pixel0": [1], "pixel1": [2], "pixel2": [3], "pixel900": [4]},
@@ -89,19 +89,19 @@ def test_columns_that_are_not_all_pixels_of_a_square(tmp_path: Path) -> None:
         assert "square number of columns" in error(table(tmp_path / "x.parquet", columns))
 
 
-def test_columns_of_the_same_name_are_an_error(tmp_path: Path) -> None:
+def test_duplicate_column_names_are_an_error(tmp_path: Path) -> None:
     same = pa.Table.from_arrays([pa.array(["/etc/hostname"]), pa.array([example(3)])], names=["image", "image"])
     pq.write_table(same, tmp_path / "x.parquet")
     assert "different names" in error(tmp_path / "x.parquet")
 
 
-def test_whatever_a_broken_file_makes_the_reader_raise_it_costs_a_row(tmp_path: Path) -> None:
+def test_any_error_of_the_reader_becomes_an_error_row(tmp_path: Path) -> None:
     path = table(tmp_path / "x.parquet", {"image": [example(3)]})
     path.write_bytes(path.read_bytes().replace(b"image", b"im\xffge"))
     assert error(path) == "expected a whole Parquet file; got one that is broken or cut short"
 
 
-def test_files_of_which_no_image_can_be_made_are_one_image_with_an_error(tmp_path: Path) -> None:
+def test_files_without_images_are_one_image_with_an_error(tmp_path: Path) -> None:
     path = table(tmp_path / "x.parquet", {"name": ["a", "b"], "pixel0": [1, 2], "pixel1": [1, 2]})
     assert "expected a Parquet column of image files" in error(path)
     assert "got name, pixel0, pixel1" in error(path)
@@ -111,26 +111,26 @@ def test_files_of_which_no_image_can_be_made_are_one_image_with_an_error(tmp_pat
     assert "No such file" in error(path)
 
 
-def test_what_is_no_regular_file_is_one_image_with_an_error(tmp_path: Path) -> None:
+def test_pipes_are_one_image_with_an_error(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.parquet")
     assert "something else" in error(tmp_path / "pipe.parquet")
 
 
-def test_several_columns_that_might_hold_images(tmp_path: Path) -> None:
+def test_several_candidate_columns(tmp_path: Path) -> None:
     columns = {"hash": pa.array([b"x"]), "image": pa.array([example(3)])}
     [pixels] = pixels_of(table(tmp_path / "x.parquet", columns))
     np.testing.assert_array_equal(pixels, example_pixels(3))
     assert "got hash, signature" in error(table(tmp_path / "x.parquet", {"hash": [b"x"], "signature": [b"y"]}))
 
 
-def test_rows_that_were_scored_are_no_images(tmp_path: Path) -> None:
+def test_scored_rows_are_not_images(tmp_path: Path) -> None:
     write(tmp_path / "out.parquet")
     assert list(find_chunks([str(tmp_path)])) == []
     assert count_rows(str(tmp_path / "out.parquet")) == 0
     assert pq.read_schema(tmp_path / "out.parquet").names == list(COLUMNS)
 
 
-def test_images_of_any_size_wait_in_memory_no_more_than_a_few_megabytes(tmp_path: Path) -> None:
+def test_chunks_are_limited_in_bytes(tmp_path: Path) -> None:
     path = table(tmp_path / "x.parquet", {"image": [b"x" * 1_000_000] * 20 + [b"y"] * 20})
     chunks = list(read_images(str(path)))
     assert sum(len(chunk.names) for chunk in chunks) == 40

@@ -17,7 +17,7 @@ def test_scored_holds_csv_and_outcomes() -> None:
     assert result.outcomes == Counter(["7", "blank", "error", "1"])
 
 
-def test_csv_says_the_same_when_it_is_read() -> None:
+def test_csv_round_trip() -> None:
     text = HEADER + write_csv(ROWS)
     assert b"\xff" in text
     file = io.BytesIO(text)
@@ -34,11 +34,11 @@ def test_long_errors_are_cut() -> None:
     assert row.identity == MODEL
 
 
-def test_null_is_empty_whatever_else_there_is() -> None:
+def test_null_is_an_empty_field() -> None:
     assert write_csv([("a\rb", None), ("c", None)]) == b'"a\rb",\nc,\n'
 
 
-def test_rows_are_read_up_to_where_they_are_torn() -> None:
+def test_reading_stops_at_a_torn_row() -> None:
     lines = [write_csv([row]) for row in ROWS]
     text, ends = b"".join(lines), [0, *accumulate(map(len, lines))]
     for length in range(len(text)):
@@ -48,6 +48,6 @@ def test_rows_are_read_up_to_where_they_are_torn() -> None:
         assert [end for end, _ in read] == ends[1 : whole + 1]
 
 
-def test_rows_are_read_up_to_what_a_failed_disk_left() -> None:
+def test_reading_stops_at_garbage() -> None:
     for rest in (b"\0" * 4096, b"x,y\n", b'1,"2,3\n', b"a,seven,,,,digits,3,ab\n"):
         assert [row for _, row in read_csv(io.BytesIO(write_csv(ROWS) + rest + write_csv(ROWS)))] == ROWS

@@ -1,4 +1,4 @@
-"""Paths of object stores, by files and by a file system made up for it."""
+"""Paths of object stores, by local files and by a fake file system."""
 
 import gzip
 import shutil
@@ -19,7 +19,7 @@ from tests.helpers.paths import EXAMPLES, ROOT
 
 
 class Bucket(SubTreeFileSystem):  # type: ignore[misc]
-    """As of `shop://bucket/`, where one folder may not be listed."""
+    """The file system of `shop://bucket/`, where one folder may not be listed."""
 
     def get_file_info(self, asked: object) -> FileInfo | list[FileInfo]:
         if getattr(asked, "base_dir", None) == "bucket/closed":
@@ -75,7 +75,7 @@ def what_is_in(paths: list[str]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("start", ["shop://bucket", "file://{}"])
-def test_object_store_holds_what_a_folder_holds(folder: Path, start: str) -> None:
+def test_object_store_gives_the_same_images_as_a_folder(folder: Path, start: str) -> None:
     (folder / "closed").rmdir()
     store = start.format(folder)
     here = what_is_in([str(folder)])
@@ -83,7 +83,7 @@ def test_object_store_holds_what_a_folder_holds(folder: Path, start: str) -> Non
     assert len(here) == count_images([store]) == 10 + 2 + 300 + 300 + 4
 
 
-def test_what_cannot_be_read_is_a_row_that_says_so(folder: Path) -> None:
+def test_unreadable_paths_give_errors(folder: Path) -> None:
     images = what_is_in(["shop://bucket/closed", "shop://bucket/none.png", "shop://bucket/text.txt"])
     assert images["shop://bucket/closed"] == "expected a file, or a folder that can be read; got neither"
     assert images["shop://bucket/none.png"] == "the file cannot be read: No such file or directory"
@@ -104,7 +104,7 @@ def test_globs(folder: Path) -> None:
         ("nonsense://bucket/1.png", "nonsense://bucket/: expected s3, gs, abfs, hdfs or file"),
     ],
 )
-def test_paths_that_are_not_there_are_said_at_once(folder: Path, path: str, message: str) -> None:
+def test_missing_paths_fail_at_once(folder: Path, path: str, message: str) -> None:
     check_paths(["shop://bucket", "shop://bucket/*.png"])
     with pytest.raises(ScoringError) as caught:
         check_paths([path])
@@ -120,5 +120,5 @@ def test_paths_that_are_not_there_are_said_at_once(folder: Path, path: str, mess
         (OSError("curlCode: 6, Couldn't resolve host name\nmore"), "curlCode: 6, Couldn't resolve host name"),
     ],
 )
-def test_errors_are_those_of_the_system_where_it_has_them(error: OSError, said: str) -> None:
+def test_errors_are_mapped_to_those_of_the_system(error: OSError, said: str) -> None:
     assert storage.plain(error).strerror == said

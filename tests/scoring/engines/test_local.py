@@ -27,7 +27,7 @@ SETTINGS = ModelSettings(provider="cpu")
 
 @dataclass(frozen=True)
 class Trap(Chunk):
-    """Images that do to the process that decodes them what their contents say."""
+    """Images whose content says what happens to the process that decodes them."""
 
     def load(self, index: int) -> Picture:
         content = self.contents[index]
@@ -76,7 +76,7 @@ def test_every_image_has_its_row_in_order() -> None:
         assert (row.digit, row.reason, row.error) == said[(chunk + index) % 3]
 
 
-def test_images_are_found_as_they_are_needed() -> None:
+def test_images_are_found_lazily() -> None:
     taken = 0
 
     def chunks() -> Iterator[Chunk]:
@@ -91,7 +91,7 @@ def test_images_are_found_as_they_are_needed() -> None:
         assert taken < 10
 
 
-def test_an_image_that_ends_its_process_costs_its_row_and_no_other() -> None:
+def test_image_that_kills_its_process_becomes_an_error_row() -> None:
     contents = ["fine", "crash", "fine", "hang", "exit", "fine"]
     rows = score([Trap(list("abcdef"), contents), Trap(["g"], ["fine"])], image_seconds=0.3)
     assert [row.path for row in rows] == list("abcdefg")
@@ -107,26 +107,26 @@ def test_an_image_that_ends_its_process_costs_its_row_and_no_other() -> None:
     assert [row.reason for row in rows if row.error is None] == ["blank"] * 4
 
 
-def test_a_process_that_somebody_ends_costs_nothing(tmp_path: Path) -> None:
+def test_killed_process_loses_no_rows(tmp_path: Path) -> None:
     contents = ["fine", f"once {tmp_path / 'a'}", "fine", f"once {tmp_path / 'b'}"]
     rows = score([Trap(list("abcd"), contents)])
     assert [(row.path, row.error) for row in rows] == [(name, None) for name in "abcd"]
     assert (tmp_path / "a").exists()
 
 
-def test_processes_that_die_over_no_image_end_the_run() -> None:
+def test_idle_process_that_is_killed_loses_no_rows() -> None:
     with LocalEngine(SETTINGS, processes=1) as engine:
 
         def chunks() -> Iterator[Chunk]:
             for name in "abc":
-                engine._workers[0].process.kill()  # while it has nothing to do
+                engine._workers[0].process.kill()  # while it is idle
                 engine._workers[0].process.join()
                 yield Chunk([name], [BLANK])
 
         assert [one.text[:2] for one in engine.score(chunks())] == [b"a,", b"b,", b"c,"]
 
 
-def test_processes_that_die_over_no_image_again_and_again_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_keep_dying_between_images_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     with LocalEngine(SETTINGS, processes=1) as engine:
 
         def doomed(worker: _Worker, task: _Task) -> None:
@@ -138,7 +138,7 @@ def test_processes_that_die_over_no_image_again_and_again_end_the_run(monkeypatc
             list(engine.score([Chunk(["a"], [BLANK])]))
 
 
-def test_no_process_is_left_behind() -> None:
+def test_no_process_outlives_the_engine() -> None:
     with LocalEngine(SETTINGS, processes=2) as engine:
         processes = [worker.process.pid for worker in engine._workers]
         assert len(set(processes)) == 2
@@ -148,7 +148,7 @@ def test_no_process_is_left_behind() -> None:
             os.kill(process, 0)
 
 
-def test_the_model_stays_the_same_to_the_end(tmp_path: Path) -> None:
+def test_model_stays_the_same_during_a_run(tmp_path: Path) -> None:
     versions = tmp_path / "digits"
     (versions / "2").mkdir(parents=True)
     (versions / "2" / "model.onnx").write_bytes((MODELS / "2" / "model.onnx").read_bytes())
@@ -164,7 +164,7 @@ def test_the_model_stays_the_same_to_the_end(tmp_path: Path) -> None:
             next(engine.score([Chunk(["a"], [BLANK])]))
 
 
-def test_a_process_that_somebody_ends_as_it_starts_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_killed_during_startup_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     deaths = iter([True, True, False, False])
 
     class Unlucky(_Worker):

@@ -1,4 +1,4 @@
-"""`python -m scoring --engine ray`, on this machine and on a cluster of two nodes."""
+"""`python -m scoring --engine ray` on this machine and on a cluster of two nodes."""
 
 import os
 import random
@@ -24,10 +24,10 @@ from tests.helpers.paths import EXAMPLES, ROOT
 
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
 
-# S3 on this machine; what it pins clashes.
+# A fake S3, in an environment of its own because its pins conflict.
 MOTO = "moto[s3]==5.2.5 flask==3.1.3 flask-cors==6.0.5"
 MNIST = ROOT / "training/data/mnist/t10k-images-idx3-ubyte.gz"
-# Runs the program with small shards and little patience, on a GPU that is none if so asked.
+# Runs the command with small shards and short timeouts, and on request with a core that stands in for a GPU.
 PROGRAM = """
 from functools import partial
 from dataclasses import replace
@@ -44,7 +44,7 @@ if {on_gpu}:
     ray.ClassifyingActor = OnCores
 __main__.main(prog_name="python -m scoring")
 """
-# In every process: images that are poison to whatever opens them.
+# In every process: images that crash or hang whatever opens them.
 POISON = """
 import os, signal, sys, time
 def poison(event, arguments):
@@ -59,7 +59,7 @@ sys.addaudithook(poison)
 
 @pytest.fixture(scope="module", autouse=True)
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What is in the environment of the cluster and of the runs."""
+    """The environment of the cluster and of the runs."""
     folder = tmp_path_factory.mktemp("site")
     (folder / "sitecustomize.py").write_text(POISON)
     with create_server(("127.0.0.1", 0)) as server:
@@ -80,7 +80,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def store() -> Iterator[S3FileSystem]:
-    """S3, with an empty bucket `archive`."""
+    """A fake S3 with an empty bucket `archive`."""
     endpoint = os.environ["AWS_ENDPOINT_URL"].removeprefix("http://")
     host, port = endpoint.split(":")
     command = [str(environment_of(MOTO) / "python"), "-m", "moto.server", "-H", host, "-p", port]
@@ -99,7 +99,7 @@ def store() -> Iterator[S3FileSystem]:
 
 
 class Nodes:
-    """The cluster of two nodes."""
+    """A cluster of two nodes."""
 
     def __init__(self) -> None:
         command = [sys.executable, str(ROOT / "tests/helpers/cluster_of_two.py")]
@@ -150,7 +150,7 @@ def score(*arguments: str | Path, shard: int = 100, on_gpu: bool = False) -> sub
 
 
 def rows_of(output: Path) -> list[dict[str, object]]:
-    """The rows of a file, or of a folder of such, by path."""
+    """The rows of a file, or of a folder of files, sorted by path."""
     table = pq.read_table(output)
     assert table.schema.equals(SCHEMA)
     rows: list[dict[str, object]] = table.to_pylist()
@@ -172,7 +172,7 @@ def wait_for_files(process: subprocess.Popen[str], output: Path, count: int) -> 
 
 
 @pytest.mark.parametrize("on_gpu", [False, True])
-def test_same_rows_as_in_process_whatever_the_images(nodes: Nodes, on_gpu: bool, tmp_path: Path) -> None:
+def test_same_rows_as_local_scoring(nodes: Nodes, on_gpu: bool, tmp_path: Path) -> None:
     folder = tmp_path / "images"
     shutil.copytree(EXAMPLES, folder / "a")
     for name in () if on_gpu else ("crash", "hang"):
@@ -202,7 +202,7 @@ def test_same_rows_as_in_process_whatever_the_images(nodes: Nodes, on_gpu: bool,
     assert there.stderr.startswith(f"{len(rows):,} images: ")
 
 
-def test_object_store_in_and_out(nodes: Nodes, store: S3FileSystem, tmp_path: Path) -> None:
+def test_input_and_output_in_an_object_store(nodes: Nodes, store: S3FileSystem, tmp_path: Path) -> None:
     for path in [*EXAMPLES.glob("*.png"), MNIST]:
         with store.open_output_stream(f"archive/images/{path.name}", compression=None) as file:
             file.write(path.read_bytes())
@@ -224,7 +224,7 @@ def test_object_store_in_and_out(nodes: Nodes, store: S3FileSystem, tmp_path: Pa
     assert again.stderr == "s3://archive/rows: finished already; nothing to do (--overwrite begins anew)\n"
 
 
-def test_killed_at_any_moment_it_goes_on_and_every_image_has_one_row(nodes: Nodes, many: Path, tmp_path: Path) -> None:
+def test_killed_run_resumes_and_gives_one_row_per_image(nodes: Nodes, many: Path, tmp_path: Path) -> None:
     output = tmp_path / "rows"
     arguments = [str(many), "--output", str(output), "--engine", "ray", "--address", nodes.address]
     chance = random.Random(7)
@@ -237,7 +237,7 @@ def test_killed_at_any_moment_it_goes_on_and_every_image_has_one_row(nodes: Node
         process.communicate()
         assert names_of(output)[: len(before)] == before
         if kill == 1:
-            os.link(many / "0003.png", many / "0000a.png")  # every shard holds others from here on
+            os.link(many / "0003.png", many / "0000a.png")  # from here on, every shard holds other images
     assert not (output / "_SUCCESS").exists()
     last = score(*arguments)
     assert last.returncode == 0, last.stderr
@@ -246,7 +246,7 @@ def test_killed_at_any_moment_it_goes_on_and_every_image_has_one_row(nodes: Node
     assert paths == Counter(map(str, many.iterdir()))
 
 
-def test_on_this_machine_a_finished_run_is_left_alone(tmp_path: Path) -> None:
+def test_finished_local_run_is_not_changed(tmp_path: Path) -> None:
     output = tmp_path / "rows"
     arguments = ["examples", "--output", str(output), "--engine", "ray"]
     assert score(*arguments).returncode == 0
@@ -263,10 +263,10 @@ def test_on_this_machine_a_finished_run_is_left_alone(tmp_path: Path) -> None:
         other = score(*arguments)
     assert other.returncode == 2
     assert "expected rows of the model digits 7" in other.stderr
-    assert score(*arguments).returncode == 0  # nothing is left to score, so that Ray need not start
+    assert score(*arguments).returncode == 0  # nothing is left to score
 
 
-def test_interrupted_it_ends_with_a_summary_and_leaves_nothing_running(many: Path, tmp_path: Path) -> None:
+def test_interrupted_run_prints_a_summary_and_leaves_no_processes(many: Path, tmp_path: Path) -> None:
     output = tmp_path / "rows"
     process = start(many, "--output", output, "--engine", "ray")
     wait_for_files(process, output, 1)
@@ -291,7 +291,7 @@ def test_interrupted_it_ends_with_a_summary_and_leaves_nothing_running(many: Pat
         (["--engine", "ray"], "cannot be read or written: Not a directory"),
     ],
 )
-def test_what_is_wrong_is_one_clear_error(arguments: list[str], message: str, tmp_path: Path) -> None:
+def test_wrong_arguments_are_clear_errors(arguments: list[str], message: str, tmp_path: Path) -> None:
     output = "README.md/rows" if arguments == ["--engine", "ray"] else tmp_path / "rows"
     result = score("examples", "--output", output, *arguments)
     assert result.returncode == 2
@@ -299,7 +299,7 @@ def test_what_is_wrong_is_one_clear_error(arguments: list[str], message: str, tm
     assert "Traceback" not in result.stderr
 
 
-def test_killed_worker_and_lost_node_cost_nothing(nodes: Nodes, many: Path, tmp_path: Path) -> None:
+def test_killed_worker_and_lost_node_lose_no_rows(nodes: Nodes, many: Path, tmp_path: Path) -> None:
     output = tmp_path / "rows"
     process = start(many, "--output", output, "--engine", "ray", "--address", nodes.address)
     wait_for_files(process, output, 1)
@@ -318,5 +318,5 @@ def test_killed_worker_and_lost_node_cost_nothing(nodes: Nodes, many: Path, tmp_
 
 
 def session_of(process: Path) -> int:
-    """The session that a process belongs to."""
+    """The session ID of a process."""
     return int((process / "stat").read_text().rpartition(")")[2].split()[3])

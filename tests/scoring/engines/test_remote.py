@@ -1,4 +1,4 @@
-"""Scoring through a service: the real one, and one that fails in every way."""
+"""Scoring with a service: the real one, and a fake that fails in many ways."""
 
 import csv
 import os
@@ -45,9 +45,9 @@ MODEL = {"name": "digits", "version": "3", "sha256": "ab12"}
 
 @dataclass
 class Fake:
-    """A service in whose place a test answers; by itself it says of an image what number it is.
+    """A fake service. By default it reads from each image the number that is its content.
 
-    `infer` is given an image's bytes and may raise Status, or close the connection by raising ConnectionError.
+    `infer` gets an image's bytes and may raise Status, or ConnectionError to close the connection.
     """
 
     infer: Callable[[bytes], object] = lambda _: None
@@ -77,7 +77,7 @@ class Fake:
 
 
 class Status(Exception):
-    """What to answer in place of results."""
+    """An answer to send instead of results."""
 
     def __init__(self, status: int, body: bytes = b"", **headers: str) -> None:
         super().__init__(status)
@@ -152,7 +152,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def numbers(images: int, **others: bytes) -> Iterator[Chunk]:
-    """Chunks of images that say which they are, but for those given, `_7` for the seventh."""
+    """Chunks of images whose content is their number, except those that are passed in; `_7` is image 7."""
     contents = [others.get(f"_{number}", str(number).encode()) for number in range(images)]
     for first in range(0, images, 100):
         names = [str(number) for number in range(first, min(first + 100, images))]
@@ -185,7 +185,7 @@ def port() -> Iterator[int]:
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
-    """A folder of everything that images come in, whole and not."""
+    """A folder with every kind of input, valid and broken."""
     folder = tmp_path / "archive"
     folder.mkdir()
     random = np.random.default_rng(0)
@@ -213,16 +213,16 @@ def archive(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_same_rows_as_in_process(port: int, archive: Path, tmp_path: Path) -> None:
+def test_same_rows_as_local_scoring(port: int, archive: Path, tmp_path: Path) -> None:
     paths = [str(archive), str(archive / "nothing.png")]
     local = rows(LocalEngine(ModelSettings(provider="cpu"), 1), find_chunks(paths), tmp_path)
     found = rows(RemoteEngine(f"http://127.0.0.1:{port}", 3), find_chunks(paths), tmp_path)
     assert [row._replace(confidence=None) for row in found] == [row._replace(confidence=None) for row in local]
     assert [row.confidence for row in found] == pytest.approx([row.confidence for row in local], abs=2e-6)
-    assert len({row.outcome for row in found}) >= 12  # every digit, a refusal, an error
+    assert len({row.outcome for row in found}) >= 12  # every digit, a rejection, an error
 
 
-def test_rows_come_in_order_over_connections_that_are_kept(tmp_path: Path) -> None:
+def test_rows_are_in_order_and_connections_are_reused(tmp_path: Path) -> None:
     with faked(Fake(begin=lambda body: time.sleep(len(body) % 7 / 1000))) as fake:
         assert_all_read(score(fake, tmp_path, numbers(2000), 5), 2000)
         assert fake.connections <= 5
@@ -245,11 +245,11 @@ def test_memory_stays_flat_because_little_is_read_ahead(tmp_path: Path) -> None:
         assert taken == 1
 
 
-def test_a_service_without_room_is_asked_again_when_it_says(tmp_path: Path) -> None:
-    refused = iter(range(2))
+def test_busy_service_is_retried_after_retry_after(tmp_path: Path) -> None:
+    rejected = iter(range(2))
 
     def begin(_: bytes) -> None:
-        if next(refused, None) is not None:
+        if next(rejected, None) is not None:
             raise Status(503, b'{"error": "full"}', Retry_After="1")
 
     with faked(Fake(begin=begin)) as fake:
@@ -259,7 +259,7 @@ def test_a_service_without_room_is_asked_again_when_it_says(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("failure", [ConnectionError(), Status(502), Status(503)])
-def test_a_storm_of_failures_costs_no_row(failure: Exception, tmp_path: Path) -> None:
+def test_many_failures_cause_no_error_rows(failure: Exception, tmp_path: Path) -> None:
     requests = count()
 
     def begin(_: bytes) -> None:
@@ -270,7 +270,7 @@ def test_a_storm_of_failures_costs_no_row(failure: Exception, tmp_path: Path) ->
         assert_all_read(score(fake, tmp_path, numbers(100)), 100)
 
 
-def test_waiting_for_room_makes_no_request_smaller(tmp_path: Path) -> None:
+def test_waiting_for_room_does_not_shrink_requests(tmp_path: Path) -> None:
     requests = count()
 
     def begin(_: bytes) -> None:
@@ -318,7 +318,7 @@ def raising(error: Exception) -> Callable[[], None]:
         ),
     ],
 )
-def test_an_image_that_the_service_fails_on_costs_its_row(
+def test_image_that_the_service_fails_on_becomes_an_error_row(
     failure: Callable[[], object], error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if error == TOO_LATE:
@@ -330,7 +330,7 @@ def test_an_image_that_the_service_fails_on_costs_its_row(
     assert found[123].error.startswith(f"the service fails on this image: {error}")
 
 
-def test_an_answer_too_late_is_no_lack_of_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_late_503_is_a_failure_and_not_lack_of_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "LATE_SECONDS", 0.1)
 
     def hang() -> None:
@@ -341,7 +341,7 @@ def test_an_answer_too_late_is_no_lack_of_room(tmp_path: Path, monkeypatch: pyte
         assert_all_read(score(fake, tmp_path, numbers(100, _50=b"poison")), 100, [50])
 
 
-def test_a_proxy_that_takes_less_gets_smaller_requests(tmp_path: Path) -> None:
+def test_requests_shrink_for_a_proxy_with_a_lower_limit(tmp_path: Path) -> None:
     def begin(body: bytes) -> None:
         if len(body) > 2**19:
             raise Status(413)
@@ -363,7 +363,7 @@ def test_a_proxy_that_takes_less_gets_smaller_requests(tmp_path: Path) -> None:
         (Status(401), "expected version 3 of the model .*; got 401: Unauthorized"),
     ],
 )
-def test_a_service_that_answers_no_more_ends_the_run(
+def test_service_that_stops_answering_ends_the_run(
     failure: Exception, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "PATIENCE_SECONDS", 0.5)
@@ -383,7 +383,7 @@ def test_a_service_that_answers_no_more_ends_the_run(
         assert time.monotonic() < begun + 5
 
 
-def test_a_service_that_is_gone_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_service_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "PATIENCE_SECONDS", 0.5)
     stopped = threading.Event()
 
@@ -412,7 +412,7 @@ def engine_left(engine: RemoteEngine) -> Iterator[None]:
         engine.__exit__(None, None, None)
 
 
-def test_another_model_ends_the_run(tmp_path: Path) -> None:
+def test_changed_model_ends_the_run(tmp_path: Path) -> None:
     with (
         faked(Fake(version="4")) as fake,
         pytest.raises(ScoringError, match="expected an answer of version 3; got one"),
@@ -446,7 +446,7 @@ def test_another_model_ends_the_run(tmp_path: Path) -> None:
         ("http://127.0.0.1:{port}/wrong", "expected a V2 service with the model digits-image; got 404: no such path"),
     ],
 )
-def test_a_wrong_url_is_told_at_once(url: str, message: str, port: int) -> None:
+def test_wrong_url_fails_at_once(url: str, message: str, port: int) -> None:
     begun = time.monotonic()
     with pytest.raises(ScoringError, match=message) as caught, RemoteEngine(url.format(port=port), 1):
         pass
@@ -461,7 +461,7 @@ def test_a_wrong_url_is_told_at_once(url: str, message: str, port: int) -> None:
         ({"parameters": {"sha256": "ab12"}}, "got another service, or an older version"),
     ],
 )
-def test_another_service_is_told_at_once(metadata: dict[str, Any], message: str) -> None:
+def test_other_service_fails_at_once(metadata: dict[str, Any], message: str) -> None:
     with faked(Fake(metadata=metadata)) as fake, pytest.raises(ScoringError, match=message), RemoteEngine(fake.url, 1):
         pass
 
@@ -531,7 +531,7 @@ def test_wrong_commands(arguments: list[str], message: str, tmp_path: Path) -> N
     ("options", "imported", "not_imported"),
     [("--url={url}", "urllib3", "onnxruntime"), ("", "scoring.engines.local", "urllib3")],
 )
-def test_nothing_is_imported_in_vain(options: str, imported: str, not_imported: str, tmp_path: Path) -> None:
+def test_unused_libraries_are_not_imported(options: str, imported: str, not_imported: str, tmp_path: Path) -> None:
     code = (
         "import sys; from scoring.__main__ import main; main(sys.argv[1:], standalone_mode=False)"
         ";print({one.split('.')[0] for one in sys.modules} | sys.modules.keys())"
@@ -552,7 +552,7 @@ def assert_finished(output: Path, images: int) -> None:
     assert len(paths) == len(set(paths)) == images
 
 
-def test_a_service_killed_in_the_middle_of_a_run_and_started_again_costs_no_row(tmp_path: Path) -> None:
+def test_service_restarted_during_a_run_causes_no_error_rows(tmp_path: Path) -> None:
     output, port = tmp_path / "out.csv", free_port()
     settings = {"DIGITS_WORKERS": "2"}
     service = start(port, settings, subprocess.DEVNULL)
@@ -580,7 +580,7 @@ def rows_written(output: Path) -> int:
     return partial.read_bytes().count(b"\n") if partial.exists() else 0
 
 
-def test_ctrl_c_ends_at_once_and_the_same_command_goes_on(tmp_path: Path) -> None:
+def test_ctrl_c_ends_at_once_and_the_same_command_resumes(tmp_path: Path) -> None:
     output, slow = tmp_path / "out.csv", threading.Event()
     slow.set()
     asked = 0
@@ -608,7 +608,7 @@ def test_ctrl_c_ends_at_once_and_the_same_command_goes_on(tmp_path: Path) -> Non
     assert_finished(output, 10_000)
 
 
-def test_a_run_stays_with_one_version_of_the_model(tmp_path: Path) -> None:
+def test_run_uses_one_version_of_the_model(tmp_path: Path) -> None:
     versions = tmp_path / "models"
     shutil.copytree(ModelSettings().model_path.parent, versions / "1")
     with (

@@ -13,14 +13,14 @@ from tests.helpers.images import encode, example, write_idx
 from tests.helpers.scoring import error, loads
 
 
-def test_below_folders_files_are_taken_that_are_named_as_images(tmp_path: Path) -> None:
+def test_folders_give_the_files_with_image_suffixes(tmp_path: Path) -> None:
     for name in ("1.jpg", "2.JPEG", "3.webp", "notes.txt", "labels.csv", "z.heic", ".DS_Store", "out.csv.partial"):
         (tmp_path / name).write_bytes(example(1))
     assert list(loads(tmp_path)) == [str(tmp_path / name) for name in ("1.jpg", "2.JPEG", "3.webp", "z.heic")]
     assert count_images([str(tmp_path)]) == 4
 
 
-def test_a_file_that_is_named_is_taken_whatever_it_is_called(tmp_path: Path) -> None:
+def test_named_file_may_have_any_name(tmp_path: Path) -> None:
     path = tmp_path / "scan"
     path.write_bytes(example(4))
     [picture] = loads(path).values()
@@ -29,7 +29,7 @@ def test_a_file_that_is_named_is_taken_whatever_it_is_called(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-def test_idx_file_gives_each_of_its_images(zipped: bool, tmp_path: Path) -> None:
+def test_idx_file_gives_all_of_its_images(zipped: bool, tmp_path: Path) -> None:
     count = CHUNK + 3
     images = np.arange(count * 5 * 4).reshape(count, 5, 4) % 251
     path = tmp_path / "some-images-idx3-ubyte"
@@ -47,7 +47,7 @@ def test_idx_file_gives_each_of_its_images(zipped: bool, tmp_path: Path) -> None
         assert count_images([str(where)]) == count
 
 
-def test_many_images_of_all_kinds_in_the_order_in_which_they_are_found(tmp_path: Path) -> None:
+def test_images_of_all_kinds_are_in_order(tmp_path: Path) -> None:
     for number in range(CHUNK + 5):
         (tmp_path / f"{number:04d}.png").write_bytes(b"")
     write_idx(tmp_path / "0100-idx3-ubyte", np.zeros((3, 2, 2)))
@@ -65,7 +65,7 @@ def test_part_and_selection_of_a_chunk() -> None:
             assert pickle.loads(pickle.dumps(some)).names == names
 
 
-def test_what_cannot_be_read_is_one_image_with_an_error(tmp_path: Path) -> None:
+def test_unreadable_files_are_one_image_with_an_error(tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     path.write_bytes(encode(np.zeros((5, 5), np.uint8))[:30])
     assert "PNG" in error(path)
@@ -77,14 +77,14 @@ def test_what_cannot_be_read_is_one_image_with_an_error(tmp_path: Path) -> None:
     assert "No such file" in error(path)
 
 
-def test_what_is_no_regular_file_is_one_image_with_an_error(tmp_path: Path) -> None:
+def test_pipes_are_one_image_with_an_error(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     os.mkfifo(tmp_path / "pipe-idx3-ubyte")
     assert "got neither" in error(tmp_path / "pipe.png")
     assert "got neither" in error(tmp_path / "pipe-idx3-ubyte")
 
 
-def test_idx_files_of_something_else_are_one_image_with_an_error(tmp_path: Path) -> None:
+def test_idx_files_without_images_are_one_image_with_an_error(tmp_path: Path) -> None:
     path = tmp_path / "labels-idx1-ubyte"
     write_idx(path, np.arange(7))
     assert "got one of labels" in error(path)
@@ -94,7 +94,7 @@ def test_idx_files_of_something_else_are_one_image_with_an_error(tmp_path: Path)
     assert "at most 65535 per side; got 1×70000" in error(path)
 
 
-def test_idx_file_that_breaks_off_gives_what_is_there_and_an_error(tmp_path: Path) -> None:
+def test_broken_idx_file_gives_the_images_that_are_there_and_an_error(tmp_path: Path) -> None:
     path = tmp_path / "images-idx3-ubyte"
     write_idx(path, np.ones((5, 3, 3)))
     whole = path.read_bytes()
@@ -110,13 +110,13 @@ def test_idx_file_that_breaks_off_gives_what_is_there_and_an_error(tmp_path: Pat
         assert said in str(found[str(path)])
 
 
-def test_images_of_any_size_wait_in_memory_no_more_than_a_few_megabytes(tmp_path: Path) -> None:
+def test_chunks_are_limited_in_bytes(tmp_path: Path) -> None:
     path = tmp_path / "images-idx3-ubyte"
     write_idx(path, np.ones((5, 1500, 2000)))
     assert [len(chunk.names) for chunk in read_idx(str(path))] == [1] * 5
 
 
-def test_file_names_need_not_be_utf8(tmp_path: Path) -> None:
+def test_file_names_that_are_not_utf8(tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"\xff.png")
     path.write_bytes(example(1))
     [(name, picture)] = loads(tmp_path).items()

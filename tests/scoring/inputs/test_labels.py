@@ -21,7 +21,7 @@ def found(labels: Labels, *names: str | Path) -> list[int]:
     return labels.find([str(name) for name in names]).tolist()
 
 
-def test_paths_are_as_in_the_output_or_relative_to_the_labels_folder(
+def test_paths_are_as_in_the_output_or_relative_to_the_labels_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -36,13 +36,13 @@ def test_paths_are_as_in_the_output_or_relative_to_the_labels_folder(
         5,
     ]
     assert labels.unused == 1
-    # However the folder was written, and again.
+    # The folder may be spelled in several ways, and images may be looked up again.
     assert found(labels, tmp_path / "scans" / "b.png", "scans//f.png", "scans/../scans/c.png") == [2, 6, 3]
     assert found(labels, "c.png", "other/b.png", "scans/files.gz#8", "scans") == [NONE] * 4
     assert labels.unused == 0
 
 
-def test_what_is_as_in_the_output_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_path_as_in_the_output_takes_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a").mkdir()
     labels = read_labels(written(Path("a/labels.csv"), "path,label\na/1.png,1\n1.png,7\n"), ["a"])
@@ -58,14 +58,14 @@ def test_what_is_as_in_the_output_comes_first(tmp_path: Path, monkeypatch: pytes
         'digit,file\n7,"1.png"\n',
     ],
 )
-def test_columns_have_several_names_and_any_order_and_a_label_may_be_missing(text: str, tmp_path: Path) -> None:
+def test_column_names_order_and_missing_labels(text: str, tmp_path: Path) -> None:
     labels = read_labels(written(tmp_path / "labels.csv", text), [str(tmp_path)])
     assert labels.unused == 1
     assert found(labels, tmp_path / "1.png", tmp_path / "2.png") == [7, NONE]
     assert labels.unused == 0
 
 
-def test_names_that_are_not_utf_8_are_found_also_as_parquet_spells_them(tmp_path: Path) -> None:
+def test_names_that_are_not_utf_8_also_match_their_spelling_in_parquet(tmp_path: Path) -> None:
     labels = read_labels(written(tmp_path / "labels.csv", b"file,label\n\xff.png,7\n"), [str(tmp_path)])
     assert found(labels, os.fsdecode(b"\xff.png"), "\\xff.png", "\ufffd.png") == [7, 7, NONE]
 
@@ -89,21 +89,21 @@ def test_names_that_are_not_utf_8_are_found_also_as_parquet_spells_them(tmp_path
         (b"PAR1, as it is not", "expected a whole Parquet file; got one that is broken or cut short"),
     ],
 )
-def test_bad_labels_are_one_clear_error(content: str | bytes, message: str, tmp_path: Path) -> None:
+def test_bad_labels_are_clear_errors(content: str | bytes, message: str, tmp_path: Path) -> None:
     with pytest.raises(ScoringError) as raised:
         read_labels(written(tmp_path / "labels", content), [str(tmp_path)])
     assert message in str(raised.value)
     assert str(raised.value).startswith(str(tmp_path / "labels"))
 
 
-def test_labels_that_are_not_there(tmp_path: Path) -> None:
+def test_missing_labels_file(tmp_path: Path) -> None:
     for path, message in [("none.csv", "No such file"), (".", "Is a directory")]:
         with pytest.raises(ScoringError, match=message):
             read_labels(tmp_path / path, [])
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-def test_idx_labels_are_of_the_file_with_as_many_images(zipped: bool, tmp_path: Path) -> None:
+def test_idx_labels_belong_to_the_file_with_as_many_images(zipped: bool, tmp_path: Path) -> None:
     images = tmp_path / "some-idx3-ubyte"
     write_idx(images, np.zeros((3, 5, 5)))
     write_idx(tmp_path / "more-idx3-ubyte", np.zeros((4, 5, 5)))
@@ -116,7 +116,7 @@ def test_idx_labels_are_of_the_file_with_as_many_images(zipped: bool, tmp_path: 
     assert labels.unused == 1
 
 
-def test_idx_labels_of_no_file_or_of_either_of_two(tmp_path: Path) -> None:
+def test_idx_labels_that_match_no_file_or_two_files(tmp_path: Path) -> None:
     write_idx(tmp_path / "labels", np.array([7, 0, 9]))
     (tmp_path / "3.png").write_bytes(example(3))
     with pytest.raises(ScoringError, match="file with as many images, 3, among the inputs; got none"):
@@ -127,7 +127,7 @@ def test_idx_labels_of_no_file_or_of_either_of_two(tmp_path: Path) -> None:
         read_labels(tmp_path / "labels", [str(tmp_path)])
 
 
-def test_parquet_may_hold_labels_beside_the_images(tmp_path: Path) -> None:
+def test_parquet_may_hold_labels_next_to_the_images(tmp_path: Path) -> None:
     file = tmp_path / "images.parquet"
     pq.write_table(pa.table({"image": [example(3), example(4), b"no image"], "label": [3, None, 9]}), file)
     labels = read_labels(file, [str(tmp_path)])

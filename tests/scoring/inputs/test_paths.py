@@ -23,7 +23,7 @@ def below(folder: Path, *paths: str) -> list[str]:
     return [os.path.relpath(path, folder) for path in found(*(folder / path for path in paths))]
 
 
-def test_folders_are_searched_to_the_bottom_in_a_fixed_order(tmp_path: Path) -> None:
+def test_folders_are_searched_recursively_in_a_fixed_order(tmp_path: Path) -> None:
     make(tmp_path, "b.png", "a/2.png", "a/1.png", "a/deep/er/x.png", "a/notes.txt", "z.png", ".png", "B.PNG.png")
     expected = [".png", "B.PNG.png", "b.png", "z.png", "a/1.png", "a/2.png", "a/deep/er/x.png"]
     assert below(tmp_path, "") == expected
@@ -32,7 +32,7 @@ def test_folders_are_searched_to_the_bottom_in_a_fixed_order(tmp_path: Path) -> 
     assert below(tmp_path, "") == expected
 
 
-def test_files_that_are_named_come_as_they_are_named(tmp_path: Path) -> None:
+def test_named_files_keep_their_order(tmp_path: Path) -> None:
     make(tmp_path, "scan", "[1].png")
     paths = [str(tmp_path / "scan"), str(tmp_path / "[1].png"), str(tmp_path / "gone")]
     assert found(*paths) == paths
@@ -65,12 +65,12 @@ def test_globs_match_as_in_a_shell(
     assert [os.path.normpath(path) for path in found(glob)] == expected
 
 
-def test_glob_takes_files_whatever_they_are_called(tmp_path: Path) -> None:
+def test_glob_matches_files_of_any_suffix(tmp_path: Path) -> None:
     make(tmp_path, "1.dat", "2.png")
     assert below(tmp_path, "*.dat") == ["1.dat"]
 
 
-def test_only_folders_that_a_glob_can_reach_are_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_glob_searches_only_folders_that_can_match(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(tmp_path, "a/1.png", "a/deep/2.png")
     scandir = os.scandir
 
@@ -82,7 +82,7 @@ def test_only_folders_that_a_glob_can_reach_are_searched(tmp_path: Path, monkeyp
     assert below(tmp_path, "*/*.png") == ["a/1.png"]
 
 
-def test_large_folders_are_never_listed_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_folders_are_listed_in_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "WINDOW", 10)
     listed = 0
 
@@ -114,11 +114,11 @@ def test_large_folders_are_never_listed_whole(tmp_path: Path, monkeypatch: pytes
     assert listed == 20
 
 
-def test_folder_that_cannot_be_searched_comes_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_folder_is_returned_as_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(tmp_path, "a/1.png", "b/1.png", "c/1.png")
     scandir = os.scandir
 
-    def forbidden(path: str) -> object:  # root, who runs some tests, may search every folder
+    def forbidden(path: str) -> object:  # root, which runs some of the tests, may search every folder
         if str(path).endswith("b"):
             raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
@@ -127,7 +127,7 @@ def test_folder_that_cannot_be_searched_comes_itself(tmp_path: Path, monkeypatch
     assert below(tmp_path, "") == ["a/1.png", "b", "c/1.png"]
 
 
-def test_what_is_not_there_is_said_before_anything_is_done(tmp_path: Path) -> None:
+def test_missing_paths_are_errors(tmp_path: Path) -> None:
     make(tmp_path, "1.png")
     (tmp_path / "dangling").symlink_to("nowhere")
     check_paths([str(tmp_path), str(tmp_path / "*.png"), str(tmp_path / "dangling")])

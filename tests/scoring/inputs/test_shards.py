@@ -1,4 +1,4 @@
-"""What a cluster reads, shard by shard, against what is read in process."""
+"""The images that a cluster reads in shards, compared with those that are read in chunks."""
 
 import gzip
 import shutil
@@ -21,7 +21,7 @@ from tests.helpers.images import example
 from tests.helpers.paths import EXAMPLES
 from tests.helpers.scoring import MODEL
 
-# Broken in the middle, where its end still says what it has: behind the break, only shards find more.
+# Broken in the middle, with its footer intact: only shards read what follows the break.
 ROTTEN = "rotten.parquet"
 
 
@@ -32,7 +32,7 @@ def idx(images: int, says: int | None = None, more: bytes = b"") -> bytes:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Images as files, in IDX and in Parquet, whole and not."""
+    """Image, IDX and Parquet files, valid and broken."""
     folder = tmp_path / "images"
     shutil.copytree(EXAMPLES, folder / "examples")
     (folder / "broken.png").write_bytes(b"no image")
@@ -65,7 +65,7 @@ def completed(names: Iterable[str] = ()) -> CompletedSet:
 
 
 def read(chunk: Chunk) -> list[tuple[str, str]]:
-    """Images by name, each with what comes of it."""
+    """The names of images, each with its pixels or its error."""
     images = []
     for index, name in enumerate(chunk.names):
         try:
@@ -76,7 +76,7 @@ def read(chunk: Chunk) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 256, 300, 4096])
-def test_shards_hold_what_is_read_in_process(folder: Path, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_hold_the_same_images_as_chunks(folder: Path, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "SHARD", size)
     paths = [str(folder)]
     expected = [image for chunk in find_chunks(paths) for image in read(chunk)]
@@ -89,7 +89,9 @@ def test_shards_hold_what_is_read_in_process(folder: Path, size: int, monkeypatc
 
 
 @pytest.mark.parametrize("size", [3, 50])
-def test_what_is_done_is_left_out_and_nothing_else(folder: Path, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_leave_out_exactly_the_completed_images(
+    folder: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shards, "SHARD", size)
     paths = [str(folder), str(folder / "examples")]
     expected = sorted(image for chunk in find_chunks(paths) for image in read(chunk))

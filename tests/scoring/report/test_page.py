@@ -1,4 +1,4 @@
-"""The page and the grades, made as people make them."""
+"""The report and the grades, made by the command."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from tests.helpers.scoring import IDX, LABELS, MODEL, score, write
 
 
 class Page(HTMLParser):
-    """A page's text, its elements, and what it refers to."""
+    """A page's text and elements."""
 
     def __init__(self, report: Path) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two images of each digit, one of nothing and one of two digits, and what is no image, all oddly named."""
+    """Two images of each digit, a blank one, one of two digits, and a broken file, with odd names."""
     folder = tmp_path_factory.mktemp("report") / "<i>images & more"
     folder.mkdir()
     for digit in range(10):
@@ -69,7 +69,7 @@ def page(request: pytest.FixtureRequest, folder: Path) -> Page:
     return Page(report)
 
 
-def test_page_says_everything(page: Page, folder: Path) -> None:
+def test_page_contents(page: Page, folder: Path) -> None:
     for words in [
         "Digits read in 23 images",
         f"images from {folder} ",
@@ -88,7 +88,7 @@ def test_page_says_everything(page: Page, folder: Path) -> None:
         assert words in page.text
 
 
-def test_page_needs_nothing_else_and_runs_nothing(page: Page) -> None:
+def test_page_has_no_scripts_or_external_resources(page: Page) -> None:
     assert not page.of("script") + page.of("link") + page.of("iframe") + page.of("i") + page.of("b")
     assert all(image["src"].startswith("data:image/") for image in page.of("img") if image["src"])
     assert {str(link["href"])[0] for link in page.of("a")} == {"#"}
@@ -98,17 +98,17 @@ def test_page_needs_nothing_else_and_runs_nothing(page: Page) -> None:
     assert "default-src 'none'" in str(page.of("meta"))
 
 
-def test_pictures_are_named_and_come_in_pairs(page: Page, folder: Path) -> None:
+def test_thumbnails_come_in_pairs_with_alternative_texts(page: Page, folder: Path) -> None:
     names = [str(image["alt"]) for image in page.of("img")]
     assert len(names) == 2 * (1 + 20 + 20 + 2) - (2 if "No thumbnail" in page.text else 0)
     assert names.count(f"{folder}/3.png, as it is") == 2
     assert names.count(f"{folder}/3.png, as the network saw it") == 2
     assert f"{folder}/<script>alert(1)<!--.png, as it is" in names
-    # In Parquet a name that is not UTF-8 is spelled, and its file not found by that.
+    # In Parquet, a name that is not UTF-8 is escaped, so that its file is not found again.
     assert any(name.startswith(f"{folder}/\\udcff\"' onload=") for name in names) or "\\xff\"' onload=.png" in page.text
 
 
-def test_finished_output_is_told_of_and_left_as_it_is(tmp_path: Path) -> None:
+def test_report_of_a_finished_output_does_not_change_it(tmp_path: Path) -> None:
     output, report = tmp_path / "out.csv", tmp_path / "r.html"
     (tmp_path / "images").mkdir()
     for digit in range(3):
@@ -128,7 +128,7 @@ def test_finished_output_is_told_of_and_left_as_it_is(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == sorted([output, report, tmp_path / "images"])
 
 
-def test_mnist_is_graded_as_it_is_elsewhere(tmp_path: Path) -> None:
+def test_mnist_grades(tmp_path: Path) -> None:
     result = score(IDX, "--output", tmp_path / "out.csv", "--labels", LABELS, "--report", tmp_path / "r.html")
     assert result.returncode == 0
     assert "10,000 images with labels: 99.62% right (9962 of 10000; 95 % interval 99.48% to 99.72%)" in result.stderr
@@ -139,7 +139,7 @@ def test_mnist_is_graded_as_it_is_elsewhere(tmp_path: Path) -> None:
     assert len(page.of("img")) == 2 * (28 + 40 + 100 + 10)
 
 
-def test_what_cannot_be_is_said_before_anything_is_scored(tmp_path: Path) -> None:
+def test_wrong_report_arguments_fail_before_scoring(tmp_path: Path) -> None:
     write_idx(tmp_path / "labels", np.array([7, 0, 9]))
     output = tmp_path / "out.csv"
     cases: list[tuple[list[str | Path], str]] = [
@@ -158,7 +158,7 @@ def test_what_cannot_be_is_said_before_anything_is_scored(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == [tmp_path / "labels"]
 
 
-def test_full_disk_leaves_no_half_a_page(tmp_path: Path) -> None:
+def test_full_disk_leaves_no_partial_page(tmp_path: Path) -> None:
     output, report = tmp_path / "out.csv", tmp_path / "r.html"
     result = score(EXAMPLES, "--output", output, "--report", report, limit=20_000)
     assert result.returncode == 2
@@ -167,7 +167,7 @@ def test_full_disk_leaves_no_half_a_page(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [output]
 
 
-def test_page_of_nothing_but_errors(tmp_path: Path) -> None:
+def test_page_with_only_errors(tmp_path: Path) -> None:
     output = tmp_path / "out.csv"
     write(output, [Row(f"{index}.png", None, None, None, "broken", *MODEL) for index in range(30)])
     write_report(tmp_path / "r.html", OutputSummary(read_rows(output)), ["scans"], output, None)
@@ -190,11 +190,11 @@ def test_page_of_nothing_but_errors(tmp_path: Path) -> None:
         (999_999, 1_000_000, "> 99.999 %"),
     ],
 )
-def test_share_is_none_or_all_only_where_it_is(part: int, whole: int, text: str) -> None:
+def test_share_is_0_or_100_only_if_exact(part: int, whole: int, text: str) -> None:
     assert share(part, whole).replace("\xa0", " ") == text
 
 
-def test_bars_show_one_image_beside_a_million() -> None:
+def test_bars_show_one_image_next_to_a_million() -> None:
     assert level(0, 10**6) == 0
     assert level(1, 10**6) > 4
     assert level(10**6, 10**6) == 100

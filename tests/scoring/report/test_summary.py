@@ -37,7 +37,7 @@ def test_bins_are_finer_near_1_and_hold_their_lower_bounds() -> None:
     assert sum(OutputSummary(ROWS).rejected) == 1
 
 
-def test_least_certain_first_and_of_those_alike_the_earlier() -> None:
+def test_uncertain_images_are_sorted_by_confidence_and_then_order() -> None:
     confidences = np.random.default_rng(0).integers(0, 300, 1000) / 300
     rows = [read(index, 3, float(confidence)) for index, confidence in enumerate(confidences)]
     rows.insert(0, Row("rejected", None, 0.0, "uncertain", None, *MODEL))
@@ -45,7 +45,7 @@ def test_least_certain_first_and_of_those_alike_the_earlier() -> None:
     assert picked == sorted(zip(confidences, range(1000), strict=True))[:UNCERTAIN]
 
 
-def test_samples_are_the_same_again_and_as_likely_from_anywhere() -> None:
+def test_samples_are_reproducible_and_uniform() -> None:
     rows = [read(index, index % 2, 0.9) for index in range(400)]
     first, again = (OutputSummary(rows).samples("1") for _ in range(2))
     assert first == again
@@ -53,7 +53,7 @@ def test_samples_are_the_same_again_and_as_likely_from_anywhere() -> None:
     assert {picked.row.digit for picked in first} == {1}
     assert OutputSummary(rows[:9]).samples("1") == [(row, NONE) for row in rows[1:9:2]]
     assert OutputSummary(rows).samples("blank") == []
-    # Many reasons at once stand in for many summaries: each place is picked about equally often.
+    # Many reasons in one summary stand in for many summaries: each place is picked about equally often.
     many = [read(index, 0, 0.9)._replace(digit=None, reason=f"r{index % 500}") for index in range(500 * 40)]
     summary = OutputSummary(many)
     places = np.array([int(one.row.path) // 500 for kind in range(500) for one in summary.samples(f"r{kind}")])
@@ -62,7 +62,7 @@ def test_samples_are_the_same_again_and_as_likely_from_anywhere() -> None:
     assert np.abs(halves - 1250).max() < 130  # four standard deviations
 
 
-def test_errors_are_counted_and_the_first_kept() -> None:
+def test_errors_are_counted_and_the_first_ones_kept() -> None:
     rows = [Row(str(index), None, None, None, "broken", *MODEL) for index in range(ERRORS + 5)]
     summary = OutputSummary(rows)
     assert summary.errors == rows[:ERRORS]
@@ -82,13 +82,13 @@ def graded() -> OutputSummary:
     return OutputSummary(rows, labels_of({**labels, "rejected": 2, "broken": 3}))
 
 
-def test_mistakes_most_certain_first(graded: OutputSummary) -> None:
+def test_mistakes_are_sorted_by_confidence(graded: OutputSummary) -> None:
     assert [picked.row.path for picked in graded.mistakes] == [f"wrong {49 - index}" for index in range(MISTAKES)]
     assert {picked.label for picked in graded.mistakes} == {6}
     assert graded.wrong == [40, 10, *[0] * 8]
 
 
-def test_what_was_not_read_is_wrong(graded: OutputSummary) -> None:
+def test_images_without_a_digit_count_as_wrong(graded: OutputSummary) -> None:
     grades = graded.grades
     assert grades is not None
     assert (grades.labelled, grades.right, grades.unread, grades.undecoded) == (142, 90, 2, 1)
@@ -106,7 +106,7 @@ def test_what_was_not_read_is_wrong(graded: OutputSummary) -> None:
     assert len(text) == 14
 
 
-def test_labels_of_nothing() -> None:
+def test_labels_that_match_no_image() -> None:
     summary = OutputSummary(ROWS, labels_of({}))
     assert str(summary.grades) == "0 images with labels\n  4 images without a label, 4 labels without an image"
     summary = OutputSummary(ROWS[1:3], labels_of({ROWS[1].path: 1}))

@@ -22,15 +22,15 @@ def shown(uri: str) -> Image.Image:
     return image
 
 
-def views(*names: str | Path) -> list[Thumbnails]:
+def thumbnails(*names: str | Path) -> list[Thumbnails]:
     found = load_thumbnails(map(str, names))
     assert list(found) == list(dict.fromkeys(map(str, names)))
     assert all(isinstance(one, Thumbnails) for one in found.values()), found
     return [one for one in found.values() if isinstance(one, Thumbnails)]
 
 
-def test_file_as_it_is_and_as_the_network_saw_it() -> None:
-    [view] = views(EXAMPLES / "3.png", EXAMPLES / "3.png")
+def test_thumbnails_of_a_file() -> None:
+    [view] = thumbnails(EXAMPLES / "3.png", EXAMPLES / "3.png")
     original = shown(view.original)
     assert original.size == (SIDE, SIDE)
     small = np.asarray(Image.fromarray(example_pixels(3)).resize((SIDE, SIDE)), np.float32)
@@ -38,30 +38,30 @@ def test_file_as_it_is_and_as_the_network_saw_it() -> None:
     assert (np.asarray(shown(view.preprocessed)) == preprocess(example_pixels(3)).image).all()
 
 
-def test_images_of_idx_and_parquet_files(tmp_path: Path) -> None:
+def test_thumbnails_from_idx_and_parquet_files(tmp_path: Path) -> None:
     images = load_test().images[:300]
     write_idx(tmp_path / "some-idx3-ubyte", images)
     pq.write_table(pa.table({"image": [example(digit) for digit in range(10)]}), tmp_path / "some.parquet")
     names = [tmp_path / f"some-idx3-ubyte#{index}" for index in (7, 299)]
-    *tiny, seven = views(*names, tmp_path / "some.parquet#7")
+    *tiny, seven = thumbnails(*names, tmp_path / "some.parquet#7")
     for view, image in zip(tiny, images[[7, 299]], strict=True):
-        # Enlarged by a whole number, so that the pixels can be told apart.
+        # Enlarged by a whole number, so that the pixels stay sharp.
         assert (np.asarray(shown(view.original)) == image.repeat(3, axis=0).repeat(3, axis=1)).all()
         assert (np.asarray(shown(view.preprocessed)) == preprocess(image).image).all()
     assert (np.asarray(shown(seven.preprocessed)) == preprocess(example_pixels(7)).image).all()
 
 
-def test_photo_takes_little_room_and_keeps_its_shape(tmp_path: Path) -> None:
+def test_thumbnail_of_a_photo_is_small_and_keeps_its_aspect_ratio(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (600, 300)).astype(np.uint8)
     (tmp_path / "1.png").write_bytes(encode(noise))
     (tmp_path / "2.png").write_bytes(encode(np.full((1, 3000), 255, np.uint8)))
-    photo, line = views(tmp_path / "1.png", tmp_path / "2.png")
+    photo, line = thumbnails(tmp_path / "1.png", tmp_path / "2.png")
     assert shown(photo.original).size == (SIDE // 2, SIDE)
     assert len(photo.original) < 6000
     assert shown(line.original).size == (SIDE, 1)
 
 
-def test_what_has_gone_or_changed_is_said(tmp_path: Path) -> None:
+def test_missing_and_changed_images_give_errors(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
     (tmp_path / "a#1").write_bytes(example(3))
     write_idx(tmp_path / "some-idx3-ubyte", load_test().images[:3])
