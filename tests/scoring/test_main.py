@@ -102,9 +102,7 @@ def run_until_killed(seconds: float, *arguments: str | Path) -> int:
     except subprocess.TimeoutExpired:
         process.kill()
     _, said = process.communicate(timeout=20)  # returns when the last of its processes has ended
-    assert (
-        "scoring/engines/worker.py" not in said
-    )  # a process that is just starting may print a traceback from Python itself
+    assert "scoring/engines/worker.py" not in said  # only a process that is just starting may print a traceback
     return process.returncode
 
 
