@@ -10,7 +10,7 @@ import sys
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -192,7 +192,7 @@ class RayEngine:
         settings, file = replace(settings, model=path), path.read_bytes() if address is not None else None
         self._job = Job(settings, file, self.model.sha256, here, os.getcwd(), image_seconds)
         self._address = address
-        self._folder: TemporaryDirectory[str] | None = None
+        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         self._check_address()
@@ -204,8 +204,9 @@ class RayEngine:
         try:
             with _silenced():
                 ray.init(log_to_driver=False, logging_level=logging.ERROR, **self._where())
+            self._stack.callback(ray.shutdown)
         except (OSError, ValueError, RuntimeError) as error:
-            self._leave()
+            self._stack.close()
             [*_, reason] = str(error.__cause__ or error).strip().splitlines()
             raise ScoringError(f"{self._address or 'this machine'}: Ray cannot be started: {reason}") from error
         finally:
@@ -229,22 +230,17 @@ class RayEngine:
             code = [str(Path(cast(str, module.__file__)).parent) for module in (digits, scoring)]
             variables = {name: os.environ[name] for name in _STORE_SETTINGS if name in os.environ}
             return {"address": self._address, "runtime_env": {"py_modules": code, "env_vars": variables}}
-        self._folder = TemporaryDirectory(prefix="digits-", ignore_cleanup_errors=True)
+        folder = TemporaryDirectory(prefix="digits-", ignore_cleanup_errors=True)
         return {
             "address": "local",
             "num_cpus": usable_cores(),
             "include_dashboard": False,
             "object_store_memory": OBJECT_BYTES,
-            "_temp_dir": self._folder.name,
+            "_temp_dir": self._stack.enter_context(folder),
         }
 
     def __exit__(self, *_error: object) -> None:
-        ray.shutdown()
-        self._leave()
-
-    def _leave(self) -> None:
-        if self._folder is not None:
-            self._folder.cleanup()
+        self._stack.close()
 
     def score(self, shards: Iterable[Shard]) -> Iterator[Scored]:
         """The rows of all shards as Parquet, in any order. The search for shards starts at once, also before entry.
@@ -258,7 +254,7 @@ class RayEngine:
     def _score(self, found: Queue[Found]) -> Iterator[Scored]:
         for wave in _waves(found):
             cores, gpus = (int(ray.cluster_resources().get(kind, 0)) for kind in ("CPU", "GPU"))
-            with _explained():
+            try:
                 every = from_items(wave, override_num_blocks=len(wave))
                 done = self._pipeline(every, min(cores, len(wave)), min(gpus, len(wave)))
                 for table in done.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
@@ -266,6 +262,10 @@ class RayEngine:
                         if isinstance(answer, ScoringError):
                             raise answer
                         yield cast(Scored, answer)
+            except RayTaskError:  # a fault in the code, to be shown with its traceback
+                raise
+            except RayError as error:
+                raise ScoringError(f"the Ray cluster failed: {type(error).__name__}: {error}") from error
 
     def _pipeline(self, shards: Dataset, cores: int, gpus: int) -> Dataset:
         on_gpu = self._job.settings.provider == "cuda"
@@ -319,16 +319,6 @@ def _silenced() -> Iterator[None]:
     finally:
         os.dup2(saved, 2)
         os.close(saved)
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    try:
-        yield
-    except RayTaskError:
-        raise
-    except RayError as error:
-        raise ScoringError(f"the Ray cluster failed: {type(error).__name__}: {error}") from error
 
 
 def score_to_folder(paths: Sequence[str], output: str, engine: RayEngine, summary: Summary, overwrite: bool) -> bool:
