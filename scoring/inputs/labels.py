@@ -81,9 +81,12 @@ def read_labels(file: Path, inputs: Iterable[str]) -> Labels:
         with file.open("rb") as opened:
             kind = format_name(opened.read(4))
         if kind == "Parquet":
-            return _in_order(file, [_digit(one, file, "") for one in parquet().read_labels(file)], inputs)
+            return _in_order(file, parquet().read_labels(file), inputs)
         if kind in ("gzip", "IDX"):
-            return _in_order(file, _idx_labels(file), inputs)
+            labels = decode_idx(file.read_bytes())
+            if labels.ndim != 1:
+                raise ScoringError(f"{file}: expected an IDX file of labels; got one of images")
+            return _in_order(file, labels.tolist(), inputs)
         return Labels(file, _csv_labels(file))
     except OSError as error:
         raise ScoringError(f"{file}: cannot be read: {error.strerror or error}") from error
@@ -91,28 +94,20 @@ def read_labels(file: Path, inputs: Iterable[str]) -> Labels:
         raise ScoringError(f"{file}: {error}") from error
 
 
-def _in_order(file: Path, labels: Sequence[int] | NDArray[np.uint8], inputs: Iterable[str]) -> Labels:
+def _in_order(file: Path, labels: Sequence[object], inputs: Iterable[str]) -> Labels:
     """Labels of the only IDX or Parquet file that has as many images."""
+    digits = [_digit(label, file) for label in labels]
     fitting = [
         path
         for path in dict.fromkeys(find_files(inputs, holds_images))
-        if (is_parquet(path) or is_idx(path)) and count_images([path]) == len(labels)
+        if (is_parquet(path) or is_idx(path)) and count_images([path]) == len(digits)
     ]
     if len(fitting) != 1:
         raise ScoringError(
-            f"{file}: expected one IDX or Parquet file with as many images, {len(labels)}, among the inputs; "
+            f"{file}: expected one IDX or Parquet file with as many images, {len(digits)}, among the inputs; "
             f"got {', '.join(fitting) or 'none'}"
         )
-    return Labels(file, ((f"{fitting[0]}#{number}", int(label)) for number, label in enumerate(labels)))
-
-
-def _idx_labels(file: Path) -> NDArray[np.uint8]:
-    labels = decode_idx(file.read_bytes())
-    if labels.ndim != 1:
-        raise ScoringError(f"{file}: expected an IDX file of labels; got one of images")
-    if labels.max(initial=0) > 9:
-        raise ScoringError(f"{file}: expected labels 0 to 9; got {labels.max()}")
-    return labels
+    return Labels(file, ((f"{fitting[0]}#{number}", digit) for number, digit in enumerate(digits)))
 
 
 def _csv_labels(file: Path) -> Iterator[tuple[str, int]]:
@@ -138,7 +133,7 @@ def _csv_labels(file: Path) -> Iterator[tuple[str, int]]:
             ) from error
 
 
-def _digit(value: object, file: Path, where: str) -> int:
+def _digit(value: object, file: Path, where: str = "") -> int:
     text = "" if value is None else str(value).strip()
     if text and text not in _DIGITS:
         raise ScoringError(f"{file}: expected labels 0 to 9; got {text[:40]!r}{where}")

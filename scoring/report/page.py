@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -68,19 +67,11 @@ def write_report(
         unfinished.unlink(missing_ok=True)
 
 
-class Bin(NamedTuple):
-    """How many images have a confidence in a range; `wrong` are those read that differ from their labels."""
-
-    range: str
-    read: int
-    wrong: int
-    rejected: int
-
-
-def _bins(summary: OutputSummary) -> list[Bin]:
+def _bins(summary: OutputSummary) -> list[dict[str, object]]:
     """The histogram of confidence."""
     ranges = [f"below {BINS[1]}", *(f"{start} to {end}" for start, end in pairwise((*BINS[1:], 1)))]
-    return list(map(Bin, ranges, summary.read, summary.wrong, summary.rejected))
+    counts = zip(ranges, summary.read, summary.wrong, summary.rejected, strict=True)
+    return [dict(zip(("range", "read", "wrong", "rejected"), one, strict=True)) for one in counts]
 
 
 def _folder(paths: Sequence[str]) -> str:

@@ -82,7 +82,7 @@ def test_names_that_are_not_utf_8_also_match_their_spelling_in_parquet(tmp_path:
         ('path,label\n1.png,7\n"2.png,3\n', "expected 2 CSV columns"),
         ("path,label\n1.png,7\n2.png,3\n./1.png,8\n", "got 7 and 8 for the same path (labels 1 and 3)"),
         (b"\x00\x00\x08\x01\x00\x00", "expected an IDX header of 8 bytes; got 6"),
-        (b"\x00\x00\x08\x01\x00\x00\x00\x02\x03\x0a", "expected labels 0 to 9; got 10"),
+        (b"\x00\x00\x08\x01\x00\x00\x00\x02\x03\x0a", "expected labels 0 to 9; got '10'"),
         (b"\x00\x00\x08\x03" + 3 * b"\x00\x00\x00\x01" + b"\x07", "expected an IDX file of labels; got one of images"),
         (gzip.compress(b"path,label\n", mtime=0), "expected an IDX file"),
         (b"\x1f\x8b\x08", "expected a whole gzip file; got one that is broken or cut short"),
