@@ -40,7 +40,7 @@ class CompletedSet:
         return np.unique(hashes, return_counts=True)
 
     def missing(self, paths: Sequence[str]) -> list[int]:
-        """The indices of the paths without a row. Each row stands for one path: asked again, a path is missing."""
+        """The indices of the paths that have no row. Each row counts for one path, once."""
         hashes, counts = self._counts
         if not len(hashes):
             return list(range(len(paths)))
