@@ -1,4 +1,4 @@
-"""The results of `benchmarks.performance.serving` as Markdown tables; the README shows the first."""
+"""The results of `benchmarks.performance.serving` as Markdown tables; docs/benchmarks.md shows the first."""
 
 import re
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ class Results:
 
 
 def render(results: Results) -> str:
-    """The file: conditions, the summary that the README shows, and a table per scenario."""
+    """The file: conditions, the summary that docs/benchmarks.md shows, and a table per scenario."""
     sections = []
     for name, (title, _) in SCENARIOS.items():
         if results.of(name):

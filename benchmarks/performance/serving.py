@@ -35,7 +35,7 @@ BATCH = 256
 GROUPS, WARM_UP_SECONDS = 32, 0.5
 OPEN_LOOP = ("ours", "other", "fastapi")
 FIRST_PORT = 8300
-RESULTS, README = ROOT / "benchmarks" / "results" / "serving.md", ROOT / "README.md"
+RESULTS, PAGE = ROOT / "benchmarks" / "results" / "serving.md", ROOT / "docs" / "benchmarks.md"
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Started:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Another checkout of this repository, compared as `other`.",
 )
-@click.option("--publish", is_flag=True, help=f"Write the tables into {RESULTS.name} and the first into the README.")
+@click.option("--publish", is_flag=True, help=f"Write the tables into {RESULTS.name} and the first into {PAGE.name}.")
 def main(
     peers: str | None, scenarios: str | None, rounds: int, seconds: int, other: Path | None, publish: bool
 ) -> None:
@@ -110,9 +110,9 @@ def main(
     text = render(Results(begun, titles, CONNECTIONS, runs))
     click.echo(text)
     if publish:
-        shown = README.read_text(encoding="utf-8")
+        shown = PAGE.read_text(encoding="utf-8")
         shown = shown.replace(first_table(RESULTS.read_text(encoding="utf-8")), first_table(text))
-        README.write_text(shown, encoding="utf-8")
+        PAGE.write_text(shown, encoding="utf-8")
         RESULTS.write_text(text, encoding="utf-8")
 
 

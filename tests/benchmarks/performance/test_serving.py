@@ -16,7 +16,7 @@ from benchmarks.performance.drivers import parse_log
 from benchmarks.performance.processes import cpu_seconds, peak_memory, peak_resident, proportional, resident, tree
 from benchmarks.performance.report import Results, Run, first_table, render, scenario_table, summary
 from benchmarks.performance.servers import PEERS, SERVERS, form, http, v2_binary_tensors, v2_json
-from benchmarks.performance.serving import README, RESULTS, chosen, main
+from benchmarks.performance.serving import PAGE, RESULTS, chosen, main
 from service.app import create_app
 from service.settings import Settings
 from tests.helpers.images import example
@@ -35,10 +35,10 @@ RUNS = [
 RESULTS_OF_RUNS = Results(["a day"], {"ours": "**digits**", "peer": "Peer", "bare": "network"}, {"png": 16}, RUNS)
 
 
-def test_readme_shows_the_published_table() -> None:
+def test_docs_show_the_published_table() -> None:
     published = first_table(RESULTS.read_text(encoding="utf-8"))
     assert published.count("\n") > 3
-    assert published in README.read_text(encoding="utf-8")
+    assert published in PAGE.read_text(encoding="utf-8")
 
 
 def test_scenario_table_has_medians_and_ratios_within_rounds() -> None:
