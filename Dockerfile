@@ -24,7 +24,7 @@ RUN cd /venv/lib/python3.*/site-packages \
 
 FROM packages-cpu AS app
 WORKDIR /app
-COPY entrypoint.py gunicorn.conf.py ./
+COPY cli cli
 COPY digits digits
 COPY service service
 COPY scoring scoring
@@ -33,8 +33,8 @@ COPY examples examples
 RUN python -m compileall -q .
 # The image's Python comes without its own library compiled: what is used of it, each start would compile again.
 RUN export PATH=/venv/bin:$PATH PYTHONDONTWRITEBYTECODE= \
-    && python -m gunicorn --check-config && python -c "import concurrent.futures.thread, gunicorn.glogging, service.worker" \
-    && python -m scoring examples --output - > /dev/null \
+    && python -m cli serve --check-config && python -c "import concurrent.futures.thread, gunicorn.glogging, service.worker" \
+    && python -m cli score examples --output - > /dev/null && python -m cli predict --json examples/7.png \
     && mkdir /compiled && cd /usr/local/lib \
     && find . -path "./python3.*/site-packages" -prune -o -name "*.pyc" -exec cp --parents -t /compiled {} +
 
@@ -42,14 +42,15 @@ FROM python:3.12-slim-bookworm AS runtime
 # HOST: from outside, a container's own loopback address cannot be reached.
 # PYTHONDONTWRITEBYTECODE: the root file system may be read-only, and belongs to another user in any case.
 # TMPDIR: what can be written to all the same.
+# PYTHONPATH: the same commands work in every working directory.
 ENV PATH=/venv/bin:$PATH HOST=0.0.0.0 PORT=8000 DIGITS_LOG=json PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
-    TMPDIR=/dev/shm
+    TMPDIR=/dev/shm PYTHONPATH=/app
 WORKDIR /app
 # By number, so that an orchestrator can see that it is not root.
 USER 65532:65532
 EXPOSE 8000
-HEALTHCHECK --interval=5s --timeout=4s --start-period=20s CMD ["python", "/app/entrypoint.py", "health"]
-ENTRYPOINT ["python", "/app/entrypoint.py"]
+HEALTHCHECK --interval=5s --timeout=4s --start-period=20s CMD ["python", "-m", "cli", "health"]
+ENTRYPOINT ["python", "-m", "cli"]
 CMD ["serve"]
 ARG SOURCE REVISION CREATED
 LABEL org.opencontainers.image.title="digits" \

@@ -12,7 +12,7 @@ help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 serve: .venv/serve ## Serve on http://localhost:8000 (set PORT for another); sets up .venv first
-	@exec $(BIN)/gunicorn
+	@exec $(BIN)/python -m cli serve
 
 test: lint ## Check types and style, run the fast tests
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup $(PYTEST)

@@ -57,7 +57,7 @@ class Activations:
         if self._file is None:
             raise ActivationsError(
                 f"expected {EXPLANATION} beside the model, which shows the layers; got none; "
-                "`python -m training explain MODEL` writes it"
+                "`digits explain MODEL` writes it"
             )
         with self._lock:  # one thread loads it, the others wait
             return self._session

@@ -11,7 +11,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_type_hints
 import msgspec
 from msgspec import Meta, inspect
 
-MODELS = Path(__file__).resolve().parent.parent / "models" / "digits"
+_HERE = Path(__file__).resolve().parent
+# Inside of this package in an installed wheel, next to it in a checkout.
+SHIPPED = _HERE if (_HERE / "models").is_dir() else _HERE.parent
+MODELS, EXAMPLES = SHIPPED / "models" / "digits", SHIPPED / "examples"
 # A version is a whole number, as Triton requires.
 VERSION = re.compile(r"[1-9][0-9]{0,17}")
 # What Kubernetes and linked containers set for services called `digits` or `digits-…`: not settings.

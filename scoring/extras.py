@@ -21,6 +21,11 @@ def ray_engine() -> ModuleType:
     return _load("scoring.engines.ray", "ray", "--engine ray", "ray")
 
 
+def local_engine() -> ModuleType:
+    """`scoring.engines.local`. Raises ScoringError if ONNX Runtime is not installed."""
+    return _load("scoring.engines.local", "onnxruntime", "scoring without --url", "cpu")
+
+
 def _load(module: str, package: str, what: str, extra: str) -> ModuleType:
     try:
         return import_module(module)

@@ -1,15 +1,12 @@
 """What a route works with: the served models, and the limits on concurrent requests."""
 
-from pathlib import Path
-
 from flask import current_app, request
 
 from digits import tracing
 from digits.recognizer import Recognizer
 from digits.registry import Registry
+from digits.settings import EXAMPLES
 from service.admission import Admission, Limiter
-
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
 def registry() -> Registry:

@@ -9,10 +9,10 @@ import pytest
 from tests.helpers.paths import ROOT
 
 FORBIDDEN = {
-    "digits": {"service", "scoring", "training", "benchmarks", "flask", "werkzeug", "gunicorn", "torch", "onnx"},
-    "service": {"scoring", "training", "benchmarks", "torch", "onnx"},
-    "scoring": {"service", "training", "benchmarks", "flask", "werkzeug", "gunicorn", "torch", "onnx"},
-    "training": {"service", "scoring", "benchmarks", "flask", "werkzeug", "gunicorn"},
+    "digits": {"service", "scoring", "training", "benchmarks", "cli", "flask", "werkzeug", "gunicorn", "torch", "onnx"},
+    "service": {"scoring", "training", "benchmarks", "cli", "torch", "onnx"},
+    "scoring": {"service", "training", "benchmarks", "cli", "flask", "werkzeug", "gunicorn", "torch", "onnx"},
+    "training": {"service", "scoring", "benchmarks", "cli", "flask", "werkzeug", "gunicorn"},
 }
 
 

@@ -1,20 +1,23 @@
 import re
 import tomllib
+from itertools import chain
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from digits import __version__
 from tests.helpers.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-EXTRAS = PROJECT["project"]["optional-dependencies"]
-PINNED = re.compile(r"([A-Za-z0-9._-]+)(?:\[.*\])?==([^ ;\\]+)")
+REQUIRED, EXTRAS = PROJECT["project"]["dependencies"], PROJECT["project"]["optional-dependencies"]
+PINNED = re.compile(r"([A-Za-z0-9._-]+)==([^ ;\\]+)")
 
 
 def pins(lines: list[str]) -> set[tuple[str, str]]:
     """Names, as PyPI writes them, and versions."""
     found = (PINNED.match(line) for line in lines)
-    return {(re.sub(r"[._-]+", "-", one[1]).lower(), one[2]) for one in found if one}
+    return {(canonicalize_name(one[1]), one[2]) for one in found if one}
 
 
 def lines_of(name: str) -> list[str]:
@@ -22,23 +25,34 @@ def lines_of(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "asked"),
+    ("name", "required"),
     [
         ("build", PROJECT["build-system"]["requires"]),
-        ("serve", PROJECT["project"]["dependencies"] + EXTRAS["cpu"]),
-        ("cuda", PROJECT["project"]["dependencies"] + EXTRAS["cuda"]),
-        ("ray", sum((EXTRAS[one] for one in ("cpu", "ray")), PROJECT["project"]["dependencies"])),
-        ("test", sum((EXTRAS[one] for one in ("cpu", "training", "test")), PROJECT["project"]["dependencies"])),
+        ("serve", [*REQUIRED, *EXTRAS["cpu"]]),
+        ("cuda", [*REQUIRED, *EXTRAS["cuda"]]),
+        ("ray", [*REQUIRED, *EXTRAS["cpu"], *EXTRAS["ray"]]),
+        ("test", [*REQUIRED, *EXTRAS["cpu"], *EXTRAS["parquet"], *EXTRAS["training"], *EXTRAS["test"]]),
     ],
 )
-def test_what_is_asked_for_is_locked_in_that_version_and_all_with_hashes(name: str, asked: list[str]) -> None:
-    assert len(pins(asked)) == len(asked)
-    torch = {one for one in pins(asked) if one[0] == "torch"}
-    assert pins(asked) - torch <= pins(lines_of(name))
-    assert torch <= pins(lines_of("torch"))
+def test_requirements_are_locked_with_hashes(name: str, required: list[str]) -> None:
+    locked = pins(lines_of(name))
+    for requirement in map(Requirement, required):
+        candidates = pins(lines_of("torch")) if requirement.name == "torch" else locked
+        versions = [version for package, version in candidates if package == canonicalize_name(requirement.name)]
+        assert any(requirement.specifier.contains(version) for version in versions), requirement
     for package in re.split(r"\n(?=\w)", "\n".join(lines_of(name))):
         assert PINNED.match(package), package
         assert "--hash=sha256:" in package, package
+
+
+def test_dependencies_are_ranges_from_the_locked_version_to_the_next_major_one() -> None:
+    groups = [REQUIRED, *(EXTRAS[extra] for extra in EXTRAS if extra != "test")]
+    locked = set.union(*(pins(lines_of(name)) for name in ("serve", "cuda", "ray", "test", "torch")))
+    for requirement in map(Requirement, chain.from_iterable(groups)):
+        bounds = {one.operator: one.version for one in requirement.specifier}
+        assert bounds.keys() == {">=", "<"}, requirement
+        assert (canonicalize_name(requirement.name), bounds[">="]) in locked
+        assert bounds["<"] == str(int(bounds[">="].split(".")[0]) + 1)
 
 
 def test_what_is_tested_is_what_is_served() -> None:

@@ -70,11 +70,11 @@ def next_version(models: Path) -> int:
     return 1 + max((int(path.name) for path in models.glob("*") if VERSION.fullmatch(path.name)), default=0)
 
 
-def export(checkpoint: Path, validation: Dataset, test: Dataset, models: Path, version: int) -> Path:
+def export(checkpoint: Path, validation: Dataset, test: Dataset | None, models: Path, version: int) -> Path:
     """Writes `models/<version>/model.onnx` and `explain.onnx`, verified, and `models/config.pbtxt`.
 
     `validation` must be the validation set of the training run; the model is calibrated on it. Accuracy on `test`,
-    through the serving pipeline, goes into the metadata. Raises ExportError.
+    if given, through the serving pipeline, goes into the metadata. Raises ExportError.
     """
     state = load_checkpoint(checkpoint, torch.device("cpu"))
     identity = state["identity"]
@@ -109,8 +109,10 @@ def export(checkpoint: Path, validation: Dataset, test: Dataset, models: Path, v
     with tempfile.TemporaryDirectory() as directory:
         partial = Path(directory) / "model.onnx"
         _save(model, metadata, partial)
-        results = evaluate(Recognizer(partial, "cpu"), test)
-        _save(model, metadata | {"test_images": str(results.count), "test_correct": str(results.correct)}, partial)
+        if test:
+            results = evaluate(Recognizer(partial, "cpu"), test)
+            metadata |= {"test_images": str(results.count), "test_correct": str(results.correct)}
+            _save(model, metadata, partial)
         images = np.concatenate([validation.images, random_images(256)])
         require_parity(Classifier(partial, "cpu"), network, calibration, images)
         path = models / str(version) / "model.onnx"

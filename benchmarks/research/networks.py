@@ -26,7 +26,7 @@ from digits.accuracy import wilson_interval
 from digits.classifier import Classifier, ModelFile, load_session
 from digits.recognizer import Recognizer
 from digits.settings import ModelSettings
-from training.__main__ import main as training
+from training.commands import main as training
 from training.datasets.mnist import load_test, load_training
 from training.evaluate import evaluate
 

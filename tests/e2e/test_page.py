@@ -18,7 +18,7 @@ from tests.helpers.images import example_pixels
 from tests.helpers.paths import EXAMPLES
 from tests.helpers.processes import free_port
 from tests.helpers.service import serving
-from training.__main__ import main
+from training.commands import main
 from training.datasets.drawn import WAYS
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]

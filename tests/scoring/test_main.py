@@ -157,7 +157,7 @@ def test_interrupted_run_prints_a_summary_and_resumes(
     os.killpg(process.pid, number)  # as a terminal does
     _, said = process.communicate(timeout=10)
     assert process.returncode == 128 + number
-    assert said.startswith("interrupted; the same command goes on from here\n")
+    assert said.startswith("interrupted; re-run the same command to resume\n")
     assert "images/s" in said
     assert "Traceback" not in said
     result = score(images, "--output", output)
@@ -176,7 +176,7 @@ def test_interrupted_overwrite_resumes_without_the_option(expected: list[Row], i
         time.sleep(0.002)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=10)
-    assert said.startswith("interrupted; the same command without --overwrite goes on from here\n")
+    assert said.startswith("interrupted; re-run the same command without --overwrite to resume\n")
     assert len(list(read_rows(output))) == 10
     assert "had been scored before" in score(images, "--output", output).stderr
     assert list(read_rows(output)) == expected

@@ -2,10 +2,8 @@ from dataclasses import Field, fields
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from digits.settings import ModelSettings, SettingsError
-from service.__main__ import main
 from service.settings import Host, Settings
 
 
@@ -117,21 +115,6 @@ def test_unreadable_model_path_is_left_to_loading(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(Path, "is_dir", denied)
     assert Settings(model=Path("/model/model.onnx")).model_paths == [Path("/model/model.onnx")]
-
-
-def test_settings_command() -> None:
-    result = CliRunner().invoke(main, ["settings"], env={"PORT": "9000", "DIGITS_WORKERS": ""})
-    assert result.exit_code == 0
-    lines = result.output.splitlines()
-    assert "PORT=9000  (environment) port to listen on" in lines
-    assert "DIGITS_PROVIDER=auto  (default) " in result.output
-    assert len(lines) == len(fields(Settings))
-
-
-def test_settings_command_reports_errors() -> None:
-    result = CliRunner().invoke(main, ["settings"], env={"DIGITS_PROVIDR": "cpu"})
-    assert result.exit_code == 2
-    assert result.output == "error: DIGITS_PROVIDR: no such setting; did you mean DIGITS_PROVIDER?\n"
 
 
 def test_highest_version_is_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@ import sys
 
 from click.testing import CliRunner
 
-from training.__main__ import main
+from training.commands import main
 from training.describe import describe
 from training.formula import parse
 

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from digits.recognizer import Recognizer
 from digits.settings import ModelSettings
 from tests.helpers.images import write_idx
-from training.__main__ import main
+from training.commands import main
 from training.datasets.mnist import load_test
 from training.evaluate import Results, evaluate
 

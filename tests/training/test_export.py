@@ -13,7 +13,7 @@ from digits.classifier import Classifier
 from digits.preprocess import preprocess
 from digits.recognizer import Recognizer
 from tests.helpers.paths import ROOT
-from training.__main__ import main
+from training.commands import main
 from training.datasets.mnist import load_training, split
 from training.export import (
     Calibration,

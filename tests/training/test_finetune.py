@@ -9,7 +9,7 @@ from PIL import Image
 from digits.classifier import Classifier
 from digits.settings import ModelSettings
 from training import finetune as module
-from training.__main__ import main
+from training.commands import main
 from training.datasets.mnist import DataError, Dataset, load_training
 from training.datasets.outliers import make_negatives
 from training.finetune import hold_out
@@ -74,7 +74,7 @@ def test_model_learns_a_writer_and_is_written_as_the_next_version(tmp_path: Path
         for line in result.output.splitlines()
         if " right " in line
     }
-    assert shares["before", "images held back"] < 75 < shares["after", "images held back"]
+    assert shares["before", "images held out"] < 75 < shares["after", "images held out"]
     assert shares["before", "MNIST test set"] > 99
     assert ("after", "MNIST test set") in shares
     tuned = Classifier(models / "5" / "model.onnx", "cpu")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from digits.settings import ModelSettings
 from tests.helpers.images import example_pixels
-from training.__main__ import main
+from training.commands import main
 from training.datasets.mnist import DataError, Dataset, load_training, split
 from training.formula import FormulaError
 from training.network import load_network
@@ -174,7 +174,7 @@ def test_command_explains_errors(tmp_path: Path) -> None:
     for options, message in [
         (["--formula", "INPUT 28x28x1 -> FC"], "expected FC n, for example FC 10; got the end"),
         (["--data", str(tmp_path)], "expected IDX files"),
-        (["--quick", "--from", str(ModelSettings().model_path)], "got another option for more"),
+        (["--quick", "--from", str(ModelSettings().model_path)], "got an option that adds others"),
     ]:
         result = CliRunner().invoke(main, ["train", "--run", str(tmp_path / "run"), *options])
         assert result.exit_code == 2

@@ -31,7 +31,7 @@ MNIST = ROOT / "training/data/mnist/t10k-images-idx3-ubyte.gz"
 PROGRAM = """
 from functools import partial
 from dataclasses import replace
-from scoring import __main__
+from scoring.command import score
 from scoring.engines import local, ray
 from scoring.inputs import shards
 shards.SHARD = {shard}
@@ -42,7 +42,7 @@ if {on_gpu}:
         def start(self, settings, image_seconds):
             super().start(replace(settings, provider="cpu"), image_seconds)
     ray.ClassifyingActor = OnCores
-__main__.main(prog_name="python -m scoring")
+score(prog_name="digits score")
 """
 # In every process: images that crash or hang whatever opens them.
 POISON = """
@@ -221,7 +221,7 @@ def test_input_and_output_in_an_object_store(nodes: Nodes, store: S3FileSystem, 
     assert len(digits) == 10 + 10_000
     again = score(*arguments)
     assert again.returncode == 0
-    assert again.stderr == "s3://archive/rows: finished already; nothing to do (--overwrite begins anew)\n"
+    assert again.stderr == "s3://archive/rows: finished already; nothing to do (--overwrite starts over)\n"
 
 
 def test_killed_run_resumes_and_gives_one_row_per_image(nodes: Nodes, many: Path, tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ def test_finished_local_run_is_not_changed(tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in output.iterdir()}
     again = score(*arguments)
     assert again.returncode == 0
-    assert again.stderr == f"{output}: finished already; nothing to do (--overwrite begins anew)\n"
+    assert again.stderr == f"{output}: finished already; nothing to do (--overwrite starts over)\n"
     assert {path: path.stat().st_mtime_ns for path in output.iterdir()} == before
     (output / "_SUCCESS").unlink()
     with pytest.MonkeyPatch.context() as patch:
@@ -273,7 +273,7 @@ def test_interrupted_run_prints_a_summary_and_leaves_no_processes(many: Path, tm
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert said.startswith("interrupted; the same command goes on from here\n")
+    assert said.startswith("interrupted; re-run the same command to resume\n")
     assert "Traceback" not in said
     assert [one.name for one in output.iterdir() if not one.name.startswith(("rows-", "_new"))] == []
     with pytest.raises(ProcessLookupError):

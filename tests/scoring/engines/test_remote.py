@@ -514,7 +514,7 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--concurrency", "3"], "--concurrency: expected --url beside it"),
+        (["--concurrency", "3"], "--concurrency: expected --url with it"),
         (["--url", "http://localhost:1", "--concurrency", "0"], "Invalid value for '--concurrency'"),
         (["--url", "localhost:1"], "error: --url: expected a URL"),
         (["--url", "http://localhost:1"], "error: http://localhost:1: no service answers: it cannot be reached"),
@@ -533,12 +533,12 @@ def test_wrong_commands(arguments: list[str], message: str, tmp_path: Path) -> N
 )
 def test_unused_libraries_are_not_imported(options: str, imported: str, not_imported: str, tmp_path: Path) -> None:
     code = (
-        "import sys; from scoring.__main__ import main; main(sys.argv[1:], standalone_mode=False)"
+        "import sys; from scoring.command import score; score(sys.argv[1:], standalone_mode=False)"
         ";print({one.split('.')[0] for one in sys.modules} | sys.modules.keys())"
     )
     with faked(Fake()) as fake:
         arguments = [str(EXAMPLES), "--output", str(tmp_path / "out.csv"), *options.format(url=fake.url).split()]
-        code = code.replace("main(", "\ntry: main(", 1).replace(";print", "\nexcept SystemExit: pass\nprint")
+        code = code.replace("score(", "\ntry: score(", 1).replace(";print", "\nexcept SystemExit: pass\nprint")
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments], cwd=ROOT, env=environment(), capture_output=True, text=True
         )
@@ -600,7 +600,7 @@ def test_ctrl_c_ends_at_once_and_the_same_command_resumes(tmp_path: Path) -> Non
         status, errors = end(run)
         assert time.monotonic() < begun + 5
         assert status == 130
-        assert "interrupted; the same command goes on from here" in errors
+        assert "interrupted; re-run the same command to resume" in errors
         slow.clear()
         status, errors = end(command(*arguments))
     assert status == 0, errors

@@ -1,4 +1,4 @@
-"""`python -m service settings`; gunicorn, not this, starts the service."""
+"""`digits settings`"""
 
 import sys
 from dataclasses import fields
@@ -9,25 +9,25 @@ from digits.settings import SettingsError
 from service.settings import Settings
 
 
-@click.group()
-def main() -> None:
-    """What there is to know of the service without starting it."""
+@click.command()
+def settings() -> None:
+    """Print every setting and its value.
 
+    Settings are environment variables; each line shows the value, its source and the meaning.
 
-@main.command("settings")
-def show_settings() -> None:
-    """Print every setting with its value and where that comes from; exit with 2 if one is wrong."""
+    Exit codes: 0 if the settings are valid, 2 if one is not.
+
+    \b
+    Example:
+      PORT=9000 digits settings
+    """
     try:
-        settings = Settings.from_environment()
+        current = Settings.from_environment()
     except SettingsError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
     for field in fields(Settings):
-        value = getattr(settings, field.name)
+        value = getattr(current, field.name)
         source = "default" if value == field.default else "environment"
         text = "" if value is None else value
         click.echo(f"{field.metadata['variable']}={text}  ({source}) {field.metadata['help']}")
-
-
-if __name__ == "__main__":
-    main(prog_name="python -m service")
