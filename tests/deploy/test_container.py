@@ -119,7 +119,7 @@ def test_dependencies_are_complete(image: str) -> None:
 def test_every_module_and_file_is_included(image: str) -> None:
     code = """
 import importlib, pathlib, pkgutil
-for package in ("service", "scoring"):
+for package in ("cli", "digits", "service", "scoring"):
     for module in pkgutil.iter_modules([package], package + "."):
         try:
             if not module.name.endswith("__main__"):
@@ -130,7 +130,7 @@ for package in ("service", "scoring"):
 print(*sorted(str(path) for path in pathlib.Path().rglob("*") if path.is_file() and path.suffix != ".pyc"))
 """.replace("{EXTRAS}", str(EXTRAS))
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    copied = ("service/", "scoring/", "models/", "examples/", "entrypoint.py", "gunicorn.conf.py")
+    copied = ("cli/", "digits/", "service/", "scoring/", "models/", "examples/")
     assert python(image, code).stdout.split() == sorted(path for path in listed if path.startswith(copied))
 
 
@@ -324,8 +324,11 @@ def test_wrong_model_and_wrong_command_stop_the_start(image: str, tmp_path: Path
         assert f"error: /model/model.onnx: expected an ONNX model; {message}" in result.stderr
         assert "Traceback" not in result.stderr
     result = docker("run", "--rm", image, "dance", check=False)
-    assert result.returncode == 1
-    assert "error: expected serve or score; got 'dance'" in result.stderr
+    assert result.returncode == 2
+    assert "Error: No such command 'dance'." in result.stderr
+    result = docker("run", "--rm", image, "train", check=False)
+    assert result.returncode == 2
+    assert "Error: this installation does not include training" in result.stderr
 
 
 def test_missing_temporary_directory_stops_the_start(image: str) -> None:
