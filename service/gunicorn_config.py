@@ -1,4 +1,4 @@
-"""How gunicorn runs the service: its configuration, and its hooks. Every value has its reason."""
+"""How gunicorn runs the service: its settings and hooks."""
 
 import os
 import signal
@@ -20,42 +20,42 @@ except SettingsError as error:
 wsgi_app = "service.master:application()"
 bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
 
-# A process a core: each has an interpreter lock and an ONNX Runtime session with one thread of its own. With CUDA, one
+# One process per core: each has an interpreter lock and an ONNX Runtime session with a single thread. With CUDA, one
 # process: each would hold its own copy of the model and the context on the GPU.
 workers = settings.workers or (1 if settings.provider == "cuda" else usable_cores())
 worker_class = "service.worker.Worker"
-# Those that answer, those that wait their turn, and enough beside them for uploads, refusals and health checks.
+# For the concurrent and queued requests, plus enough for uploads, rejections and health checks.
 threads = settings.concurrency + settings.queue + 32
 # Never fork a loaded ONNX Runtime session: its threads stay behind in the parent.
 preload_app = False
-# Load balancers keep connections for 60 s; closing them first here would give random 502s there.
+# Load balancers keep connections for 60 s; if the service closed them first, clients would get random 502s.
 keepalive = 65
-# Files in memory: a heartbeat on a slow disk gets workers killed.
+# In memory: a heartbeat on a slow disk gets workers killed.
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 # A worker with no heartbeat for this long is replaced.
 timeout = 60
 # Shorter than the 10 s that `docker stop` waits before it kills.
 graceful_timeout = 8
-# It wants to write into the home directory, which a read-only container has not got.
+# It writes into the home directory, which a read-only container does not have.
 control_socket_disable = True
-# Which proxies are believed is a setting of the service's own; by itself gunicorn would believe any on this machine.
-# Here it believes nothing, whoever says it, which it need not look up for each request.
+# Trusted proxies are a setting of the service; gunicorn itself would trust any on this machine. With no header to take
+# from them, it need not check the sender of each request either.
 forwarded_allow_ips = "*"
 forwarder_headers = ""
 secure_scheme_headers: dict[str, str] = {}
-# Every request is logged by the service itself, with what it took.
+# The service logs every request itself, with its timings.
 accesslog = None
 logconfig_dict = configuration(settings.log)
 
 
 def nworkers_changed(server: Any, new_value: int, old_value: int | None) -> None:
-    """Gunicorn calls this when it has read its settings, before it does anything with them."""
+    """Gunicorn calls this once it has read its settings, before it uses them."""
     master.require_own_worker(server.cfg.worker_class_str, server.cfg.preload_app)
 
 
 def on_starting(server: Any) -> None:
-    """Stops the start with one sentence if no version of the model can be served, before any worker tries."""
-    # Gunicorn takes signals only later; until then they would be ignored in a container, or print a traceback.
+    """Exits with one sentence if no version of the model can be served, before any worker tries."""
+    # Gunicorn handles signals only later; until then they would be ignored in a container, or print a traceback.
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, lambda *_: sys.exit(0))
     try:
@@ -73,12 +73,12 @@ def on_exit(server: Any) -> None:
 
 
 def on_reload(server: Any) -> None:
-    """Upon SIGHUP, workers that serve the versions there are now take over; if none could, those at work go on."""
+    """On SIGHUP, new workers serve the versions that exist now; if none can be served, the old workers stay."""
     try:
         master.load_versions(settings)
     except (ModelError, SettingsError) as error:
-        server.log.error("No version of the model can be served now; what was served is served on. %s", error)
-        server.cfg.set("workers", 0)  # how many new ones are started; it is read anew at the next reload
+        server.log.error("No version of the model can be served now; the previous ones still are. %s", error)
+        server.cfg.set("workers", 0)  # starts no new ones; the next reload reads it again
 
 
 def pre_fork(server: Any, worker: Any) -> None:

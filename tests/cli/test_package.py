@@ -103,7 +103,7 @@ def test_trains_on_a_folder_of_images_and_names_where_it_writes(installed: Path,
         for number in range(30):
             shutil.copy(EXAMPLES / f"{digit}.png", tmp_path / "data" / str(digit) / f"{number}.png")
     formula = "INPUT 28x28x1 -> CONV 4x4x8 stride 4 -> RELU -> FC 10"
-    options = ["--quick", "--epochs", "1", "--seed", "0", "--formula", formula]
+    options = ["--quick", "--epochs", "40", "--seed", "0", "--formula", formula]
     trained = run(installed, tmp_path, "train", "--data", "data", *options)
     assert trained.returncode == 0, trained.stderr
     assert f"the checkpoints are written to {tmp_path / 'runs' / 'digits'}\n" in trained.stdout

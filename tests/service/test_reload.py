@@ -55,7 +55,7 @@ def test_rejected_reload_changes_nothing(content: bytes, tmp_path: Path) -> None
         for name in ("model.onnx", "explain.onnx"):
             (tmp_path / "1" / name).write_bytes(content)
         process.send_signal(signal.SIGHUP)
-        wait_for(lambda: "what was served is served on" in log.read_text())
+        wait_for(lambda: "the previous ones still are" in log.read_text())
         assert worker_processes(process) == before
         # Replacements for dead workers serve the files as read at the start.
         for worker in before:
