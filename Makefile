@@ -52,7 +52,7 @@ audit: .venv-tools/done ## Look for known vulnerabilities in what is installed; 
 	done
 
 clean: ## Remove what make has made
-	rm -rf .venv .venv-tools .venv-clients .venv-bench reports
+	rm -rf .venv .venv-tools .venv-clients .venv-bench build reports
 
 .venv/python: 
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
