@@ -126,7 +126,8 @@ def train(
     if start and data:
         for name in ("epochs", "seeds", "teacher", "strokes", "run"):
             if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
-                raise click.UsageError(f"expected --from and --data alone; got --{name.removesuffix('s')} too")
+                option = "seed" if name == "seeds" else name
+                raise click.UsageError(f"expected --from and --data alone; got --{option} too")
         _fine_tune(start, data)
         return
     from training.datasets.mnist import MNIST, DataError, load_training, split

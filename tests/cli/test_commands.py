@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 from cli import commands
 from cli.commands import COMMANDS, digits
 from digits import __version__
+from digits.settings import MODELS
 from tests.helpers.paths import EXAMPLES, ROOT
 from tests.helpers.processes import free_port
 
@@ -109,3 +111,15 @@ def test_packages_that_run_show_the_names_of_the_tool(module: str, usage: str) -
     command = [sys.executable, "-m", module, "--help"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.startswith(f"Usage: {usage}")
+
+
+@pytest.mark.parametrize("arguments", ["finetune {model} --data {data}", "train --from {model} --data {data}"])
+def test_finetune_is_training_from_a_model_on_a_folder(
+    arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[Path, Path]] = []
+    monkeypatch.setattr("training.commands._fine_tune", lambda *call: calls.append(call))
+    model = MODELS / "3" / "model.onnx"
+    result = CliRunner().invoke(digits, arguments.format(model=model, data=tmp_path).split())
+    assert result.exit_code == 0
+    assert calls == [(model, tmp_path)]

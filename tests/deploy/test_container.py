@@ -179,7 +179,7 @@ def requests(client: FlaskClient) -> Iterator[tuple[str, str, bytes | None, dict
 
 def test_every_route_responds_as_outside_the_container(container: tuple[str, int]) -> None:
     app = create_app(Settings(provider="cpu"))
-    client, seen = app.test_client(), {"observe.show"}
+    client, seen = app.test_client(), {"metrics.show"}
     for method, path, body, headers in requests(client):
         connection = http.client.HTTPConnection("127.0.0.1", container[1], timeout=30)
         connection.request(method, path, body, headers)
