@@ -22,12 +22,10 @@ def serve(arguments: tuple[str, ...]) -> None:
       PORT=9000 DIGITS_WORKERS=2 digits serve
       digits serve --certfile server.crt --keyfile server.key
     """
-    import gunicorn.__main__
     from gunicorn.app.wsgiapp import run
 
     # Imported first, so that modules of the same name in the working directory are never taken for the service's.
     from service import gunicorn_config
 
-    # Gunicorn parses sys.argv, and on SIGUSR2 runs it again with this Python.
-    sys.argv = [gunicorn.__main__.__file__, f"--config=python:{gunicorn_config.__name__}", *arguments]
+    sys.argv[1:] = [f"--config=python:{gunicorn_config.__name__}", *arguments]  # from where gunicorn takes them
     run(prog="digits serve")
