@@ -80,6 +80,7 @@ def test_imports_only_what_it_needs(arguments: str, imported: set[str]) -> None:
     ("arguments", "package", "message"),
     [
         (["predict", "image.png"], "onnxruntime", "install the extra: pip install '.[cpu]'"),
+        (["score", "examples", "--output", "-"], "onnxruntime", "install the extra: pip install '.[cpu]'"),
         (["export", "--run", "."], "torch", "install the extra: pip install '.[training]'"),
         (["describe", FORMULA], "training", "this installation does not include training"),
     ],
