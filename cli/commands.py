@@ -50,9 +50,7 @@ class LazyGroup(click.Group):
                 raise click.UsageError("this installation does not include training") from error
             if package not in EXTRAS:
                 raise
-            raise click.UsageError(
-                f"expected the package {package}; install the extra: pip install '.[{EXTRAS[package]}]'"
-            ) from error
+            raise click.UsageError(f"the package {package} is missing; pip install '.[{EXTRAS[package]}]'") from error
 
 
 @click.group(cls=LazyGroup, context_settings={"max_content_width": 120})

@@ -79,9 +79,9 @@ def test_imports_only_what_it_needs(arguments: str, imported: set[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "package", "message"),
     [
-        (["predict", "image.png"], "onnxruntime", "install the extra: pip install '.[cpu]'"),
-        (["score", "examples", "--output", "-"], "onnxruntime", "install the extra: pip install '.[cpu]'"),
-        (["export", "--run", "."], "torch", "install the extra: pip install '.[training]'"),
+        (["predict", "image.png"], "onnxruntime", "onnxruntime is missing; pip install '.[cpu]'"),
+        (["score", "examples", "--output", "-"], "onnxruntime", "onnxruntime is missing; pip install '.[cpu]'"),
+        (["export", "--run", "."], "torch", "torch is missing; pip install '.[training]'"),
         (["describe", FORMULA], "training", "this installation does not include training"),
     ],
 )
