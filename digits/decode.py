@@ -9,6 +9,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
@@ -18,8 +19,9 @@ from PIL import Image, ImageFile, ImageFilter
 from PIL.JpegImagePlugin import JpegImageFile
 
 from digits.limits import CountedReader, ExcessError, check_structure, jpeg_scan_components
-from digits.memory import give_back_free_memory, heavy_work
-from digits.picture import FIRST_SIZE, Picture, Pixels
+from digits.memory import give_back_free_memory, memory_lock
+
+Pixels = NDArray[np.uint8]
 
 # Pillow warns of large images, odd EXIF and the like; the limits here are our own. Once and for the whole process:
 # threads that each set a filter would race, and leave more and more of them.
@@ -46,6 +48,8 @@ Weights = tuple[float, float, float, float]
 LUMINANCE: Weights = (0.299, 0.587, 0.114, 0.0)
 COLOUR_DIFFERENCES: tuple[Weights, ...] = ((-0.1687, -0.3313, 0.5, 128.0), (0.5, -0.4187, -0.0813, 128.0))
 COLOUR_ADVANTAGE, COLOUR_CONTRAST, COLOUR_SAMPLE = 4, 30, 128
+# The long side, in pixels, of the reduced image in which a digit is looked for first.
+FIRST_SIZE = 128
 # How many times as small as it would be in full the first look at a JPEG image may be.
 COARSER = 1.25
 # Between these parts of a sample's pixels, in order, lies its contrast.
@@ -60,7 +64,19 @@ class ImageTooLargeError(ImageError):
     """More bytes or more pixels than are accepted."""
 
 
-def decode(data: bytes) -> Picture:
+@dataclass(frozen=True)
+class GreyImage:
+    """Grey pixels, uint8 [H, W]; reduced if `full` is given, which decodes them in full size."""
+
+    pixels: Pixels
+    full: Callable[[], Pixels] | None = None
+
+    def whole(self) -> Pixels:
+        """The pixels in full size."""
+        return self.full() if self.full else self.pixels
+
+
+def decode(data: bytes) -> GreyImage:
     """Decodes an image file to grey pixels, a large JPEG image at first at a part of its size.
 
     Upright by its EXIF orientation, transparency laid over paper, the first frame of several. Grey is brightness, or
@@ -70,14 +86,14 @@ def decode(data: bytes) -> Picture:
         raise ImageError(f"expected an image ({ACCEPTED}); got no bytes")
     if len(data) > MAXIMUM_BYTES:
         raise ImageTooLargeError(f"expected at most {MAXIMUM_BYTES} bytes; got {len(data)}")
-    return _plain_png(data) or _reduced_jpeg(data) or Picture(_whole(data))
+    return _plain_png(data) or _reduced_jpeg(data) or GreyImage(_whole(data))
 
 
 def _whole(data: bytes, weights: Weights | None = None) -> Pixels:
     """The pixels of any file in full, grey by these weights if they are known."""
     image = _open(data)
     _check_size(image, data)
-    with _turn(image):
+    with _memory_lock(image):
         try:
             pixels = _pixels(image, data, weights)
             if image.format == "PNG":
@@ -91,7 +107,7 @@ def _whole(data: bytes, weights: Weights | None = None) -> Pixels:
             raise ImageError(f"expected a whole {image.format} image; got one that is broken or cut short") from error
 
 
-def _reduced_jpeg(data: bytes) -> Picture | None:
+def _reduced_jpeg(data: bytes) -> GreyImage | None:
     """A JPEG image at an eighth, a quarter or half of its size, as the decoder makes it in less time than all of it.
 
     None for any other file, also where anything is wrong with it.
@@ -106,14 +122,14 @@ def _reduced_jpeg(data: bytes) -> Picture | None:
     scale = _jpeg_scale(max(image.size))
     if not isinstance(image, JpegImageFile) or image.mode not in ("L", "RGB") or scale == 1:
         return None
-    with _turn(image):
+    with _memory_lock(image):
         try:
             image.draft("YCbCr", (max(1, image.width // scale), max(1, image.height // scale)))
             image.load()
             bands = image.split()
             weights = _told_by(*(_sample(one) for one in bands)) if len(bands) == 3 else LUMINANCE
             pixels = np.asarray(bands[(LUMINANCE, *COLOUR_DIFFERENCES).index(weights)])
-            return Picture(_upright(pixels, _orientation(image)), partial(_whole, data, weights))
+            return GreyImage(_upright(pixels, _orientation(image)), partial(_whole, data, weights))
         except Exception:
             return None
 
@@ -124,7 +140,7 @@ def _jpeg_scale(side: int) -> int:
     return next((scale for scale in (8, 4, 2) if scale * -(-factor // scale) <= COARSER * factor), 1)
 
 
-def _plain_png(data: bytes) -> Picture | None:
+def _plain_png(data: bytes) -> GreyImage | None:
     """The pixels of a small PNG that is a header, one chunk of pixels and the end, as most small ones are.
 
     Pillow's decoder is given the pixels at once, as its own reader of PNG would give them in several times as long.
@@ -141,7 +157,7 @@ def _plain_png(data: bytes) -> Picture | None:
     if zlib.crc32(data[12:29]) != header_sum or zlib.crc32(data[37:-16]).to_bytes(4, "big") != data[-16:-12]:
         return None
     try:
-        return Picture(_grey(Image.frombytes(mode, (width, height), data[41:-16], "zip", mode, 0)))
+        return GreyImage(_grey(Image.frombytes(mode, (width, height), data[41:-16], "zip", mode, 0)))
     except Exception:
         return None
 
@@ -186,13 +202,12 @@ def _check_size(image: ImageFile.ImageFile, data: bytes) -> None:
 
 
 @contextmanager
-def _turn(image: Image.Image) -> Iterator[None]:
-    """Held while an image is decoded: of large ones, a process has one in memory at a time, and little else."""
-    if math.prod(image.size) <= LARGE_PIXELS:
-        yield
-        return
-    with heavy_work():
-        give_back_free_memory()
+def _memory_lock(image: Image.Image) -> Iterator[None]:
+    """Held while a large image is decoded, so that a process has one in memory at a time."""
+    large = math.prod(image.size) > LARGE_PIXELS
+    with memory_lock(large):
+        if large:
+            give_back_free_memory()
         yield
 
 

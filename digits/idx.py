@@ -12,8 +12,7 @@ from typing import BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from digits.decode import MAXIMUM_PIXELS, MAXIMUM_SIDE, ImageError, format_name
-from digits.picture import Pixels
+from digits.decode import MAXIMUM_PIXELS, MAXIMUM_SIDE, ImageError, Pixels, format_name
 
 
 @contextmanager

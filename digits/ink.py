@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from digits.decode import FIRST_SIZE, Pixels
 from digits.parts import Mask, Runs, connected
-from digits.picture import FIRST_SIZE, Pixels
 
 Grey = NDArray[np.float32]
 

@@ -11,7 +11,6 @@ import math
 import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -21,7 +20,7 @@ import numpy as np
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from numpy.typing import NDArray
 
-from digits.memory import heavy_work
+from digits.memory import memory_lock
 
 NUMPY_TYPES = {"UINT8": "u1", "INT64": "<i8", "FP32": "<f4"}
 # An ONNX model's types, as ONNX Runtime names them, that a V2 model here can have.
@@ -153,11 +152,6 @@ def decode_request(body: bytes, header_length: str | None, expected: TensorDescr
     return Inference(request, partial(_from_json, tensor) if size is None else partial(from_bytes, tensor, rest))
 
 
-def _turn(size: int) -> AbstractContextManager[None]:
-    """What to hold while JSON of this size is decoded: what is large takes a multiple of it meanwhile."""
-    return heavy_work() if size > MAXIMUM_JSON else nullcontext()
-
-
 def _header_length(text: str | None, total: int) -> int:
     if text is None:
         return total
@@ -168,7 +162,7 @@ def _header_length(text: str | None, total: int) -> int:
 
 def _parsed(header: memoryview) -> InferenceRequest:
     try:
-        with _turn(len(header)):
+        with memory_lock(len(header) > MAXIMUM_JSON):
             if len(header) > MAXIMUM_JSON:
                 [tensor] = _data_decoder.decode(header).inputs
                 if (besides := len(header) - len(tensor.data)) > MAXIMUM_JSON:
@@ -232,7 +226,7 @@ def _elements(tensor: InputTensor | OutputTensor, data: bytes | memoryview, coun
 def _from_json(tensor: InputTensor) -> Values:
     if tensor.data is UNSET:
         raise TensorError(f"input `{tensor.name}`: expected data or binary_data_size; got neither")
-    with _turn(len(tensor.data)):
+    with memory_lock(len(tensor.data) > MAXIMUM_JSON):
         data = memoryview(tensor.data).tobytes()
         return _texts(tensor, data) if tensor.datatype == "BYTES" else _numbers(tensor, data)
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from digits.decode import GreyImage, Pixels
 from digits.ink import BLANK, Grey, find_ink
-from digits.picture import Picture, Pixels
 
 SIZE = 28
 BOX = 20
@@ -30,16 +30,16 @@ class Preprocessed:
     reason: str | None = None
 
 
-def preprocess(image: Picture | Pixels) -> Preprocessed:
+def preprocess(image: GreyImage | Pixels) -> Preprocessed:
     """Finds the digit in a grey image, uint8 [H, W], and makes it look as in MNIST."""
-    picture = image if isinstance(image, Picture) else Picture(image)
-    pixels = picture.pixels
+    image = image if isinstance(image, GreyImage) else GreyImage(image)
+    pixels = image.pixels
     if pixels.shape == (SIZE, SIZE):
         if is_preprocessed(pixels):
             return Preprocessed(pixels)
         if is_preprocessed(inverted := 255 - pixels):
             return Preprocessed(inverted)
-    ink = find_ink(pixels, picture.full)
+    ink = find_ink(pixels, image.full)
     if ink.reason == BLANK:
         return Preprocessed(np.zeros((SIZE, SIZE), np.uint8), BLANK)
     return Preprocessed(_centred(_thickened(ink.pixels)), ink.reason)

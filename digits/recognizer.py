@@ -11,10 +11,9 @@ from msgspec import Meta
 
 from digits import tracing
 from digits.classifier import CLASSES, Classifier, ModelFile, ModelVersion
-from digits.decode import ImageError, decode
+from digits.decode import GreyImage, ImageError, decode
 from digits.ink import BLANK, NOT_A_DIGIT, SEVERAL_DIGITS
-from digits.memory import OneTurn
-from digits.picture import Picture
+from digits.memory import MemoryLockScope
 from digits.preprocess import Preprocessed, preprocess
 from digits.settings import ModelSettings
 
@@ -105,7 +104,7 @@ class Recognizer:
         return Prediction(digit if reason is None else None, confidence, tuple(probabilities), reason)
 
 
-def preprocess_or_error(load: Callable[[], Picture]) -> Preprocessed | ImageError:
+def preprocess_or_error(load: Callable[[], GreyImage]) -> Preprocessed | ImageError:
     """Preprocesses the image that `load` gives, or gives the error that it raises."""
     try:
         return preprocess_loaded(load)
@@ -115,14 +114,14 @@ def preprocess_or_error(load: Callable[[], Picture]) -> Preprocessed | ImageErro
         return error
 
 
-def preprocess_loaded(load: Callable[[], Picture]) -> Preprocessed:
+def preprocess_loaded(load: Callable[[], GreyImage]) -> Preprocessed:
     """Preprocesses the image that `load` gives. Raises ImageError where that does."""
     try:
-        with OneTurn():
+        with MemoryLockScope():
             with tracing.span("decode"):
-                picture = load()
+                image = load()
             with tracing.span("prepare"):
-                return preprocess(picture)
+                return preprocess(image)
     except ImageError:
         tracing.outcome(tracing.BROKEN)
         raise

@@ -1,7 +1,6 @@
 """The image files in a request: the raw body, files of a form, or JSON with one in base64."""
 
 import re
-from contextlib import nullcontext
 from typing import Annotated, Any
 
 import msgspec
@@ -10,7 +9,7 @@ from flask.globals import request_ctx
 from msgspec import Meta, Raw
 
 from digits.decode import format_name
-from digits.memory import heavy_work
+from digits.memory import memory_lock
 from digits.open_inference import MAXIMUM_JSON, decode_base64, require_ascii
 from service.openapi import BINARY, IMAGE_TYPES, Body, form, json
 from service.request_body import RequestError, body
@@ -58,7 +57,7 @@ def unpacked(data: bytes) -> bytes:
     asked = request_ctx.request
     # People send images with any content type, JSON's among them, and JSON with curl's default: the bytes decide.
     if asked.mimetype != FORM_TYPE and (_JSON.match(data) or (asked.is_json and data and format_name(data) is None)):
-        with heavy_work() if len(data) > MAXIMUM_JSON else nullcontext():
+        with memory_lock(len(data) > MAXIMUM_JSON):
             return _from_json(data)
     return data
 

@@ -22,9 +22,8 @@ from benchmarks.performance.conditions import conditions
 from benchmarks.performance.processes import peak_memory, proportional, resident
 from benchmarks.tables import document, table
 from digits.classifier import MAXIMUM_BATCH, Classifier
-from digits.decode import decode
+from digits.decode import GreyImage, decode
 from digits.memory import set_memory_options
-from digits.picture import Picture
 from digits.preprocess import preprocess
 from digits.settings import ModelSettings
 from digits.system import usable_cores
@@ -58,7 +57,7 @@ def preprocess_all(images: Images, barrier: Barrier) -> None:
     barrier.wait()
     for image in images:
         if isinstance(image, np.ndarray):
-            preprocess(Picture(image))
+            preprocess(GreyImage(image))
         else:
             preprocess(decode(image if isinstance(image, bytes) else read(str(image))))
     barrier.wait()

@@ -11,8 +11,7 @@ from typing import Self
 import numpy as np
 from PIL import Image
 
-from digits.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError
-from digits.picture import Pixels
+from digits.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError, Pixels
 from scoring.engines.batch_size import AdaptiveBatchSize
 from scoring.engines.client import Client, Files, LostError, RejectedError
 from scoring.inputs.images import Chunk, Content, grouped, read

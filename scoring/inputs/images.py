@@ -11,8 +11,7 @@ from typing import BinaryIO, Self, TypeVar, cast
 import numpy as np
 
 from digits import idx
-from digits.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError, decode, format_name
-from digits.picture import Picture, Pixels
+from digits.decode import MAXIMUM_BYTES, GreyImage, ImageError, ImageTooLargeError, Pixels, decode, format_name
 from scoring.extras import parquet, storage
 from scoring.inputs.paths import find_files, is_folder, is_remote
 
@@ -36,13 +35,13 @@ class Chunk:
     names: Sequence[str]
     contents: Sequence[Content] | Pixels
 
-    def load(self, index: int) -> Picture:
+    def load(self, index: int) -> GreyImage:
         """Decodes one image. Raises ImageError."""
         content = self.contents[index]
         if isinstance(content, str):
             return decode(read(content))
         if isinstance(content, np.ndarray):
-            return Picture(content)
+            return GreyImage(content)
         if isinstance(content, ImageError):
             raise content
         return decode(content)

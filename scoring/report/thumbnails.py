@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from digits.decode import ImageError
-from digits.picture import Pixels
+from digits.decode import ImageError, Pixels
 from digits.preprocess import preprocess
 from scoring.inputs.images import Chunk, is_idx, is_parquet, read_many
 

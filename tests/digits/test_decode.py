@@ -14,7 +14,7 @@ from PIL import Image
 
 import digits.decode
 from digits.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError, decode, format_name
-from digits.memory import heavy_work
+from digits.memory import memory_lock
 from tests.helpers.images import (
     encode,
     example,
@@ -360,7 +360,7 @@ def test_format_name() -> None:
 def test_large_images_are_decoded_one_at_a_time_and_block_no_small_ones() -> None:
     large = Image.new("RGB", (2100, 2100))
     with ThreadPoolExecutor(3) as pool:
-        with heavy_work():
+        with memory_lock():
             waiting = [pool.submit(decode, encode(large, kind)) for kind in ("PNG", "BMP", "TIFF")]
             assert decode(example(7)).whole().shape == GREY.shape
             assert not wait(waiting, 0.3).done

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from digits.decode import decode
-from digits.picture import Pixels
+from digits.decode import Pixels, decode
 from tests.helpers.paths import EXAMPLES
 
 

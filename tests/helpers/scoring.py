@@ -6,8 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from digits.decode import ImageError
-from digits.picture import Picture
+from digits.decode import GreyImage, ImageError
 from scoring.inputs.images import CHUNK, count_images, find_chunks
 from scoring.outputs import finish, journal_path
 from scoring.rows import HEADER, ModelIdentity, Row, write_csv
@@ -47,9 +46,9 @@ def write(output: Path, rows: list[Row] = ROWS) -> None:
     finish(output)
 
 
-def loads(*paths: Path) -> dict[str, Picture | str]:
+def loads(*paths: Path) -> dict[str, GreyImage | str]:
     """Every image by name, or its error message."""
-    found: dict[str, Picture | str] = {}
+    found: dict[str, GreyImage | str] = {}
     for chunk in find_chunks(map(str, paths)):
         assert 1 <= len(chunk.names) <= CHUNK
         for index, name in enumerate(chunk.names):

@@ -11,7 +11,7 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from digits import tracing
 from digits.decode import decode
-from digits.memory import heavy_work
+from digits.memory import memory_lock
 from digits.tracing import DeadlineError
 from service.admission import BodiesError, BusyError, Limiter
 from service.app import create_app
@@ -74,7 +74,7 @@ def test_heavy_work_is_serialised_and_stops_at_the_deadline() -> None:
             finally:
                 tracing.end()
 
-        with heavy_work(), pytest.raises(DeadlineError):
+        with memory_lock(), pytest.raises(DeadlineError):
             pool.submit(late).result()
         assert pool.submit(decode, large).result().whole().shape == (1400, 1500)
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from digits.classifier import CLASSES
-from digits.picture import Pixels
+from digits.decode import Pixels
 from digits.preprocess import preprocess
 from training.datasets.mnist import Dataset
 

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from digits.classifier import CLASSES
-from digits.decode import ImageError, decode
+from digits.decode import GreyImage, ImageError, Pixels, decode
 from digits.idx import decode_idx
-from digits.picture import Picture, Pixels
 from digits.preprocess import SIZE, preprocess
 
 MNIST = Path(__file__).resolve().parents[1] / "data" / "mnist"
@@ -133,14 +132,14 @@ def _labelled_folders(directory: Path) -> Dataset:
     return _preprocessed(map(_decoded, paths), np.array([int(path.parent.name) for path in paths]))
 
 
-def _decoded(path: Path) -> Picture:
+def _decoded(path: Path) -> GreyImage:
     try:
         return decode(path.read_bytes())
     except ImageError as error:
         raise DataError(f"{path}: {error}; remove it or replace it") from error
 
 
-def _preprocessed(images: Iterable[Picture | Pixels], labels: NDArray[np.int64]) -> Dataset:
+def _preprocessed(images: Iterable[GreyImage | Pixels], labels: NDArray[np.int64]) -> Dataset:
     """The images preprocessed; those in which no digit is found are dropped and counted on standard error."""
     progress = tqdm(images, "preprocessing", len(labels), unit="image", leave=False, disable=None)
     preprocessed = [preprocess(image) for image in progress]

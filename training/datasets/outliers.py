@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFilter
 from tqdm import tqdm
 
 from digits.classifier import CLASSES
+from digits.decode import Pixels
 from digits.ink import BLANK, extent
-from digits.picture import Pixels
 from digits.preprocess import preprocess
 from training.datasets.drawn import Stroke, draw, random_pen, smooth
 from training.datasets.mnist import NO_DIGIT, Dataset

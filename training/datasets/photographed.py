@@ -16,7 +16,7 @@ from PIL import Image, ImageFilter
 from tqdm import tqdm
 
 from digits.classifier import CLASSES
-from digits.picture import Pixels
+from digits.decode import Pixels
 from digits.preprocess import SIZE, preprocess
 from training.datasets.drawn import draw, random_digit, random_pen
 from training.datasets.mnist import Dataset

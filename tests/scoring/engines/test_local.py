@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from digits.decode import ImageError
-from digits.picture import Picture
+from digits.decode import GreyImage, ImageError
 from digits.settings import MODELS, ModelSettings
 from scoring.engines import local
 from scoring.engines.local import IMAGE_SECONDS, LocalEngine, _Task, _Worker
@@ -29,7 +28,7 @@ SETTINGS = ModelSettings(provider="cpu")
 class Trap(Chunk):
     """Images whose content says what happens to the process that decodes them."""
 
-    def load(self, index: int) -> Picture:
+    def load(self, index: int) -> GreyImage:
         content = self.contents[index]
         if content == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
@@ -44,7 +43,7 @@ class Trap(Chunk):
                     file.write("was here")
                     file.flush()
                     os.kill(os.getpid(), signal.SIGKILL)
-        return Picture(BLANK)
+        return GreyImage(BLANK)
 
 
 def score(chunks: Iterable[Chunk], image_seconds: float = IMAGE_SECONDS) -> list[Row]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digits.picture import Picture
+from digits.decode import GreyImage
 from scoring.inputs.images import CHUNK, Chunk, count_images, read_idx
 from tests.helpers.images import encode, example, write_idx
 from tests.helpers.scoring import error, loads
@@ -24,7 +24,7 @@ def test_named_file_may_have_any_name(tmp_path: Path) -> None:
     path = tmp_path / "scan"
     path.write_bytes(example(4))
     [picture] = loads(path).values()
-    assert isinstance(picture, Picture)
+    assert isinstance(picture, GreyImage)
     assert picture.pixels.shape == (280, 280)
 
 
@@ -42,7 +42,7 @@ def test_idx_file_gives_all_of_its_images(zipped: bool, tmp_path: Path) -> None:
         found = loads(where)
         assert list(found) == [f"{path}#{index}" for index in range(count)]
         for picture, expected in zip(found.values(), images, strict=True):
-            assert isinstance(picture, Picture)
+            assert isinstance(picture, GreyImage)
             np.testing.assert_array_equal(picture.pixels, expected)
         assert count_images([str(where)]) == count
 
@@ -121,4 +121,4 @@ def test_file_names_that_are_not_utf8(tmp_path: Path) -> None:
     path.write_bytes(example(1))
     [(name, picture)] = loads(tmp_path).items()
     assert name == str(path)
-    assert isinstance(picture, Picture)
+    assert isinstance(picture, GreyImage)
