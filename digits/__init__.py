@@ -4,5 +4,5 @@ import os
 
 __version__ = "0.1.0"
 
-# ONNX Runtime asks for this when it is imported; without it, it reports its use to its maker and writes into the home.
+# ONNX Runtime reads this on import; without it, it sends telemetry and writes to the home directory.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"

@@ -1,6 +1,5 @@
-"""What goes on in the network, layer by layer: explain.onnx, which `training export` writes beside the model."""
+"""The activations and weights of every layer, from explain.onnx, which `digits export` writes next to the model."""
 
-from functools import cached_property
 from threading import Lock
 from typing import Annotated
 
@@ -10,34 +9,32 @@ import onnxruntime
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from digits.classifier import EXPLANATION, ModelError, ModelFile, load_session
+from digits.classifier import EXPLANATION, ModelError, ModelFile, first_run, load_session
 from digits.preprocess import SIZE
 
 Values = NDArray[np.float32]
-
-
-class ActivationsError(Exception):
-    """The layers cannot be shown, or there is no such layer; the message may be shown to the sender."""
-
-
 Volume = Annotated[tuple[int, ...], Meta(min_length=3, max_length=3, description="width, height and depth")]
 
 
+class ActivationsError(Exception):
+    """There are no activations, or no such layer; the message may be shown to the client."""
+
+
 class Layer(msgspec.Struct):
-    """A layer of the network: its volumes, sizes and counts, and what its neurons see, in pixels of the input."""
+    """A layer of the network: volumes, sizes, counts, and its neurons' receptive fields in pixels of the input."""
 
     name: str
     kind: str
-    text: Annotated[str, Meta(description="the layer as the formula has it")]
+    text: Annotated[str, Meta(description="the layer as written in the formula")]
     input: Volume
     output: Volume
     size: int
     stride: int
     padding: int
     receptive_field: Annotated[
-        tuple[int, ...], Meta(min_length=2, max_length=2, description="width and height of what a neuron sees")
+        tuple[int, ...], Meta(min_length=2, max_length=2, description="width and height of a neuron's receptive field")
     ]
-    jump: Annotated[int, Meta(description="how far apart neighbouring neurons' receptive fields lie")]
+    jump: Annotated[int, Meta(description="distance between the receptive fields of neighbouring neurons")]
     start: Annotated[int, Meta(description="where the first neuron's receptive field begins")]
     weights_per_filter: int
     parameters: int
@@ -45,59 +42,48 @@ class Layer(msgspec.Struct):
 
 
 class Activations:
-    """The layers of a model's network. Nothing is loaded before the first use, so that prediction pays nothing."""
+    """The layers of a model's network. The file is loaded on first use, so that prediction does not pay for it."""
 
     def __init__(self, file: ModelFile | None) -> None:
-        """`file` is the explain.onnx beside the model, None if there is none."""
+        """`file` is the model's explain.onnx, None if there is none."""
         self._file = file
+        self._session: onnxruntime.InferenceSession | None = None
         self._lock = Lock()
 
     def session(self) -> onnxruntime.InferenceSession:
-        """Raises ActivationsError where there is no such file, ModelError where it cannot be loaded."""
+        """Raises ActivationsError if there is no file, ModelError if it cannot be loaded."""
         if self._file is None:
             raise ActivationsError(
-                f"expected {EXPLANATION} beside the model, which shows the layers; got none; "
-                "`digits explain MODEL` writes it"
+                f"expected {EXPLANATION} next to the model; got none; `digits explain MODEL` writes it"
             )
-        with self._lock:  # one thread loads it, the others wait
+        with self._lock:
+            self._session = self._session or load_session(self._file, "cpu")
             return self._session
 
-    @cached_property
-    def _session(self) -> onnxruntime.InferenceSession:
-        assert self._file is not None
-        return load_session(self._file, "cpu")
-
     def try_out(self) -> None:
-        """Loads the file, if there is one, and runs it once. Raises ModelError if that fails."""
-        try:
-            if self._file:
+        """Loads the file, if there is one, and runs it once. Raises ModelError."""
+        if self._file:
+            self.layers()
+            with first_run(self._file.path):
                 self.outputs(np.zeros((SIZE, SIZE), np.uint8))
-        except ModelError:
-            raise
-        except Exception as error:  # as `Classifier.warm_up`
-            path = self._file and self._file.path
-            raise ModelError(f"{path}: expected an ONNX model that can be run; its first run failed.") from error
 
-    def described(self) -> list[Layer]:
-        """Every layer, from the metadata (see training/activations.py)."""
+    def layers(self) -> list[Layer]:
+        """Every layer, from the metadata that `digits export` wrote."""
         try:
             text = self.session().get_modelmeta().custom_metadata_map["layers"]
             return msgspec.json.decode(text, type=list[Layer])
         except (KeyError, ValueError) as error:
-            path = self._file and self._file.path
-            raise ModelError(f"{path}: expected `layers` in the metadata; got none.") from error
+            assert self._file is not None
+            raise ModelError(f"{self._file.path}: expected `layers` in the metadata; got none.") from error
 
     def outputs(self, image: NDArray[np.uint8]) -> list[Values]:
-        """Every layer's output for a prepared image, uint8 [28, 28]: float32 [D, H, W], or [n] from the first FC on."""
-        names = [layer.name for layer in self.described()]
+        """Every layer's output for a 28×28 image: float32 [D, H, W], or [n] from the first FC on."""
+        names = [layer.name for layer in self.layers()]
         return [output[0] for output in self.session().run(names, {"images": image[None]})]
 
     def weights(self, name: str) -> tuple[Values, Values]:
-        """A layer's weights, float32 [K, D, F, F] of CONV or [n, neurons] of FC, and its biases.
-
-        Raises ActivationsError.
-        """
-        with_weights = [layer.name for layer in self.described() if layer.parameters]
+        """A layer's weights, float32 [K, D, F, F] (CONV) or [n, neurons] (FC), and biases. Raises ActivationsError."""
+        with_weights = [layer.name for layer in self.layers() if layer.parameters]
         if name not in with_weights:
             raise ActivationsError(f"expected a layer with weights, one of {', '.join(with_weights)}; got {name}")
         blank = np.zeros((1, SIZE, SIZE), np.uint8)

@@ -1,54 +1,56 @@
-"""How many pieces an image file is made of: a decoder's time and memory go with them, not with bytes and pixels alone.
+"""Structural limits that bound decoding time and memory, which bytes and pixels alone do not.
 
-All is told by the bytes themselves, before a decoder gets them; what cannot be told is left to the decoder.
+They are checked on the file's bytes before it is decoded; what these do not show is left to the decoder.
 """
 
-import math
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import BytesIO
 
-# Every scan of a JPEG passes over all of its pixels; encoders make 20 at most.
+# Every scan of a JPEG passes over all of its pixels; encoders write 20 at most.
 MAXIMUM_SCANS = 50
-# Every profile of a PNG is inflated; it may have one. The name may turn up among its pixels by chance.
+# Every profile of a PNG is inflated; one is allowed, but its name may occur among the pixels by chance.
 MAXIMUM_PROFILES = 4
-# As many strips as rows; the pixels of a tile, and of all of them, which are decoded however little of them is seen.
+# One strip per row of the tallest image; pixels per tile, and of all tiles, which are decoded even outside the image.
 MAXIMUM_STRIPS, MAXIMUM_TILE, MAXIMUM_TILED = 65_535, 2**22, 2**26
-# Chunks, segments, blocks, runs: each is read by itself.
+# Chunks, segments, blocks, runs: the decoder reads each one separately.
 MAXIMUM_READS = 250_000
 
 
 class ExcessError(Exception):
-    """There is too much of something; the message may be shown to the sender."""
+    """A limit is exceeded; the message may be shown to the client."""
 
 
 class CountedReader(BytesIO):
-    """Bytes that may be read so many times; `read` raises ExcessError after that."""
+    """Bytes that can be read MAXIMUM_READS times; after that, `read` raises ExcessError."""
 
     left = MAXIMUM_READS
 
     def read(self, size: int | None = -1, /) -> bytes:
         self.left -= 1
         if self.left < 0:
-            raise ExcessError(f"expected an image file of at most {MAXIMUM_READS} pieces; got more")
+            raise ExcessError(f"expected an image file of at most {MAXIMUM_READS} chunks; got more")
         return super().read(size)
 
 
 def check_structure(data: bytes) -> None:
     """Raises ExcessError."""
-    for signature, check in _CHECKS.items():
-        if data.startswith(signature):
-            check(data)
-
-
-def _check_jpeg(data: bytes) -> None:
-    if (scans := sum(1 for _ in _SCAN.finditer(data))) > MAXIMUM_SCANS:
+    # More of the signature than this would miss variants that Pillow accepts.
+    if data.startswith(b"\xff\xd8") and (scans := sum(1 for _ in _SCAN.finditer(data))) > MAXIMUM_SCANS:
         raise ExcessError(f"expected a JPEG image in at most {MAXIMUM_SCANS} scans; got {scans}")
+    if data.startswith(b"\x89PNG") and (profiles := data.count(b"iCCP")) > MAXIMUM_PROFILES:
+        raise ExcessError(f"expected a PNG image with one colour profile; got {profiles}")
+    if data.startswith((b"II", b"MM")):
+        _check_tiff(data)
+
+
+# The marker, the segment's length, and the number of components that determines it.
+_SCAN = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
 
 
 def jpeg_scan_components(data: bytes) -> int:
-    """How many components the first scan of a JPEG image has; 0 if there is none."""
+    """The number of components in the first scan of a JPEG image; 0 if there is none."""
     position = 2
     while 0 <= (position := data.find(b"\xff", position)) < len(data) - 4:
         marker = data[position + 1]
@@ -63,58 +65,37 @@ def jpeg_scan_components(data: bytes) -> int:
     return 0
 
 
-# The marker, the segment's length, and the number of components that it follows from.
-_SCAN = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
-
-
-def _check_png(data: bytes) -> None:
-    if (profiles := data.count(b"iCCP")) > MAXIMUM_PROFILES:
-        raise ExcessError(f"expected a PNG image with one colour profile; got {profiles}")
-
-
 _WIDTH, _LENGTH, _TILE_WIDTH, _TILE_LENGTH = 256, 257, 322, 323
 _STRIP_OFFSETS, _TILE_OFFSETS = 273, 324
 
 
 def _check_tiff(data: bytes) -> None:
     found: dict[int, int] = {}
-    for tag, count, value in _entries(data):
+    for tag, count, value in _tiff_entries(data):
         if tag in (_STRIP_OFFSETS, _TILE_OFFSETS) and count > MAXIMUM_STRIPS:
             raise ExcessError(f"expected a TIFF image in at most {MAXIMUM_STRIPS} strips or tiles; got {count}")
-        found.setdefault(tag, value)  # the first of several holds
-    tile = (found.get(_TILE_WIDTH, 0), found.get(_TILE_LENGTH, 0))
-    if not all(tile):
+        found.setdefault(tag, value)  # the first of several counts
+    width, length, tile_width, tile_length = (found.get(tag, 0) for tag in (_WIDTH, _LENGTH, _TILE_WIDTH, _TILE_LENGTH))
+    if not tile_width * tile_length:
         return
-    if math.prod(tile) > MAXIMUM_TILE:
-        raise ExcessError(f"expected tiles of at most {MAXIMUM_TILE} pixels; got {tile[0]}×{tile[1]}")
-    size = (found.get(_WIDTH, 0), found.get(_LENGTH, 0))
-    if math.prod(-(-side // step) * step for side, step in zip(size, tile, strict=True)) > MAXIMUM_TILED:
-        got = f"{tile[0]}×{tile[1]} to fill {size[0]}×{size[1]}"
+    if tile_width * tile_length > MAXIMUM_TILE:
+        raise ExcessError(f"expected tiles of at most {MAXIMUM_TILE} pixels; got {tile_width}×{tile_length}")
+    across, down = -(-width // tile_width), -(-length // tile_length)
+    if across * down * tile_width * tile_length > MAXIMUM_TILED:
+        got = f"{tile_width}×{tile_length} to fill {width}×{length}"
         raise ExcessError(f"expected tiles of at most {MAXIMUM_TILED} pixels in all; got {got}")
 
 
-def _entries(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Tag, count and value of the first directory's entries, of TIFF or BigTIFF."""
+def _tiff_entries(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Tag, count and value of each entry in the first directory of a TIFF or BigTIFF."""
     order = "<" if data[:2] == b"II" else ">"
-    offset, count, entry = ("4xI", "H", "HHI4s") if 43 not in data[2:4] else ("8xQ", "Q", "HHQ8s")
+    offset, count, entry, wide = ("4xI", "H", "HHI4s", "I") if 43 not in data[2:4] else ("8xQ", "Q", "HHQ8s", "Q")
     try:
         [start] = struct.unpack_from(order + offset, data)
         [entries] = struct.unpack_from(order + count, data, start)
-        start += struct.calcsize(order + count)
-        for _ in range(entries):
-            tag, kind, number, value = struct.unpack_from(order + entry, data, start)
-            start += struct.calcsize(order + entry)
-            short = _SHORT_KINDS.get(kind, "I" if len(value) == 4 else "Q")
-            yield tag, number, struct.unpack_from(order + short, value)[0]
+        first, size = start + struct.calcsize(order + count), struct.calcsize(order + entry)
+        for place in range(first, first + entries * size, size):
+            tag, kind, number, value = struct.unpack_from(order + entry, data, place)
+            yield tag, number, struct.unpack_from(order + {1: "B", 3: "H", 4: "I"}.get(kind, wide), value)[0]
     except struct.error:
         return
-
-
-_SHORT_KINDS = {1: "B", 3: "H", 4: "I"}
-
-_CHECKS: dict[bytes, Callable[[bytes], None]] = {
-    b"\xff\xd8": _check_jpeg,
-    b"\x89PNG": _check_png,
-    b"II": _check_tiff,
-    b"MM": _check_tiff,
-}

@@ -1,4 +1,4 @@
-"""Bounds a process's memory: one memory-heavy operation at a time, and glibc's malloc set to return what is freed."""
+"""Bounds a process's memory: one memory-heavy operation at a time, and malloc options that return freed memory."""
 
 import ctypes
 import threading

@@ -1,7 +1,7 @@
-"""Pixels → the 28×28 image that the network reads, made as MNIST was made.
+"""Grey pixels → the 28×28 image for the network, preprocessed as MNIST was.
 
-White ink on black, cropped to the ink, scaled with its aspect ratio kept to fit 20×20, its centre of mass in the centre
-of 28×28 (LeCun, Cortes, Burges: the MNIST database of handwritten digits).
+White ink on black, cropped, scaled to fit 20×20 with its aspect ratio kept, and placed with its centre of mass in the
+centre of 28×28 (LeCun, Cortes, Burges: the MNIST database of handwritten digits).
 """
 
 from dataclasses import dataclass
@@ -15,23 +15,22 @@ from digits.ink import BLANK, Grey, find_ink
 
 SIZE = 28
 BOX = 20
-# MNIST's strokes are hardly ever thinner than this, in pixels of 28×28; thinner ones are thickened to it.
+# MNIST's strokes are rarely thinner, in pixels of 28×28; thinner ones are thickened to this.
 MINIMUM_STROKE = 1.6
-
-# Where MNIST has the centre of mass, rounded up to whole pixels: 14 to 15 pixels from the edges.
+# MNIST's centre of mass, rounded up to whole pixels: 14 to 15 pixels from the edges.
 CENTRE = SIZE / 2 + 0.5
 
 
 @dataclass(frozen=True)
 class Preprocessed:
-    """`image` is uint8 [28, 28], white ink on black; `reason` says why it holds no digit, None where it may."""
+    """`image` is uint8 [28, 28], white ink on black; `reason` says why it holds no digit, None if it may hold one."""
 
     image: Pixels
     reason: str | None = None
 
 
 def preprocess(image: GreyImage | Pixels) -> Preprocessed:
-    """Finds the digit in a grey image, uint8 [H, W], and makes it look as in MNIST."""
+    """Finds the digit in a grey image, uint8 [H, W], and makes it look like MNIST."""
     image = image if isinstance(image, GreyImage) else GreyImage(image)
     pixels = image.pixels
     if pixels.shape == (SIZE, SIZE):
@@ -46,7 +45,7 @@ def preprocess(image: GreyImage | Pixels) -> Preprocessed:
 
 
 def is_preprocessed(image: Pixels) -> bool:
-    """Whether an image, uint8 [28, 28], already is as in MNIST, so that preparing it again would only blur it."""
+    """Whether an image, uint8 [28, 28], already looks like MNIST; preprocessing it again would only blur it."""
     lines = (image.sum(axis=1), image.sum(axis=0))
     inked = [one.nonzero()[0] for one in lines]
     if not len(inked[0]) or max(one[-1] - one[0] + 1 for one in inked) not in (BOX - 1, BOX):
@@ -55,12 +54,12 @@ def is_preprocessed(image: Pixels) -> bool:
 
 
 def _centre_of_mass(lines: NDArray[np.number]) -> float:
-    """Where the mass of all rows or columns, of which these are the sums, lies; a pixel's centre lies at its half."""
+    """The centre of mass, given the sums of all rows or columns; the first pixel's centre is at 0.5."""
     return float(lines @ (np.arange(len(lines)) + 0.5) / lines.sum())
 
 
 def _stroke_width(ink: Grey) -> float:
-    """The mean width of the strokes in pixels: one of width w and length l has the area w·l and edges of about 2·l."""
+    """The mean stroke width in pixels: a stroke of width w and length l has the area w·l and edges of about 2·l."""
     padded = np.zeros((ink.shape[0] + 2, ink.shape[1] + 2), np.float32)
     padded[1:-1, 1:-1] = ink
     down, across = padded[1:] - padded[:-1], padded[:, 1:] - padded[:, :-1]
@@ -69,7 +68,7 @@ def _stroke_width(ink: Grey) -> float:
 
 
 def _thickened(ink: Grey) -> Grey:
-    """Ink whose strokes do not vanish when they are scaled to 20×20."""
+    """Thickens strokes that would vanish when scaled to 20×20."""
     missing = MINIMUM_STROKE * max(ink.shape) / BOX - _stroke_width(ink)
     border = int(missing / 2)
     if border < 1:
@@ -79,13 +78,13 @@ def _thickened(ink: Grey) -> Grey:
 
 
 def _centred(ink: Grey) -> Pixels:
-    """Scales cropped ink to fit 20×20 and puts its centre of mass into the centre of 28×28."""
+    """Scales cropped ink to fit 20×20 and centres it in 28×28 by its centre of mass."""
     scale = BOX / max(ink.shape)
     height, width = (max(1, round(side * scale)) for side in ink.shape)
     scaled = np.asarray(Image.fromarray(ink).resize((width, height), Image.Resampling.BILINEAR))
     scaled = np.clip(scaled * (255 / scaled.max()), 0, 255)
     row, column = (_centre_of_mass(scaled.sum(axis=axis)) for axis in (1, 0))
-    # The box stays inside the image even where the mass lies to one side.
+    # The box stays inside the image even if the mass lies to one side.
     top = min(max(round(CENTRE - row), 0), SIZE - height)
     left = min(max(round(CENTRE - column), 0), SIZE - width)
     image = np.zeros((SIZE, SIZE), np.uint8)

@@ -1,8 +1,7 @@
-"""The pipeline, the one way from image files to digits: decode, preprocess, classify, reject."""
+"""The pipeline from image files to digits: decode, preprocess, classify, reject."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,7 @@ from msgspec import Meta
 
 from digits import tracing
 from digits.classifier import CLASSES, Classifier, ModelFile, ModelVersion
-from digits.decode import GreyImage, ImageError, decode
+from digits.decode import ImageError, decode
 from digits.ink import BLANK, NOT_A_DIGIT, SEVERAL_DIGITS
 from digits.memory import MemoryLockScope
 from digits.preprocess import Preprocessed, preprocess
@@ -19,21 +18,21 @@ from digits.settings import ModelSettings
 
 UNCERTAIN = "uncertain"
 
-Digit = Annotated[Annotated[int, Meta(ge=0, le=9)] | None, Meta(description="0 to 9, or null where none can be read")]
+Digit = Annotated[Annotated[int, Meta(ge=0, le=9)] | None, Meta(description="0 to 9, or null if rejected")]
 Confidence = Annotated[float, Meta(ge=0, le=1)]
 TenProbabilities = Annotated[
     tuple[Confidence, ...],
-    Meta(min_length=CLASSES, max_length=CLASSES, description="one a digit: which it would be if it were one"),
+    Meta(min_length=CLASSES, max_length=CLASSES, description="one per digit, assuming the image shows one"),
 ]
 Reason = Annotated[
     Annotated[str, Meta(extra_json_schema={"enum": [BLANK, SEVERAL_DIGITS, NOT_A_DIGIT, UNCERTAIN]})] | None,
-    Meta(description="why `digit` is null; null otherwise"),
+    Meta(description="why `digit` is null; otherwise null"),
 ]
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """`digit` is None where none can be read, and `reason` then says why. `confidence` is the largest probability."""
+    """`digit` is None if the image is rejected; `reason` then says why."""
 
     digit: Digit
     confidence: Annotated[Confidence, Meta(description="the largest probability")]
@@ -42,7 +41,7 @@ class Prediction:
 
 
 class Recognizer:
-    """A model and the thresholds below which its predictions are rejected; may be called from several threads."""
+    """A model with its rejection thresholds; may be called from several threads."""
 
     def __init__(
         self,
@@ -51,19 +50,13 @@ class Recognizer:
         minimum_is_digit: float = ModelSettings.minimum_is_digit,
         minimum_confidence: float = ModelSettings.minimum_confidence,
     ) -> None:
-        """Loads an ONNX file onto the execution provider `auto`, `cpu` or `cuda`. Raises ModelError.
-
-        A prediction is rejected if its `is_digit` or its confidence is below the minimum.
-        """
+        """Loads an ONNX file on the execution provider `auto`, `cpu` or `cuda`. Raises ModelError."""
         self.classifier = Classifier(model, provider)
         self.minimum_is_digit, self.minimum_confidence = minimum_is_digit, minimum_confidence
 
     @classmethod
     def from_settings(cls, settings: ModelSettings, model: Path | ModelFile | None = None) -> "Recognizer":
-        """A recognizer with these settings, of their highest version unless `model` is given.
-
-        Raises ModelError and SettingsError.
-        """
+        """A recognizer of `model`, by default the settings' highest version. Raises ModelError and SettingsError."""
         thresholds = (settings.minimum_is_digit, settings.minimum_confidence)
         return cls(model or settings.model_path, settings.provider, *thresholds)
 
@@ -73,11 +66,11 @@ class Recognizer:
         return self.classifier.model
 
     def recognize(self, files: Sequence[bytes]) -> list[Prediction | ImageError]:
-        """Predictions for image files, in their order; a file that cannot be decoded gives its error."""
-        return self.predict_each([preprocess_or_error(partial(decode, data)) for data in files])
+        """Predictions for image files, in their order, or the error of a file that cannot be decoded."""
+        return self.predict_each([_preprocessed_or_error(data) for data in files])
 
     def predict_each(self, images: Sequence[Preprocessed | ImageError]) -> list[Prediction | ImageError]:
-        """Predictions for preprocessed images, in their order; errors stay in their places."""
+        """Predictions for preprocessed images, in their order; errors stay in place."""
         predictions = iter(self.predict([one for one in images if isinstance(one, Preprocessed)]))
         return [next(predictions) if isinstance(one, Preprocessed) else one for one in images]
 
@@ -104,24 +97,23 @@ class Recognizer:
         return Prediction(digit if reason is None else None, confidence, tuple(probabilities), reason)
 
 
-def preprocess_or_error(load: Callable[[], GreyImage]) -> Preprocessed | ImageError:
-    """Preprocesses the image that `load` gives, or gives the error that it raises."""
-    try:
-        return preprocess_loaded(load)
-    except ImageError as error:
-        # Its traceback would keep the file in memory, in a cycle with the caller's list of results.
-        error.__traceback__ = error.__cause__ = error.__context__ = None
-        return error
-
-
-def preprocess_loaded(load: Callable[[], GreyImage]) -> Preprocessed:
-    """Preprocesses the image that `load` gives. Raises ImageError where that does."""
+def decode_and_preprocess(data: bytes) -> Preprocessed:
+    """The image in a file, preprocessed. Raises ImageError."""
     try:
         with MemoryLockScope():
             with tracing.span("decode"):
-                image = load()
+                image = decode(data)
             with tracing.span("prepare"):
                 return preprocess(image)
     except ImageError:
         tracing.outcome(tracing.BROKEN)
         raise
+
+
+def _preprocessed_or_error(data: bytes) -> Preprocessed | ImageError:
+    try:
+        return decode_and_preprocess(data)
+    except ImageError as error:
+        # Its traceback would keep the file in memory, in a cycle with the caller's list of results.
+        error.__traceback__ = error.__cause__ = error.__context__ = None
+        return error

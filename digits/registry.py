@@ -1,4 +1,4 @@
-"""The versions of the model that are served, each with its layers."""
+"""The served versions of the model, each with its activations."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -7,23 +7,23 @@ from pathlib import Path
 from typing import TypeVar
 
 from digits.activations import Activations
-from digits.classifier import EXPLANATION, Classifier, ModelError, ModelFile
+from digits.classifier import EXPLANATION, ModelError, ModelFile
 from digits.recognizer import Recognizer
 from digits.settings import ModelSettings
 
 log = logging.getLogger(__name__)
 
-Given = TypeVar("Given")
-Made = TypeVar("Made")
+Source = TypeVar("Source")
+Loaded = TypeVar("Loaded")
 
 
 class VersionError(Exception):
-    """The version asked for is not served; the message may be shown to the sender."""
+    """The requested version is not served; the message may be shown to the client."""
 
 
 @dataclass(frozen=True)
 class VersionFiles:
-    """All that a version is made of, read once."""
+    """The files of a version, read once."""
 
     model: ModelFile
     explanation: ModelFile | None
@@ -32,84 +32,74 @@ class VersionFiles:
     def read(cls, model: Path) -> "VersionFiles":
         """Raises ModelError."""
         file = ModelFile.read(model)
-        return cls(file, file.beside(EXPLANATION))
+        return cls(file, file.sibling(EXPLANATION))
 
 
 def read_versions(settings: ModelSettings) -> list[VersionFiles]:
-    """The files of every version that can be read, the highest first.
-
-    Raises ModelError where none can, and SettingsError where there is none.
-    """
-    return _each(VersionFiles.read, settings.model_paths)
+    """The readable versions, the highest first. Raises ModelError if none is readable, SettingsError if none exists."""
+    return _skip_broken(VersionFiles.read, settings.model_paths)
 
 
 def try_out(files: Sequence[VersionFiles], settings: ModelSettings) -> list[VersionFiles]:
-    """Those that can be loaded and run, and of these the layers that can be. Raises ModelError where none can."""
+    """The versions that load and run, without an explanation that does not. Raises ModelError if none does."""
 
     def tried(one: VersionFiles) -> VersionFiles:
-        _loaded(one, settings)
+        _load(one, settings)
         try:
             Activations(one.explanation).try_out()
         except ModelError as error:
-            log.error("Skipped the layers of a version of the model: %s", error)
+            log.error("Skipped the activations of a version of the model: %s", error)
             return replace(one, explanation=None)
         return one
 
-    return _each(tried, files)
+    return _skip_broken(tried, files)
 
 
 class Registry:
-    """Every version that loads, by its number as text, the highest first, which is the default."""
+    """The versions that load, the highest first, which is the default."""
 
     def __init__(self, files: Sequence[VersionFiles], settings: ModelSettings) -> None:
-        """Loads versions and warms them up; one that cannot be is skipped and logged. Raises ModelError if none can."""
-        self._recognizers: dict[str, Recognizer] = {}
-        self._activations: dict[str, Activations] = {}
-        for recognizer, one in _each(lambda one: (_loaded(one, settings), one), files):
-            self._recognizers[recognizer.classifier.version] = recognizer
-            self._activations[recognizer.classifier.version] = Activations(one.explanation)
+        """Loads and warms up versions; broken ones are skipped and logged. Raises ModelError if all are broken."""
+        loaded = _skip_broken(lambda one: (_load(one, settings), Activations(one.explanation)), files)
+        self._served = {recognizer.classifier.version: (recognizer, activations) for recognizer, activations in loaded}
 
     @property
     def versions(self) -> list[str]:
-        """All that are served, the default first."""
-        return list(self._recognizers)
+        """All served versions, the default first."""
+        return list(self._served)
 
     def recognizer(self, version: str | None = None) -> Recognizer:
-        """The recognizer of a version, of the default unless given. Raises VersionError."""
-        return self._recognizers[self._known(version)]
-
-    def classifier(self, version: str | None = None) -> Classifier:
-        """The classifier of a version, of the default unless given. Raises VersionError."""
-        return self.recognizer(version).classifier
+        """The recognizer of a version or of the default. Raises VersionError."""
+        return self._find(version)[0]
 
     def activations(self, version: str | None = None) -> Activations:
-        """The activations of a version, of the default unless given. Raises VersionError."""
-        return self._activations[self._known(version)]
+        """The activations of a version or of the default. Raises VersionError."""
+        return self._find(version)[1]
 
-    def _known(self, version: str | None) -> str:
+    def _find(self, version: str | None) -> tuple[Recognizer, Activations]:
         version = self.versions[0] if version is None else version
-        if version not in self._recognizers:
-            raise VersionError(f"expected a version that is served, one of {', '.join(self.versions)}; got {version}")
-        return version
+        if version not in self._served:
+            raise VersionError(f"expected a served version, one of {', '.join(self.versions)}; got {version}")
+        return self._served[version]
 
 
-def _loaded(files: VersionFiles, settings: ModelSettings) -> Recognizer:
+def _load(files: VersionFiles, settings: ModelSettings) -> Recognizer:
     recognizer = Recognizer.from_settings(settings, files.model)
     recognizer.classifier.warm_up()
     return recognizer
 
 
-def _each(attempt: Callable[[Given], Made], givens: Iterable[Given]) -> list[Made]:
-    """What comes of each, without those that fail, which is logged. Raises ModelError where all do."""
-    made: list[Made] = []
+def _skip_broken(load: Callable[[Source], Loaded], sources: Iterable[Source]) -> list[Loaded]:
+    """What `load` makes of each source; those that fail are logged. Raises ModelError if all fail."""
+    loaded: list[Loaded] = []
     failures: list[ModelError] = []
-    for given in givens:
+    for source in sources:
         try:
-            made.append(attempt(given))
+            loaded.append(load(source))
         except ModelError as error:
             failures.append(error)
-    if not made:
+    if not loaded:
         raise failures[0]
     for failure in failures:
         log.error("Skipped a version of the model: %s", failure)
-    return made
+    return loaded

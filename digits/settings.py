@@ -1,10 +1,11 @@
-"""Settings are environment variables, checked at the start: here those of the model."""
+"""Settings from environment variables, checked at start: the model's."""
 
 import difflib
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from operator import call
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_type_hints
 
@@ -17,7 +18,7 @@ SHIPPED = _HERE if (_HERE / "models").is_dir() else _HERE.parent
 MODELS, EXAMPLES = SHIPPED / "models" / "digits", SHIPPED / "examples"
 # A version is a whole number, as Triton requires.
 VERSION = re.compile(r"[1-9][0-9]{0,17}")
-# What Kubernetes and linked containers set for services called `digits` or `digits-…`: not settings.
+# Variables that Kubernetes and Docker links set for services called `digits` or `digits-…`; these are not settings.
 _OF_SERVICES = re.compile(r"DIGITS_(.+_)?(SERVICE_(HOST|PORT(_.+)?)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_.+)?)?)")
 _LONGEST_VALUE = 100
 
@@ -38,7 +39,7 @@ def setting(variable: str, default: Any, help: str) -> Any:  # noqa: ANN401 - as
 class ModelSettings:
     """One field per setting, with its environment variable, default and help."""
 
-    # Whether other variables that begin with DIGITS_ are mistakes: the service has settings of its own.
+    # Whether every other variable with the prefix DIGITS_ is an error; subclasses add settings.
     complete: ClassVar[bool] = False
 
     model: Path | None = setting(
@@ -71,7 +72,7 @@ class ModelSettings:
             if text := environment.get(variable):
                 number = re.sub(r"^\.(?=[0-9])", "0.", text)
                 try:
-                    values[name] = msgspec.convert(number, types[name], strict=False, dec_hook=_custom)
+                    values[name] = msgspec.convert(number, types[name], strict=False, dec_hook=call)
                 except msgspec.ValidationError as error:
                     shown = repr(text[:_LONGEST_VALUE]) + "…" * (len(text) > _LONGEST_VALUE)
                     raise SettingsError(f"{variable}: expected {_expected(types[name])}; got {shown}") from error
@@ -93,11 +94,8 @@ class ModelSettings:
     def model_paths(self) -> list[Path]:
         """The ONNX file of every version, the highest first. Raises SettingsError if the folder holds none."""
         model = self.model or MODELS
-        try:
-            if not model.is_dir():
-                return [model]
-        except OSError:
-            return [model]  # loading it reports the error
+        if not os.path.isdir(model):  # noqa: PTH112 - Path.is_dir raises errors, which loading the model reports better
+            return [model]
         versions = [path for path in model.glob("*/model.onnx") if VERSION.fullmatch(path.parent.name)]
         if not versions:
             raise SettingsError(f"DIGITS_MODEL: expected <version>/model.onnx in {model}; got none")
@@ -109,11 +107,7 @@ class ModelSettings:
         return self.model_paths[0]
 
 
-def _custom(kind: type, text: str) -> object:
-    return kind(text)
-
-
-def _expected(kind: Any) -> str:  # noqa: ANN401 - a type of any kind
+def _expected(kind: Any) -> str:  # noqa: ANN401 - any type
     """A type's description, or its constraints in words."""
     match inspect.type_info(kind):
         case inspect.Metadata(extra_json_schema={"description": str(description)}):

@@ -1,4 +1,4 @@
-"""What a request took and gave, collected on its thread while it is answered; without a request, nothing is."""
+"""Thread-local timings and outcomes of the current request; outside a request, nothing is collected."""
 
 import math
 import threading
@@ -7,21 +7,21 @@ from collections import Counter, defaultdict
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
-# What the answer to one image was: a digit, a reason to refuse it, or this, because it could not be decoded.
+# Outcomes of an image, besides the rejection reasons: a digit, or a file that cannot be decoded.
 DIGIT, BROKEN = "digit", "broken image"
-# Why a request got 503: the queue was full, or the memory for bodies, or its time was up.
+# Why a request got 503: the queue or the memory for bodies was full, or the deadline had passed.
 QUEUE, BODIES, LATE = "queue", "bodies", "deadline"
 
 
 class DeadlineError(Exception):
-    """The request's time is up."""
+    """The request has passed its deadline."""
 
 
 @dataclass
 class Trace:
-    """Seconds by stage (queue, decode, prepare, inference), the sizes of the batches run, images by outcome.
+    """Seconds by span (queue, decode, prepare, inference), batch sizes, and numbers of images by outcome.
 
-    `deadline` is a `time.monotonic()`; `rejection` says why the service was too busy for the request, if it was.
+    `deadline` is a `time.monotonic()`; `rejection` is why the server was too busy for the request, if it was.
     """
 
     deadline: float = math.inf
@@ -39,24 +39,24 @@ _thread = _Thread()
 
 
 def begin(deadline: float = math.inf) -> Trace:
-    """A new record, which collects what this thread does from now on, until the deadline, a `time.monotonic()`."""
+    """Starts this thread's trace; the deadline is a `time.monotonic()`."""
     _thread.trace = Trace(deadline)
     return _thread.trace
 
 
 def end() -> Trace | None:
-    """The record that this thread's doings went into, which are collected no more."""
+    """Ends this thread's trace and returns it."""
     trace, _thread.trace = _thread.trace, None
     return trace
 
 
 def deadline() -> float:
-    """When this thread's request must have been answered, a `time.monotonic()`; never, if there is none."""
+    """The current request's deadline, a `time.monotonic()`; infinity outside a request."""
     return math.inf if _thread.trace is None else _thread.trace.deadline
 
 
 def span(name: str) -> AbstractContextManager[None]:
-    """Counts the time until it is left for a stage. Raises DeadlineError if the time was up before."""
+    """Adds the time spent in this block to the trace. Raises DeadlineError if the deadline has passed."""
     return nullcontext() if _thread.trace is None else _Span(name, _thread.trace)
 
 
@@ -74,18 +74,18 @@ class _Span(AbstractContextManager[None]):
 
 
 def batch(size: int) -> None:
-    """Counts a batch that the network was run on."""
+    """Records the size of a batch that the network ran on."""
     if _thread.trace is not None:
         _thread.trace.batch_sizes.append(size)
 
 
 def outcome(name: str) -> None:
-    """Counts the answer to an image."""
+    """Records the outcome of an image."""
     if _thread.trace is not None:
         _thread.trace.outcomes[name] += 1
 
 
 def rejection(cause: str) -> None:
-    """Says why the service is too busy for the request."""
+    """Records why the server was too busy for the request."""
     if _thread.trace is not None:
         _thread.trace.rejection = cause

@@ -129,7 +129,7 @@ def register_observation(app: Flask, models: Registry, metrics: Metrics, deadlin
     access_log = app.extensions["access_log"] = AccessLog(metrics, app.extensions["limiter"])
     app.extensions["metrics"] = metrics
     for version in models.versions:
-        metrics.model(version, version == models.versions[0], models.classifier(version).provider)
+        metrics.model(version, version == models.versions[0], models.recognizer(version).classifier.provider)
     app.wsgi_app = _observed(app.wsgi_app, access_log, deadline)  # type: ignore[method-assign, assignment]
 
 

@@ -98,7 +98,7 @@ def child_exit(server: Any, worker: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     worker.wsgi.extensions["stopping"] = lambda: not worker.alive
     if worker.age == 1:
-        classifier = worker.wsgi.extensions["registry"].classifier()
+        classifier = worker.wsgi.extensions["registry"].recognizer().classifier
         worker.log.info(
             "Ready, with model %s version %s on %s. Try:\n\n  curl --data-binary @%s http://localhost:%s/predict\n",
             classifier.model["name"],

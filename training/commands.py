@@ -198,7 +198,7 @@ def finetune(model: Path, data: Path) -> None:
 
 
 def _fine_tune(start: Path, data: Path) -> None:
-    from digits.accuracy import share_right
+    from digits.accuracy import accuracy_text
     from digits.recognizer import Recognizer
     from training.datasets.mnist import DataError, load_test, load_training
     from training.evaluate import evaluate
@@ -213,7 +213,7 @@ def _fine_tune(start: Path, data: Path) -> None:
     for name, path in (("before", start), ("after", tuned)):
         for title, images in (("images held out", held_out), ("MNIST test set", load_test())):
             results = evaluate(Recognizer(path, "cpu"), images)
-            click.echo(f"{name}: {title}: {share_right(results.correct, results.count)}")
+            click.echo(f"{name}: {title}: {accuracy_text(results.correct, results.count)}")
     click.echo(f"wrote {tuned}")
 
 

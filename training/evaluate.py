@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from digits.accuracy import confusion_text, share_right
+from digits.accuracy import accuracy_text, confusion_text
 from digits.classifier import CLASSES
 from digits.preprocess import preprocess
 from digits.recognizer import Recognizer
@@ -41,7 +41,7 @@ class Results:
 
     def summary(self) -> str:
         """Accuracy with its interval, accuracy per class, and the confusion matrix, as text."""
-        lines = [share_right(self.correct, self.count), "", "digit  images  accuracy"]
+        lines = [accuracy_text(self.correct, self.count), "", "digit  images  accuracy"]
         confusion = self.confusion
         for digit, row in enumerate(confusion):
             if row.sum():

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from digits.accuracy import confusion_text, share_right
+from digits.accuracy import accuracy_text, confusion_text
 from digits.classifier import CLASSES
 from scoring.inputs.labels import NONE, Labels
 from scoring.rows import ERROR, ModelIdentity, Row
@@ -133,9 +133,9 @@ class Grades:
         lines = [f"{self.labelled:,} images with labels"]
         if self.labelled:
             read = self.labelled - self.unread
-            lines[0] += f": {share_right(self.right, self.labelled)}"
+            lines[0] += f": {accuracy_text(self.right, self.labelled)}"
             lines.append(
-                f"  {read:,} of them read{f': {share_right(self.right, read)}' if read else ''}; "
+                f"  {read:,} of them read{f': {accuracy_text(self.right, read)}' if read else ''}; "
                 f"{self.unread - self.undecoded:,} rejected, {self.undecoded:,} not decoded"
             )
         lines.append(f"  {self.unlabelled:,} images without a label, {self.unused:,} labels without an image")

@@ -1,7 +1,6 @@
 """`POST /explain` and `GET /explain/<layer>`: the digit on its way through the network."""
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -10,8 +9,7 @@ from flask import Blueprint, Response, request
 from msgspec import Meta
 
 from digits.activations import Activations, Layer, Values
-from digits.decode import decode
-from digits.recognizer import preprocess_loaded
+from digits.recognizer import decode_and_preprocess
 from service.current import admitted, recognizer, registry, version
 from service.openapi import VERSION_IN_QUERY, Operation, json, parameter
 from service.request_image import IMAGE, received, unpacked
@@ -60,8 +58,8 @@ def explain_image() -> Response:
     data = received()
     with admitted():
         data = unpacked(data)
-        image = preprocess_loaded(partial(decode, data))
-        outputs = zip(activations().described(), activations().outputs(image.image), strict=True)
+        image = decode_and_preprocess(data)
+        outputs = zip(activations().layers(), activations().outputs(image.image), strict=True)
         predicted = prediction(recognizer(), image, encoded(image.image))
         return reply(Explanation(**vars(predicted), layers=[_maps(layer, output) for layer, output in outputs]))
 

@@ -54,6 +54,6 @@ def ready() -> Response:
 
     From SIGTERM on, while it answers what it has taken on, a process is not ready.
     """
-    default = registry().classifier()
+    default = registry().recognizer().classifier
     told = Readiness(not stopping(), True, default.model, registry().versions, default.provider)
     return reply(told, 200 if told.ready else 503)

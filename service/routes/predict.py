@@ -1,7 +1,6 @@
 """`POST /predict` and `/predict/batch`: images in, digits out."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, Literal
 
 from flask import Blueprint, Response, request
@@ -10,7 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 from digits.classifier import ModelVersion
 from digits.decode import ImageError, decode
 from digits.preprocess import Preprocessed, preprocess
-from digits.recognizer import Confidence, Digit, Prediction, Reason, Recognizer, TenProbabilities, preprocess_loaded
+from digits.recognizer import Confidence, Digit, Prediction, Reason, Recognizer, TenProbabilities, decode_and_preprocess
 from service.current import admitted, example_image, recognizer, registry
 from service.openapi import VERSION_IN_QUERY, Operation, json, parameter
 from service.request_body import RequestError
@@ -74,7 +73,7 @@ def predict_one() -> Response:
     data = received()
     with admitted():
         data = unpacked(data)
-        image = preprocess_loaded(partial(decode, data))
+        image = decode_and_preprocess(data)
         return reply(prediction(recognizer(), image, encoded(image.image) if show else UNSET))
 
 

@@ -215,7 +215,7 @@ def model(name: str, version: str | None = None) -> Response:
 def model_ready(name: str, version: str | None = None) -> Response:
     """Says whether a model, or a version of it, can be asked."""
     _served(name)
-    registry().classifier(version)
+    registry().recognizer(version)
     return reply(ModelReady(name, True))
 
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from digits.accuracy import confusion_text, share_right, wilson_interval
+from digits.accuracy import accuracy_text, confusion_text, wilson_interval
 
 
 def test_wilson_interval() -> None:
@@ -10,7 +10,7 @@ def test_wilson_interval() -> None:
 
 
 def test_share_is_printed_with_counts_and_interval() -> None:
-    assert share_right(81, 263) == "30.80% right (81 of 263; 95 % interval 25.53% to 36.62%)"
+    assert accuracy_text(81, 263) == "30.80% accuracy (81 of 263; 95 % interval 25.53% to 36.62%)"
 
 
 def test_large_counts_keep_columns_separate() -> None:

@@ -11,7 +11,7 @@ from digits.preprocess import preprocess
 from digits.settings import ModelSettings
 from tests.helpers.images import example_pixels
 
-EXPLANATION = ModelFile.read(ModelSettings().model_path).beside("explain.onnx")
+EXPLANATION = ModelFile.read(ModelSettings().model_path).sibling("explain.onnx")
 
 
 def test_threads_load_the_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,7 +34,7 @@ def test_threads_load_the_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_pooling_and_relu_outputs() -> None:
     layers = Activations(EXPLANATION)
     outputs = layers.outputs(preprocess(example_pixels(2)).image)
-    for before, layer, output in zip(outputs, layers.described()[1:], outputs[1:], strict=False):
+    for before, layer, output in zip(outputs, layers.layers()[1:], outputs[1:], strict=False):
         if layer.kind == "RELU":
             assert np.array_equal(output, np.maximum(before, 0))
         elif layer.kind == "POOL":
@@ -47,7 +47,7 @@ def test_convolution_matches_a_sliding_window() -> None:
     """By (W − F + 2P)/S + 1 and F·F·D weights shared by every neuron of the map."""
     layers = Activations(EXPLANATION)
     before, after = layers.outputs(preprocess(example_pixels(2)).image)[:2]
-    layer = layers.described()[1]
+    layer = layers.layers()[1]
     weights, biases = layers.weights(layer.name)
     windows = np.lib.stride_tricks.sliding_window_view(before, weights.shape[1:])[0]
     expected = np.einsum("hwdij,kdij->khw", windows, weights) + biases[:, None, None]

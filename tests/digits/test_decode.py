@@ -170,7 +170,7 @@ def test_first_frame_is_decoded() -> None:
     ("data", "message"),
     [
         (b"", "expected an image (PNG, JPEG, WebP, BMP, GIF or TIFF); got no bytes"),
-        (b"hello", "got 5 bytes that are none of these"),
+        (b"hello", "got 5 bytes of an unknown format"),
         (heic(), "got HEIC"),
         (b"\x00\x00\x00\x1cftypavif" + bytes(100), "got AVIF"),
         (b"%PDF-1.7 ...", "got PDF"),

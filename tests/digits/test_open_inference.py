@@ -232,8 +232,8 @@ def test_classification(binary: bool) -> None:
     [
         ([{"name": "other"}], "expected outputs among scores, digit, reason; got 'other'"),
         ([{"name": "digit"}, {"name": "digit"}], "expected each output once"),
-        ([{"name": "digit", "parameters": {"classification": 1}}], "a row an image"),
-        ([{"name": "reason", "parameters": {"classification": 1}}], "a row an image"),
+        ([{"name": "digit", "parameters": {"classification": 1}}], "one row per image"),
+        ([{"name": "reason", "parameters": {"classification": 1}}], "one row per image"),
         ([{"name": "scores", "parameters": {"classification": 0}}], "1 or more"),
         ([{"name": "scores", "parameters": {"classification": "all"}}], "1 or more"),
     ],

@@ -47,7 +47,7 @@ def test_query_selects_the_version_and_the_highest_is_default(query: str, versio
 
 @pytest.mark.parametrize("version", ["", "1", "03", "latest", "../3"])
 def test_unknown_version(version: str, client: FlaskClient) -> None:
-    message = f"expected a version that is served, one of 100, 20, 3; got {version}"
+    message = f"expected a served version, one of 100, 20, 3; got {version}"
     for path in ("/predict", "/predict/batch", "/explain"):
         assert_error(client.post(path, query_string={"version": version}, data=example(7)), 404, message)
 

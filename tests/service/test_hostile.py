@@ -89,12 +89,12 @@ def tiled(size: tuple[int, int], tile: tuple[int, int]) -> bytes:
 
 
 BROKEN, LARGE = "broken", "expected at most 25000000 pixels; got "
-PIECES = "expected an image file of at most 250000 pieces; got more"
+PIECES = "expected an image file of at most 250000 chunks; got more"
 # Name: how to make the file, the status and a part of the error. Odd but harmless files get 200.
 FILES: dict[str, tuple[Callable[[], bytes], int, str]] = {
     "png size": (lambda: png_of_size(2**31 - 1, 2**31 - 1), 413, LARGE),
-    "png tall": (lambda: png_of_size(1, 25_000_000), 413, "expected at most 65535 pixels a side; got 1×25000000"),
-    "png wide": (lambda: png_of_size(25_000_000, 1), 413, "expected at most 65535 pixels a side; got 25000000×1"),
+    "png tall": (lambda: png_of_size(1, 25_000_000), 413, "expected at most 65535 pixels per side; got 1×25000000"),
+    "png wide": (lambda: png_of_size(25_000_000, 1), 413, "expected at most 65535 pixels per side; got 25000000×1"),
     "png no pixels": (lambda: png_of_size(0, 0), 400, BROKEN),
     "png zTXt": (lambda: png(png_chunk(b"zTXt", b"a\0\0" + inflating(10**8))), 400, BROKEN),
     "png many zTXt": (lambda: png(png_chunk(b"zTXt", b"a\0\0" + inflating(10**6)) * 99), 400, BROKEN),
@@ -123,7 +123,7 @@ FILES: dict[str, tuple[Callable[[], bytes], int, str]] = {
     "bmp long runs": (
         lambda: runs_bmp(5000, 5000, b"\xff\x51" * 100_000, 4),
         413,
-        "expected at most 4194304 pixels of a run-length encoded BMP; got 5000×5000",
+        "expected at most 4194304 pixels in a run-length encoded BMP; got 5000×5000",
     ),
     "bmp size": (lambda: runs_bmp(2**31 - 1, -(2**31), b""), 413, LARGE),
     "webp size": (lambda: webp(2**24, 2**24), 413, LARGE),
@@ -227,12 +227,12 @@ UNPARSED, NO_IMAGE = "got JSON that cannot be parsed", "got no string `image`"
         ({"data": '{"image":' * 10**5, **JSON}, 400, UNPARSED),
         ({"data": "[" * 10**6, **JSON}, 400, NO_IMAGE),
         ({"data": '{"x":' + '{"x":' * 10**6, **JSON}, 400, UNPARSED),
-        ({"data": '{"image": "' + "A" * 10**7 + '"}', **JSON}, 400, "none of these"),
+        ({"data": '{"image": "' + "A" * 10**7 + '"}', **JSON}, 400, "unknown format"),
         ({"data": '{"image": "' + "=" * 10**7 + '"}', **JSON}, 400, "got text that is not base64"),
         ({"data": '{"image": "AAA"}', **JSON}, 400, "got text that is not base64"),
         ({"data": '{"image": "data:' + "," * 10**6 + '"}', **JSON}, 400, "got a data URL that is not base64"),
         ({"data": "{" + '"a":1,' * 10**6 + '"image":""}', **JSON}, 400, "got no bytes"),
-        ({"data": b"\0" * 1000}, 400, "1000 bytes that are none of these"),
+        ({"data": b"\0" * 1000}, 400, "1000 bytes of an unknown format"),
         (
             {"data": gzip.compress(bytes(10**8)), "headers": {"Content-Encoding": "gzip"}},
             413,

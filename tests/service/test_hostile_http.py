@@ -54,7 +54,7 @@ WHOLE = b"Content-Length: %d\r\n\r\n" % len(IMAGE) + IMAGE
 FIVE = b"Content-Length: 5\r\n\r\nhello"
 FORM = b"Content-Type: multipart/form-data; boundary=b\r\n"
 PART = b'--b\r\nContent-Disposition: form-data; name="image"; filename="7.png"\r\n\r\n' + IMAGE + b"\r\n"
-ILL_FORMED, CUT_SHORT, NO_IMAGE = "a well-formed HTTP request", "broken or cut short", "got 5 bytes that are none of"
+ILL_FORMED, CUT_SHORT, NO_IMAGE = "a well-formed HTTP request", "broken or cut short", "got 5 bytes of an unknown"
 
 # Name: the bytes sent, the statuses of the responses and a part of the last error.
 REQUESTS: dict[str, tuple[bytes, list[int], str]] = {
@@ -91,7 +91,7 @@ REQUESTS: dict[str, tuple[bytes, list[int], str]] = {
     "chunk cut short": (CHUNKED + b"5\r\nhel", [400], CUT_SHORT),
     "chunk extension": (CHUNKED + b"5;" + b"a" * 10**6 + b"\r\nhello\r\n0\r\n\r\n", [400], CUT_SHORT),
     "trailers": (CHUNKED + b"5\r\nhello\r\n0\r\n" + b"A: b\r\n" * 200_000 + b"\r\n", [400], CUT_SHORT),
-    "chunks of a byte": (CHUNKED + b"1\r\na\r\n" * 20_000 + b"0\r\n\r\n", [400], "20000 bytes that are none of these"),
+    "chunks of a byte": (CHUNKED + b"1\r\na\r\n" * 20_000 + b"0\r\n\r\n", [400], "20000 bytes of an unknown format"),
     "1000 headers": (POST + b"".join(b"A%d: b\r\n" % number for number in range(1000)) + b"\r\n", [431], ILL_FORMED),
     "headers without end": (POST + b"A: b\r\n" * 200_000, [431], ILL_FORMED),
     "header without end": (POST + b"A: " + b"b" * 10**6, [431], ILL_FORMED),

@@ -21,7 +21,7 @@ def test_accuracy_and_confusion_matrix(results: Results) -> None:
     assert results.accuracy == 0.5
     assert results.confusion[1].tolist() == [0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0]
     assert results.confusion[9, 10] == 1
-    assert "50.00% right (2 of 4" in results.summary()
+    assert "50.00% accuracy (2 of 4" in results.summary()
 
 
 def test_shipped_model_reaches_the_accuracy_in_its_metadata(recognizer: Recognizer) -> None:

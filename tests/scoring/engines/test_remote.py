@@ -629,5 +629,5 @@ def test_run_uses_one_version_of_the_model(tmp_path: Path) -> None:
         assert all(b",digits,1," in one.text for one in later)
         shutil.rmtree(versions / "1")
         reload()
-        with pytest.raises(ScoringError, match=r"got 404: expected a version that is served, one of 2; got 1"):
+        with pytest.raises(ScoringError, match=r"got 404: expected a served version, one of 2; got 1"):
             list(scores)

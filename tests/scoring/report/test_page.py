@@ -64,7 +64,7 @@ def page(request: pytest.FixtureRequest, folder: Path) -> Page:
     output, report = (folder.with_name(f"out.{suffix}") for suffix in (request.param, "html"))
     result = score(folder, "--output", output, "--report", report, "--labels", folder / "labels.csv")
     assert result.returncode == 1, result.stderr
-    assert "10 images with labels: 90.00% right (9 of 10; " in result.stderr
+    assert "10 images with labels: 90.00% accuracy (9 of 10; " in result.stderr
     assert "13 images without a label, 1 labels without an image" in result.stderr
     return Page(report)
 
@@ -77,7 +77,7 @@ def test_page_contents(page: Page, folder: Path) -> None:
         "read 20 87.0 %",
         "blank 1 4.3 %",
         "1 image could not be decoded",
-        "expected an image (PNG, JPEG, WebP, BMP, GIF or TIFF); got 8 bytes that are none of these",
+        "expected an image (PNG, JPEG, WebP, BMP, GIF or TIFF); got 8 bytes of an unknown format",
         "90.00 % (95 % interval 59.58 to 98.21 %)",
         "Images without a label: 13; labels without an image: 1.",
         "The most certain mistakes",
@@ -131,7 +131,7 @@ def test_report_of_a_finished_output_does_not_change_it(tmp_path: Path) -> None:
 def test_mnist_grades(tmp_path: Path) -> None:
     result = score(IDX, "--output", tmp_path / "out.csv", "--labels", LABELS, "--report", tmp_path / "r.html")
     assert result.returncode == 0
-    assert "10,000 images with labels: 99.62% right (9962 of 10000; 95 % interval 99.48% to 99.72%)" in result.stderr
+    assert "10,000 images with labels: 99.62% accuracy (9962 of 10000; 95 % interval 99.48% to 99.72%)" in result.stderr
     assert "0 images without a label, 0 labels without an image" in result.stderr
     assert (tmp_path / "r.html").stat().st_size < 500_000
     page = Page(tmp_path / "r.html")

@@ -98,8 +98,8 @@ def test_images_without_a_digit_count_as_wrong(graded: OutputSummary) -> None:
     assert grades.confusion[2, 10] == grades.confusion[3, 10] == 1
     text = str(grades).splitlines()
     assert text[:3] == [
-        "142 images with labels: 63.38% right (90 of 142; 95 % interval 55.20% to 70.85%)",
-        "  140 of them read: 64.29% right (90 of 140; 95 % interval 56.06% to 71.74%); 1 rejected, 1 not decoded",
+        "142 images with labels: 63.38% accuracy (90 of 142; 95 % interval 55.20% to 70.85%)",
+        "  140 of them read: 64.29% accuracy (90 of 140; 95 % interval 56.06% to 71.74%); 1 rejected, 1 not decoded",
         "  1 images without a label, 4 labels without an image",
     ]
     assert text[3].split() == ["true", "\\", "read", *map(str, range(10)), "none"]

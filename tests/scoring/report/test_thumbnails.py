@@ -73,7 +73,7 @@ def test_missing_and_changed_images_give_errors(tmp_path: Path) -> None:
     assert there == {str(tmp_path / "a#1"), str(tmp_path / "some-idx3-ubyte#2")}
     said = [str(found[str(one)]) for one in gone]
     assert "No such file" in said[0]
-    assert "none of these" in said[1]
+    assert "unknown format" in said[1]
     assert "the image is no longer there" in said[2]
     assert "No such file" in said[3]
     assert "the image is no longer there" in said[4]

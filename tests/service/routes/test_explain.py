@@ -104,7 +104,7 @@ def test_missing_explain_file_is_404_and_not_looked_for_again(tmp_path: Path) ->
     shutil.copy(Settings().model_path.with_name("explain.onnx"), tmp_path)
     response = client.post("/explain", data=example(3))
     assert response.status_code == 404
-    assert "expected explain.onnx beside the model" in json.dumps(response.json)
+    assert "expected explain.onnx next to the model" in json.dumps(response.json)
     assert client.post("/predict", data=example(3)).status_code == 200
 
 

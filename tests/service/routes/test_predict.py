@@ -91,7 +91,7 @@ def test_blank_image_has_reason_and_confidence(client: FlaskClient) -> None:
     ("options", "status", "message"),
     [
         ({"data": b""}, 400, "got no bytes"),
-        ({"data": b"hello"}, 400, "got 5 bytes that are none of these"),
+        ({"data": b"hello"}, 400, "got 5 bytes of an unknown format"),
         ({"data": heic()}, 400, "got HEIC"),
         ({"data": example(3)[:-40]}, 400, "broken or cut short"),
         ({"data": b"\x00" * (16 * 2**20 + 1)}, 413, "expected a body of at most 16777216 bytes; got 16777217"),
@@ -107,7 +107,7 @@ def test_blank_image_has_reason_and_confidence(client: FlaskClient) -> None:
         ({"json": {"image": "é"}}, 400, "got text that is not base64"),
         ({"json": {"image": ""}}, 400, "got no bytes"),
         ({"json": {"image": "data:image/png,abc"}}, 400, "got a data URL that is not base64"),
-        ({"json": {"image": base64.b64encode(b"no image").decode()}}, 400, "none of these"),
+        ({"json": {"image": base64.b64encode(b"no image").decode()}}, 400, "unknown format"),
         ({"data": {}, "content_type": "multipart/form-data"}, 400, "got no fields"),
         ({"data": {"file": (io.BytesIO(b"x"), "x.png")}}, 400, "got a file in `file`"),
         ({"data": {"image": "text"}, "content_type": "multipart/form-data"}, 400, "got text in `image`"),
@@ -134,7 +134,7 @@ def test_batch_keeps_the_order_and_isolates_bad_files(client: FlaskClient) -> No
     assert [one["digit"] for one in predictions] == [3, None, None, 8]
     assert [one["reason"] for one in predictions] == [None, None, "blank", None]
     assert [one["error"] is None for one in predictions] == [True, False, True, True]
-    assert "none of these" in predictions[1]["error"]
+    assert "unknown format" in predictions[1]["error"]
     assert len({tuple(one) for one in predictions}) == 1  # every entry has the same fields
     assert body["model"]["version"] == VERSION
 

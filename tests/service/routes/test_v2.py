@@ -144,7 +144,7 @@ def test_digits_image_preprocesses_and_isolates_bad_images(client: FlaskClient, 
     assert found["digit"] == [3, -1, -1, 8]
     assert found["reason"] == ["", "", "blank", ""]
     assert [bool(one) for one in found["error"]] == [False, True, False, False]
-    assert "got 8 bytes that are none of these" in found["error"][1]
+    assert "got 8 bytes of an unknown format" in found["error"][1]
     [three, eight] = recognizer.recognize([example(3), example(8)])
     assert isinstance(three, Prediction)
     assert isinstance(eight, Prediction)
@@ -207,7 +207,7 @@ def test_unknown_model_or_version(end: str, client: FlaskClient) -> None:
     ask = client.post if end == "/infer" else client.get
     message = "expected a model that is served, one of digits, digits-image; got mnist"
     assert_error(ask(f"/v2/models/mnist{end}"), 404, message)
-    message = f"expected a version that is served, one of {', '.join(VERSIONS)}; got 99"
+    message = f"expected a served version, one of {', '.join(VERSIONS)}; got 99"
     assert_error(ask(f"/v2/models/digits/versions/99{end}"), 404, message)
 
 
