@@ -51,7 +51,12 @@ def index() -> Response:
 @Operation({200: HTML})
 def docs() -> Response:
     """The page to read this document on, and to try it out."""
-    return _html("docs.html", document=_document())
+    document = _document()
+    operations = [
+        (method.upper(), path, one) for path, methods in document["paths"].items() for method, one in methods.items()
+    ]
+    groups = [(tag, list(group)) for tag, group in groupby(operations, key=lambda one: one[2]["tags"][0])]
+    return _html("docs.html", document=document, groups=groups)
 
 
 @pages.get("/openapi.json")
@@ -88,24 +93,6 @@ def _document() -> dict[str, Any]:
         tracing.end()  # the example image must not be counted
         current_app.extensions["document"] = document(current_app)
     return current_app.extensions["document"]
-
-
-@pages.app_template_filter("operations")
-def _operations(document: dict[str, Any], tag: str) -> list[tuple[str, str, dict[str, Any]]]:
-    """The path, the method and the operation of all that have a tag."""
-    return [
-        (path, method, operation)
-        for path, methods in document["paths"].items()
-        for method, operation in methods.items()
-        if tag in operation["tags"]
-    ]
-
-
-@pages.app_template_filter("by_schema")
-def _by_schema(content: dict[str, Any]) -> list[tuple[dict[str, Any], list[str]]]:
-    """The schemas of a body, each with all media types that have it."""
-    groups = groupby(content.items(), key=lambda one: one[1].get("schema", {}))
-    return [(schema, [name for name, _ in group]) for schema, group in groups]
 
 
 @pages.app_template_filter("json")

@@ -1,68 +1,54 @@
-// The page of the API: commands to copy, and calls to try.
+// The page of the API: commands to copy, and endpoints to try.
 
 import { copy } from "/page/copy.js";
 
-const SHOWN = 20_000; // characters of an answer
+const SHOWN = 20_000; // characters of a response
 
-for (const code of document.querySelectorAll(".sample code")) {
+for (const sample of document.querySelectorAll(".sample")) {
+  const [code, button] = sample.querySelectorAll("code, button");
   code.textContent = code.textContent.replace("http://localhost:8000", location.origin);
-}
-for (const button of document.querySelectorAll(".copy")) {
-  button.addEventListener("click", () => copy(button.parentElement.querySelector("code"), button));
+  button.addEventListener("click", () => copy(code, button));
 }
 
-// What the address points at is opened.
+// Browsers scroll to a closed <details> and leave it closed.
 function openTarget() {
-  const target = document.getElementById(location.hash.slice(1));
-  if (target?.matches("details")) target.open = true;
+  document.querySelector("details:target")?.setAttribute("open", "");
 }
 addEventListener("hashchange", openTarget);
 openTarget();
 
 for (const form of document.querySelectorAll(".try")) {
+  const shown = form.querySelector(".result");
   form.hidden = false;
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const shown = form.querySelector(".result");
     shown.hidden = false;
     shown.textContent = "…";
-    try {
-      shown.textContent = await textOf(await ask(form));
-    } catch {
-      shown.textContent = "The service does not answer.";
-    }
+    shown.textContent = await send(form).then(textOf).catch(() => "The service does not answer.");
   });
 }
 
-function ask(form) {
-  const headers = {};
-  const query = new URLSearchParams();
+function send(form) {
+  const [headers, query] = [{}, new URLSearchParams()];
   let path = form.dataset.path;
-  for (const input of form.querySelectorAll("input[name]")) {
-    if (input.dataset.place === "path") path = path.replace(`{${input.name}}`, encodeURIComponent(input.value));
-    else if (input.value && input.dataset.place === "query") query.set(input.name, input.value);
-    else if (input.value) headers[input.name] = input.value;
+  for (const { name, value, dataset } of form.querySelectorAll("input[name]")) {
+    if (dataset.place === "path") path = path.replace(`{${name}}`, encodeURIComponent(value));
+    else if (value && dataset.place === "query") query.set(name, value);
+    else if (value) headers[name] = value;
   }
-  let body;
-  const files = form.querySelector(".file")?.files ?? [];
-  if (form.querySelector(".file[multiple]")) {
+  const input = form.querySelector("[type=file]");
+  let body = input?.files[0] ?? form.querySelector("textarea")?.value;
+  if (input?.multiple) {
     body = new FormData();
-    for (const file of files) body.append("image", file);
-  } else if (files.length) {
-    body = files[0];
-  } else if (form.querySelector("textarea")?.value) {
-    body = form.querySelector("textarea").value;
-    headers["Content-Type"] = "application/json";
-  }
-  return fetch(path + (query.size ? `?${query}` : ""), { method: form.dataset.method, headers, body });
+    for (const file of input.files) body.append("image", file);
+  } else if (body && !input?.files.length) headers["Content-Type"] = "application/json";
+  return fetch(query.size ? `${path}?${query}` : path, { method: form.dataset.method, headers, body: body || undefined });
 }
 
 async function textOf(response) {
   const type = response.headers.get("Content-Type") ?? "no body";
-  const bytes = await response.arrayBuffer();
-  const head = `${response.status} ${response.statusText}, ${type}, ${bytes.byteLength} bytes\n\n`;
-  if (type.includes("octet-stream")) return head;
-  const text = new TextDecoder().decode(bytes);
+  const text = type.includes("octet-stream") ? "" : await response.text();
   const body = type.includes("json") ? JSON.stringify(JSON.parse(text), null, 1) : text;
-  return head + (body.length > SHOWN ? `${body.slice(0, SHOWN)}…` : body);
+  const shown = body.length > SHOWN ? `${body.slice(0, SHOWN)}…` : body;
+  return `${response.status} ${response.statusText}, ${type}\n\n${shown}`;
 }
