@@ -1,4 +1,4 @@
-"""What a process takes on: so many images' requests at once, so many that wait, and so many bytes of their bodies."""
+"""Admission control: limits concurrent requests, queued requests and the bytes of request bodies in memory."""
 
 import threading
 import time
@@ -9,46 +9,46 @@ from digits import tracing
 
 
 class BusyError(Exception):
-    """As many requests wait as may."""
+    """The queue is full."""
 
 
 class BodiesError(BusyError):
-    """As many bytes of bodies are held as may be."""
+    """The request bodies in memory have reached their limit."""
 
 
 class Limiter:
-    """Lets some in, makes some wait in the order in which they came, and turns the others away at once.
+    """Admits up to `concurrency` requests, queues up to `queue` in order of arrival, and rejects the rest at once.
 
-    All requests together hold at most `body_bytes` bytes of bodies, counted as they come and as they are inflated.
+    All requests together hold at most `body_bytes` bytes of bodies, both as received and as decompressed.
     """
 
     def __init__(self, concurrency: int, queue: int, body_bytes: int) -> None:
-        self.images = 0  # that have been let in and have not left
+        self.images = 0  # admitted, and not yet answered
         self._lock = threading.Lock()
         self._free, self._room, self._free_bytes = concurrency, queue, body_bytes
         self._waiting: deque[threading.Event] = deque()
 
     def check(self, body_bytes: int = 0) -> None:
-        """Raises BusyError if a request with a body of this size would be turned away now."""
+        """Raises BusyError if a request with a body of this size would be rejected now."""
         if not self._free and len(self._waiting) >= self._room:
             raise BusyError
         if body_bytes > self._free_bytes:
             raise BodiesError
 
     def hold(self, body_bytes: int) -> None:
-        """Counts bytes that a request holds from now on. Raises BodiesError if they would be too many."""
+        """Counts bytes in memory. Raises BodiesError if they would exceed the limit."""
         with self._lock:
             if body_bytes > self._free_bytes:
                 raise BodiesError
             self._free_bytes -= body_bytes
 
     def drop(self, body_bytes: int) -> None:
-        """Bytes that were counted are held no more."""
+        """Stops counting bytes."""
         with self._lock:
             self._free_bytes += body_bytes
 
     def admitted(self, deadline: float, images: int = 1) -> "Admission":
-        """Waits for a turn, at most until `deadline`, a `time.monotonic()`. Raises BusyError and DeadlineError."""
+        """Waits for a slot until `deadline`, a `time.monotonic()`. Raises BusyError and DeadlineError."""
         return Admission(self, deadline, images)
 
     def enter(self, deadline: float, images: int = 1) -> None:
@@ -68,7 +68,7 @@ class Limiter:
             self.images += images
 
     def change(self, images: int) -> None:
-        """So many images more, or fewer, have been let in."""
+        """Corrects the number of admitted images."""
         with self._lock:
             self.images += images
 
@@ -76,13 +76,13 @@ class Limiter:
         with self._lock:
             self.images -= images
             if self._waiting:
-                self._waiting.popleft().set()  # its turn is handed on, so that nobody comes in between
+                self._waiting.popleft().set()  # handing over the slot keeps newcomers from overtaking
             else:
                 self._free += 1
 
 
 class Admission(AbstractContextManager["Admission"]):
-    """A request's turn, with so many images, which may turn out to be others."""
+    """A request's slot, held while this context is open."""
 
     def __init__(self, limiter: Limiter, deadline: float, images: int) -> None:
         self._limiter, self._deadline, self._images = limiter, deadline, images
@@ -93,6 +93,7 @@ class Admission(AbstractContextManager["Admission"]):
         return self
 
     def has(self, images: int) -> None:
+        """Corrects the number of images, which may be known only after admission."""
         self._limiter.change(images - self._images)
         self._images = images
 

@@ -1,7 +1,7 @@
-"""The OpenAPI document at `/openapi.json`, made of what each route declares in the code's own types.
+"""The OpenAPI document at `/openapi.json`, generated from the types that each route declares.
 
-A view is declared in OpenAPI's words, with a type where OpenAPI has a schema and a function where it has an example.
-Nothing here runs while a request is answered.
+Routes declare parts of the document as they will appear there, with a Python type in place of each schema and a
+function in place of each example. None of this runs while requests are served.
 """
 
 import inspect
@@ -14,28 +14,28 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from flask import Flask
-from msgspec import Meta
+from msgspec import Meta, Struct
 from werkzeug.routing import Rule
 
 from digits import __version__
 from digits.decode import FORMATS
 from digits.settings import VERSION
-from service.request_body import ENCODINGS
+from service.request_body import ENCODINGS, MAXIMUM_IMAGES
 from service.responses import Error
 
 View = TypeVar("View", bound=Callable[..., Any])
-# What a body or an answer holds: OpenAPI's map of media types.
+# OpenAPI's map of media types.
 Content = dict[str, Any]
 DESCRIPTION = """\
-Reads handwritten digits, with a confidence, and says when an image holds none.
+Recognizes handwritten digits, with a confidence, and rejects images without one.
 
-Every error is JSON, `{"error": "what was expected; what came"}`, also for an unknown path (404), a method that is not \
-allowed (405, with `Allow`) and a malformed request (400, 414, 431).
+Every error is JSON, `{"error": "what was expected; what was received"}`, including those for an unknown path (404), a \
+method that is not allowed (405, with `Allow`) and a malformed request (400, 414, 431).
 """
-# The groups of the operations, by blueprint.
+# Groups of operations by blueprint.
 TAGS = {
-    "predict": "Read digits",
-    "explain": "Look inside",
+    "predict": "Recognize digits",
+    "explain": "Look inside the network",
     "v2": "Open Inference Protocol V2",
     "health": "Health",
     "metrics": "Metrics",
@@ -45,23 +45,22 @@ ERRORS = {
     400: "The request is invalid or malformed.",
     404: "The path or the query names something unknown.",
     408: "The request was not received in time.",
-    413: "Too many bytes, pixels, images or parts of a form.",
+    413: "Too many bytes, pixels, images or form parts.",
     415: "The Content-Encoding is not supported.",
-    500: "The service failed; its log says why.",
+    500: "Internal error; see the service's log.",
     501: "Not supported over HTTP.",
-    503: "The service is busy or its time was up; retry later.",
+    503: "The service is busy or the deadline has passed; retry later.",
 }
-# Every route rejects a body that is broken, late, too large or in an unknown encoding.
+# Every route can give these.
 ERRORS_EVERYWHERE = (400, 408, 413, 415, 500)
-# Flask itself answers these.
+# Flask adds these itself.
 IMPLICIT_METHODS = {"HEAD", "OPTIONS"}
 IMAGE_TYPES = (*(f"image/{name.lower()}" for name in FORMATS), "application/octet-stream")
-# OpenAPI's way to say that bytes have no schema.
-BINARY: dict[str, Any] = {}
+BINARY: dict[str, Any] = {}  # bytes have no schema in OpenAPI
 
 
 def json(kind: Any, example: Callable[[], Any] | None = None) -> Content:  # noqa: ANN401 - a type of any kind
-    """A type as JSON; `example` makes an answer to a request with examples/3.png, within the application's context."""
+    """A type as JSON. `example` makes a response to examples/3.png, within the application's context."""
     return {"application/json": {"schema": kind} | ({"example": example} if example else {})}
 
 
@@ -79,7 +78,7 @@ def parameter(place: str, name: str, kind: Any, description: str, example: Any =
 
 @dataclass(frozen=True)
 class Body:
-    """What a request may carry, and curl's options that send it, by their names for people."""
+    """A request body, and curl's options that send it, by label."""
 
     content: Content
     commands: Mapping[str, str]
@@ -88,53 +87,74 @@ class Body:
 
 @dataclass(frozen=True)
 class Operation:
-    """What a route takes and gives: its answers by status, their headers, and the errors that not every route gives."""
+    """A view's parameters, body, responses by status, their headers, and errors besides ERRORS_EVERYWHERE."""
 
-    answers: Mapping[int, Content]
+    responses: Mapping[int, Content]
     parameters: tuple[dict[str, Any], ...] = ()
     body: Body | None = None
     errors: tuple[int, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(self, view: View) -> View:
-        """Declares a view function, and leaves it as it is."""
+        """Declares a view function and returns it unchanged."""
         OPERATIONS[view] = self
         return view
 
 
-# By view function.
-OPERATIONS: dict[Callable[..., Any], Operation] = {}
+OPERATIONS: dict[Callable[..., Any], Operation] = {}  # by view function
 
 VersionNumber = Annotated[str, Meta(pattern=f"^{VERSION.pattern}$")]
 VERSION_IN_QUERY = parameter("query", "version", VersionNumber, "The model's version; the highest by default.")
 
 PARAMETERS = {
-    "X-Request-ID": parameter("header", "X-Request-ID", str, "An ID for the request, in its log line and its answer."),
-    "traceparent": parameter("header", "traceparent", str, "The request's trace, as in W3C Trace Context."),
+    "X-Request-ID": parameter("header", "X-Request-ID", str, "The request's ID in the log and in the response."),
+    "traceparent": parameter("header", "traceparent", str, "The request's trace (W3C Trace Context)."),
     "Content-Encoding": parameter(
-        "header", "Content-Encoding", Literal[(*ENCODINGS, "identity")], "How the body is compressed."
+        "header", "Content-Encoding", Literal[(*ENCODINGS, "identity")], "The compression of the body, if there is one."
     ),
 }
 HEADERS = {
-    "X-Request-ID": {"description": "The request's ID, its own or a new one.", "schema": str, "required": True},
-    "traceparent": {"description": "The request's trace, its own or a new one.", "schema": str, "required": True},
+    "X-Request-ID": {"description": "The request's ID, or a new one.", "schema": str, "required": True},
+    "traceparent": {"description": "The request's trace, or a new one.", "schema": str, "required": True},
 }
-RETRY_AFTER = {"description": "Seconds after which to retry.", "schema": {"type": "integer"}, "required": True}
+RETRY_AFTER = {"description": "Seconds to wait before a retry.", "schema": {"type": "integer"}, "required": True}
+
+
+class JsonImage(Struct):
+    """An image in JSON."""
+
+    image: Annotated[str, Meta(description="an image file in base64, or as a data URL")]
+
+
+_FILE = {"type": "string", "format": "binary", "description": "an image file, with a file name"}
+IMAGE = Body(
+    {**dict.fromkeys(IMAGE_TYPES, BINARY), **form(_FILE), **json(JsonImage)},
+    {
+        "the file": "--data-binary @3.png",
+        "a form": "-F image=@3.png",
+        "JSON": '--json "{\\"image\\": \\"$(base64 -w 0 3.png)\\"}"',
+    },
+    "An image of at most 16 MiB and 25 megapixels. Its format is detected from its bytes, not from the content type.",
+)
+IMAGES = Body(
+    form({"type": "array", "items": _FILE, "minItems": 1, "maxItems": MAXIMUM_IMAGES}),
+    {"a form": "-F image=@1.png -F image=@2.png"},
+    f"Up to {MAXIMUM_IMAGES:,} images, each in a field `image`, at most 16 MiB in total.",
+)
 
 
 def document(app: Flask) -> dict[str, Any]:
-    """The whole document, OpenAPI 3.1, of an application whose routes are registered, within its context."""
-    rules = sorted(app.url_map.iter_rules(), key=lambda rule: list(TAGS.values()).index(_tag(rule)))
+    """The OpenAPI 3.1 document of an application; to be called within its context."""
+    tags = list(TAGS.values())
     paths: dict[str, Any] = {}
-    for rule in rules:
+    for rule in sorted(app.url_map.iter_rules(), key=lambda rule: tags.index(_tag(rule))):
         for method in sorted((rule.methods or set()) - IMPLICIT_METHODS):
-            path = paths.setdefault(re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), {})
+            path = paths.setdefault(re.sub(r"<(\w+)>", r"{\1}", rule.rule), {})
             path[method.lower()] = _operation(rule, method, app.view_functions[rule.endpoint])
-    errors = {}
-    for status, description in ERRORS.items():
-        headers = {"Retry-After": RETRY_AFTER} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
-        errors[_name(status)] = _response(description, json(Error), headers)
-    whole: dict[str, Any] = {
+    errors = {_name(status): _response(description, json(Error), {}) for status, description in ERRORS.items()}
+    errors[_name(HTTPStatus.SERVICE_UNAVAILABLE)]["headers"]["Retry-After"] = RETRY_AFTER
+    schemas: dict[str, Any] = {}
+    whole = {
         "openapi": "3.1.0",
         "info": {
             "title": "digits",
@@ -143,38 +163,29 @@ def document(app: Flask) -> dict[str, Any]:
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
-        "tags": [{"name": name} for name in dict.fromkeys(TAGS.values())],
+        "tags": [{"name": name} for name in tags],
         "paths": paths,
-        "components": {"schemas": {}, "parameters": PARAMETERS, "headers": HEADERS, "responses": errors},
+        "components": {"parameters": PARAMETERS, "headers": HEADERS, "responses": errors},
     }
-    kinds = list(_types(whole))
-    schemas, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
-    whole["components"]["schemas"] = components
-    return _filled(whole, lambda kind: schemas[kinds.index(kind)])
+    filled = _filled(whole, schemas)
+    filled["components"]["schemas"] = schemas
+    return filled
 
 
-def _types(part: object) -> Iterator[Any]:
-    """The types in a part of the document."""
-    if isinstance(part, dict | list | tuple):
-        for one in part.values() if isinstance(part, dict) else part:
-            yield from _types(one)
-    elif not isinstance(part, str | int | FunctionType):
-        yield part
-
-
-def _filled(part: Any, schema: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - JSON of any kind
-    """A part of the document with schemas in place of its types and examples in place of its functions."""
+def _filled(part: Any, schemas: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON of any kind
+    """Replaces types by schemas and functions by examples; adds the schemas that these refer to."""
     match part:
         case dict():
-            return {name: _filled(one, schema) for name, one in part.items()}
+            return {name: _filled(one, schemas) for name, one in part.items()}
         case list() | tuple():
-            return [_filled(one, schema) for one in part]
+            return [_filled(one, schemas) for one in part]
         case FunctionType():
             return msgspec.to_builtins(part())
-        case str() | int() | float() | None:
+        case str() | int():
             return part
-        case _:
-            return schema(part)
+    [schema], components = msgspec.json.schema_components([part], ref_template="#/components/schemas/{name}")
+    schemas |= components
+    return schema
 
 
 def _operation(rule: Rule, method: str, view: Callable[..., Any]) -> dict[str, Any]:
@@ -185,9 +196,9 @@ def _operation(rule: Rule, method: str, view: Callable[..., Any]) -> dict[str, A
     headers = {name: {"description": text, "schema": str} for name, text in operation.headers.items()}
     responses = {
         str(status): _response(HTTPStatus(status).phrase, content, headers)
-        for status, content in operation.answers.items()
+        for status, content in operation.responses.items()
     }
-    for status in sorted({*ERRORS_EVERYWHERE, *operation.errors} - {*operation.answers}):
+    for status in sorted({*ERRORS_EVERYWHERE, *operation.errors} - {*operation.responses}):
         responses[str(status)] = _reference("responses", _name(status))
     described = {
         "operationId": re.sub(r"\W+", "_", f"{method.lower()}{rule.rule}"),
@@ -217,16 +228,16 @@ def _reference(kind: str, name: str) -> dict[str, str]:
 
 
 def _name(status: int) -> str:
-    """The name of an error among the components."""
+    """The name of an error's component."""
     return HTTPStatus(status).phrase.replace(" ", "")
 
 
 def _samples(rule: Rule, method: str, operation: Operation) -> Iterator[dict[str, str]]:
-    """Commands for curl, in the field that viewers of OpenAPI use."""
+    """curl commands, in the field that OpenAPI viewers show."""
     path = rule.rule
     for one in operation.parameters:
         example = one.get("example", "")
-        path = re.sub(rf"<(?:\w+:)?{one['name']}>", example() if callable(example) else example, path)
+        path = path.replace(f"<{one['name']}>", example() if callable(example) else example)
     ways = operation.body.commands if operation.body else {"": "" if method == "GET" else f"-X {method}"}
     for label, options in ways.items():
         command = " ".join(f"curl {options} http://localhost:8000{path}".split())

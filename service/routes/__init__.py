@@ -1,1 +1,1 @@
-"""What the service answers, a file a group of paths."""
+"""The routes: one file per group of paths."""

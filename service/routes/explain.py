@@ -1,4 +1,4 @@
-"""`POST /explain` and `GET /explain/<layer>`: the digit on its way through the network."""
+"""`POST /explain` and `GET /explain/<layer>`: what every layer of the network computes for an image."""
 
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -10,11 +10,10 @@ from msgspec import Meta
 
 from digits.activations import Activations, Layer, Values
 from digits.recognizer import decode_and_preprocess
-from service.current import admitted, recognizer, registry, version
-from service.openapi import VERSION_IN_QUERY, Operation, json, parameter
-from service.request_image import IMAGE, received, unpacked
-from service.responses import Base64, encoded, reply
-from service.routes.predict import PredictResponse, prediction
+from service.context import admitted, recognizer, registry, version
+from service.openapi import IMAGE, VERSION_IN_QUERY, Operation, json, parameter
+from service.request_image import received, unpacked
+from service.responses import Base64, PredictResponse, encoded, predict_response, reply
 
 explain = Blueprint("explain", __name__, url_prefix="/explain")
 
@@ -31,9 +30,9 @@ class LayerMaps(Layer, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation(PredictResponse):
-    """What is answered for an image, and how every layer answered."""
+    """The prediction for an image, and the activations of every layer."""
 
-    image: Annotated[Base64, Meta(description="the 28×28 image that the network saw")] = field()
+    image: Annotated[Base64, Meta(description="the network's 28×28 input image")] = field()
     layers: list[LayerMaps]
 
 
@@ -47,21 +46,21 @@ class LayerWeights(msgspec.Struct):
 
 
 def activations() -> Activations:
-    """The activations of the version that the request asks for. Raises VersionError."""
+    """The activations of the requested version. Raises VersionError."""
     return registry().activations(version())
 
 
 @explain.post("")
 @Operation({200: json(Explanation)}, parameters=(VERSION_IN_QUERY,), body=IMAGE, errors=(404, 503))
 def explain_image() -> Response:
-    """Shows how an image is read. That is what `/predict` answers, and every layer with its feature maps."""
+    """Shows how an image is recognized. The response is that of `/predict` with every layer's feature maps."""
     data = received()
     with admitted():
         data = unpacked(data)
         image = decode_and_preprocess(data)
         outputs = zip(activations().layers(), activations().outputs(image.image), strict=True)
-        predicted = prediction(recognizer(), image, encoded(image.image))
-        return reply(Explanation(**vars(predicted), layers=[_maps(layer, output) for layer, output in outputs]))
+        response = predict_response(recognizer(), image, encoded(image.image))
+        return reply(Explanation(**vars(response), layers=[_maps(layer, output) for layer, output in outputs]))
 
 
 @explain.get("/<layer>")
@@ -70,16 +69,15 @@ def explain_image() -> Response:
     parameters=(
         parameter("path", "layer", str, "A layer with weights, by its `name`.", "layer_1_conv"),
         VERSION_IN_QUERY,
-        parameter("header", "If-None-Match", str, "The `ETag` of an answer that is kept."),
+        parameter("header", "If-None-Match", str, "The `ETag` of a cached response."),
     ),
     errors=(404,),
-    headers={"ETag": "The same until another model is served."},
+    headers={"ETag": "Changes when another model is served."},
 )
 def explain_weights(layer: str) -> Response:
     """Gives a layer's weights and biases."""
     weights, biases = activations().weights(layer)
     response = reply(LayerWeights(layer, weights.shape, encoded(weights.astype("<f4")), encoded(biases.astype("<f4"))))
-    # The same until another model is served, which the tag then tells.
     response.add_etag()
     response.cache_control.no_cache = True
     response.make_conditional(request)
@@ -87,7 +85,7 @@ def explain_weights(layer: str) -> Response:
 
 
 def _maps(layer: Layer, output: Values) -> LayerMaps:
-    """Feature maps as bytes, 0 for the least of all the layer's values and 255 for the largest."""
+    """Feature maps as bytes: 0 is the layer's smallest value, 255 its largest."""
     low, high = float(output.min()), float(output.max())
     scale = 255 / (high - low) if high > low else 0.0
     maps = encoded(((output - low) * scale).round().astype(np.uint8))

@@ -1,59 +1,37 @@
-"""`GET /health/live` and `/health/ready`: what an orchestrator asks."""
+"""`GET /health/live` and `GET /health/ready`: probes for orchestrators."""
 
-from collections.abc import Callable
-
-from flask import Blueprint, Response, current_app
-from msgspec import Struct
+from flask import Blueprint, Response
 
 from digits.classifier import ModelVersion
-from service.current import registry
+from service.context import registry, stopping
 from service.openapi import Operation, json
-from service.responses import reply
+from service.responses import Live, Ready, reply
 
 health = Blueprint("health", __name__, url_prefix="/health")
 
 
-class Live(Struct):
-    """The process answers."""
-
-    live: bool
-
-
-class Ready(Struct):
-    """Whether the process takes requests."""
-
-    ready: bool
-    live: bool
-
-
 class Readiness(Ready):
-    """Whether the process takes requests, and what runs."""
+    """Whether the process accepts requests, and what it serves."""
 
     model: ModelVersion
     versions: list[str]
     provider: str
 
 
-def stopping() -> bool:
-    """Whether this process has been told to stop."""
-    told: Callable[[], bool] = current_app.extensions.get("stopping", lambda: False)
-    return told()
-
-
 @health.get("/live")
 @Operation({200: json(Live)})
 def live() -> Response:
-    """Answers while the process does."""
+    """Responds as long as the process does."""
     return reply(Live(True))
 
 
 @health.get("/ready")
 @Operation({200: json(Readiness), 503: json(Readiness)})
 def ready() -> Response:
-    """Says whether the process takes requests. Every version of the model has made its warm-up prediction by then.
+    """Tells whether the process accepts requests. A ready process has warmed up every model version.
 
-    From SIGTERM on, while it answers what it has taken on, a process is not ready.
+    After SIGTERM a process is no longer ready, while it finishes the requests that it has accepted.
     """
     default = registry().recognizer().classifier
-    told = Readiness(not stopping(), True, default.model, registry().versions, default.provider)
-    return reply(told, 200 if told.ready else 503)
+    readiness = Readiness(not stopping(), True, default.model, registry().versions, default.provider)
+    return reply(readiness, 200 if readiness.ready else 503)

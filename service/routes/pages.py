@@ -1,4 +1,4 @@
-"""The pages for people: `GET /` to draw on, `GET /docs` to read the API on, and `/openapi.json` for programs."""
+"""The web pages: `GET /` to draw a digit, `GET /docs` for the API; and `GET /openapi.json`, the API for programs."""
 
 import re
 from collections.abc import Callable
@@ -11,14 +11,15 @@ from flask import Blueprint, Response, current_app, render_template, send_from_d
 from markupsafe import Markup, escape
 
 from digits import tracing
-from service.current import recognizer
+from digits.classifier import Classifier
+from service.context import recognizer
 from service.openapi import Operation, document, json, parameter
 from service.responses import reply
 
 pages = Blueprint("pages", __name__)
 
 STATIC = Path(__file__).resolve().parents[1] / "static"
-# Only what comes from here, and nothing inline: an image is drawn from bytes, so not even `blob:` is needed.
+# Only this host, and nothing inline. Images are drawn from bytes, so not even `blob:` is needed.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -26,7 +27,7 @@ POLICY = (
 HTML = {"text/html": {"schema": str}}
 
 
-def _html(template: str, **values: Any) -> Response:  # noqa: ANN401 - what the template shows
+def _html(template: str, **values: Any) -> Response:  # noqa: ANN401 - the template decides
     response = Response(render_template(template, **values))
     response.headers["Content-Security-Policy"] = POLICY
     return response
@@ -35,22 +36,16 @@ def _html(template: str, **values: Any) -> Response:  # noqa: ANN401 - what the 
 @pages.get("/")
 @Operation({200: HTML})
 def index() -> Response:
-    """The page to draw on, with the facts and figures of the served model."""
+    """Gives the page to draw a digit on. It also shows the served model's facts and figures."""
     classifier = recognizer().classifier
-    metadata, version = classifier.metadata, classifier.version
-    return _html(
-        "index.html",
-        formula=metadata.get("formula", ""),
-        version=version,
-        facts=_facts(metadata),
-        figures=card_figures(classifier.path, version),
-    )
+    figures = card_figures(classifier.path, classifier.version)
+    return _html("index.html", version=classifier.version, facts=_facts(classifier), figures=figures)
 
 
 @pages.get("/docs")
 @Operation({200: HTML})
 def docs() -> Response:
-    """The page to read this document on, and to try it out."""
+    """Gives this document as a page, with forms to try the API."""
     document = _document()
     operations = [
         (method.upper(), path, one) for path, methods in document["paths"].items() for method, one in methods.items()
@@ -74,10 +69,10 @@ def _file_of(page: str, example: str) -> Callable[[str], Response]:
             parameter("header", "If-None-Match", str, "The `ETag` of a cached file."),
         ),
         errors=(404,),
-        headers={"ETag": "The same until the file changes."},
+        headers={"ETag": "Changes when the file does."},
     )
     def file(name: str) -> Response:
-        """A file of the page."""
+        """Gives a script, a style sheet or an icon of a page."""
         return send_from_directory(STATIC / page, name)
 
     return file
@@ -88,9 +83,9 @@ pages.add_url_rule("/docs/<name>", "docs_file", _file_of("docs", "docs.css"))
 
 
 def _document() -> dict[str, Any]:
-    """The document, made on first use: routes and types do not change."""
+    """The OpenAPI document, built on first use and cached: routes and types do not change."""
     if "document" not in current_app.extensions:
-        tracing.end()  # the example image must not be counted
+        tracing.end()  # the metrics must not count the example image
         current_app.extensions["document"] = document(current_app)
     return current_app.extensions["document"]
 
@@ -102,26 +97,24 @@ def _json(value: object) -> str:
 
 @pages.app_template_filter("code")
 def _code(text: str) -> Markup:
-    """Text with what is between backticks as code."""
+    """Text with everything between backticks as <code>."""
     return Markup(re.sub("`(.+?)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped before
 
 
-def _facts(metadata: dict[str, str]) -> dict[str, str]:
+def _facts(classifier: Classifier) -> dict[str, str]:
+    metadata = classifier.metadata
+    counts = {name: int(value) for name, value in metadata.items() if value.isdigit()}
     facts = {
-        "name and version": f"{recognizer().model['name']}, version {recognizer().model['version']}",
-        "formula": metadata.get("formula"),
-        "parameters": _grouped(metadata.get("parameters")),
-        "multiply-adds an image": _grouped(metadata.get("multiply_adds")),
-        "runs on": recognizer().classifier.provider.upper(),
+        "name and version": f"{classifier.model['name']}, version {classifier.version}",
+        "formula": metadata.get("formula", ""),
+        "parameters": f"{counts['parameters']:,}" if "parameters" in counts else "",
+        "multiply-adds per image": f"{counts['multiply_adds']:,}" if "multiply_adds" in counts else "",
+        "runs on": classifier.provider.upper(),
     }
-    if "test_images" in metadata:
-        right, count = int(metadata["test_correct"]), int(metadata["test_images"])
-        facts["MNIST test set"] = f"{right / count:.2%} right ({_grouped(str(right))} of {_grouped(str(count))})"
+    if "test_images" in counts:
+        correct, images = counts["test_correct"], counts["test_images"]
+        facts["MNIST test set"] = f"{correct / images:.2%} accuracy ({correct:,} of {images:,} images)"
     return {name: value for name, value in facts.items() if value}
-
-
-def _grouped(number: str | None) -> str | None:
-    return f"{int(number):,}" if number else None
 
 
 def card_figures(model: Path, version: str) -> list[tuple[str, str, str]]:

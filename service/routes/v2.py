@@ -1,6 +1,6 @@
-"""`/v2`: the Open Inference Protocol V2, with the model as it is, `digits`, and behind preparation, `digits-image`.
+"""`/v2`: the Open Inference Protocol V2. `digits` is the network itself; `digits-image` takes image files.
 
-Errors, content types and bodies are those that Triton's, KServe's and MLServer's clients understand.
+Errors, content types and bodies are those that the clients of Triton, KServe and MLServer understand.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,12 +27,10 @@ from digits.open_inference import (
 )
 from digits.recognizer import Prediction, Recognizer
 from digits.registry import VersionError
-from service.current import admitted, example_image, registry
+from service.context import admitted, example_image, registry, stopping
 from service.openapi import BINARY, Body, Operation, VersionNumber, json, parameter
-from service.request_body import RequestTooLargeError, body
-from service.request_image import MAXIMUM_IMAGES
-from service.responses import error_response, reply
-from service.routes.health import Live, Ready, stopping
+from service.request_body import MAXIMUM_IMAGES, RequestTooLargeError, body
+from service.responses import Live, Ready, error_response, reply
 
 v2 = Blueprint("v2", __name__, url_prefix="/v2")
 
@@ -40,15 +38,15 @@ EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "mo
 
 
 class Server(Struct):
-    """What this server is."""
+    """The server's name, version and protocol extensions."""
 
     name: str
     version: str
     extensions: list[str]
 
 
-class Answering(Struct):
-    """Which ONNX file answers: its name and version, and its SHA-256 in hexadecimal."""
+class ServedFile(Struct):
+    """The served ONNX file: its model's name and version, and its SHA-256 in hexadecimal."""
 
     name: str
     version: str
@@ -56,25 +54,25 @@ class Answering(Struct):
 
 
 class ModelMetadata(Struct):
-    """A model's inputs and outputs and its versions."""
+    """A model's versions, inputs and outputs."""
 
     name: str
     versions: list[str]
     platform: str
     inputs: list[TensorDescription]
     outputs: list[TensorDescription]
-    parameters: Answering
+    parameters: ServedFile
 
 
 class ModelReady(Struct):
-    """A model can be asked."""
+    """Whether a model is ready for inference."""
 
     name: str
     ready: bool
 
 
 class ConfiguredTensor(Struct):
-    """A tensor in Triton's words; in `dims`, -1 stands for any size."""
+    """A tensor in Triton's configuration; -1 in `dims` stands for any size."""
 
     name: str
     data_type: str
@@ -82,7 +80,7 @@ class ConfiguredTensor(Struct):
 
 
 class ModelConfiguration(Struct):
-    """What Triton's `config.pbtxt` says."""
+    """A model's configuration, like Triton's `config.pbtxt`."""
 
     name: str
     platform: str
@@ -92,7 +90,7 @@ class ModelConfiguration(Struct):
 
 
 class RepositoryEntry(Struct):
-    """A version of a model."""
+    """A version of a model in the repository."""
 
     name: str
     version: str
@@ -102,26 +100,21 @@ class RepositoryEntry(Struct):
 
 @dataclass(frozen=True)
 class Served:
-    """A model of the protocol: what it takes, what it gives, and how one comes of the other."""
+    """A model of the protocol."""
 
     platform: str
-    backend: str  # the platform in Triton's words
+    triton_platform: str
     describe: Callable[[Recognizer], tuple[TensorDescription, list[TensorDescription]]]
     infer: Callable[[Recognizer, Values], dict[str, Values]]
 
 
 def _describe_digits(recognizer: Recognizer) -> tuple[TensorDescription, list[TensorDescription]]:
-    """The ONNX file's own input and outputs."""
+    """The ONNX file's input and outputs."""
     session = recognizer.classifier.session
-    [images], outputs = (
-        [
-            TensorDescription(
-                one.name, DATATYPES[one.type], [size if isinstance(size, int) else -1 for size in one.shape]
-            )
-            for one in side
-        ]
-        for side in (session.get_inputs(), session.get_outputs())
-    )
+    images, *outputs = [
+        TensorDescription(one.name, DATATYPES[one.type], [size if isinstance(size, int) else -1 for size in one.shape])
+        for one in (*session.get_inputs(), *session.get_outputs())
+    ]
     return images, outputs
 
 
@@ -132,7 +125,7 @@ def _infer_digits(recognizer: Recognizer, images: Values) -> dict[str, Values]:
 
 
 _IMAGE = TensorDescription("image", "BYTES", [-1])
-_ANSWERS = [
+_OUTPUTS = [
     TensorDescription("digit", "INT64", [-1]),
     TensorDescription("confidence", "FP32", [-1]),
     TensorDescription("probabilities", "FP32", [-1, CLASSES]),
@@ -157,17 +150,13 @@ def _infer_digits_image(recognizer: Recognizer, files: Values) -> dict[str, Valu
 
 SERVED: Mapping[str, Served] = {
     "digits": Served("onnx_onnxv1", "onnxruntime_onnx", _describe_digits, _infer_digits),
-    "digits-image": Served("digits_image", "digits_image", lambda _: (_IMAGE, _ANSWERS), _infer_digits_image),
+    "digits-image": Served("digits_image", "digits_image", lambda _: (_IMAGE, _OUTPUTS), _infer_digits_image),
 }
-
-
-class ModelNameError(VersionError):
-    """No model of that name is served; the message may be shown to the sender."""
 
 
 def _served(name: str) -> Served:
     if name not in SERVED:
-        raise ModelNameError(f"expected a model that is served, one of {', '.join(SERVED)}; got {name}")
+        raise VersionError(f"expected a model that is served, one of {', '.join(SERVED)}; got {name}")
     return SERVED[name]
 
 
@@ -180,21 +169,21 @@ _MODEL = (_NAME, _VERSION)
 @v2.get("/")
 @Operation({200: json(Server)})
 def server() -> Response:
-    """Says what this server is."""
+    """Gives the server's name, version and protocol extensions."""
     return reply(Server("digits", __version__, EXTENSIONS))
 
 
 @v2.get("/health/live")
 @Operation({200: json(Live)})
 def live() -> Response:
-    """Answers while the process does."""
+    """Responds as long as the process does."""
     return reply(Live(True))
 
 
 @v2.get("/health/ready")
 @Operation({200: json(Ready), 503: json(Ready)})
 def ready() -> Response:
-    """Says whether the process takes requests. Every version of the model has made its warm-up prediction by then."""
+    """Tells whether the process accepts requests. A ready process has warmed up every model version."""
     return reply(Ready(not stopping(), True), 503 if stopping() else 200)
 
 
@@ -202,18 +191,18 @@ def ready() -> Response:
 @v2.get("/models/<name>/versions/<version>")
 @Operation({200: json(ModelMetadata)}, _MODEL, errors=(404,))
 def model(name: str, version: str | None = None) -> Response:
-    """Gives a model's inputs and outputs and its versions, and which ONNX file answers."""
+    """Gives a model's versions, inputs and outputs, and the served ONNX file."""
     served, recognizer = _served(name), registry().recognizer(version)
-    taken, given = served.describe(recognizer)
-    answering = Answering(**recognizer.model, sha256=recognizer.classifier.sha256)
-    return reply(ModelMetadata(name, registry().versions, served.platform, [taken], given, answering))
+    image, outputs = served.describe(recognizer)
+    file = ServedFile(**recognizer.model, sha256=recognizer.classifier.sha256)
+    return reply(ModelMetadata(name, registry().versions, served.platform, [image], outputs, file))
 
 
 @v2.get("/models/<name>/ready")
 @v2.get("/models/<name>/versions/<version>/ready")
 @Operation({200: json(ModelReady)}, _MODEL, errors=(404,))
 def model_ready(name: str, version: str | None = None) -> Response:
-    """Says whether a model, or a version of it, can be asked."""
+    """Tells whether a model, or a version of it, is ready for inference."""
     _served(name)
     registry().recognizer(version)
     return reply(ModelReady(name, True))
@@ -223,13 +212,11 @@ def model_ready(name: str, version: str | None = None) -> Response:
 @v2.get("/models/<name>/versions/<version>/config")
 @Operation({200: json(ModelConfiguration)}, _MODEL, errors=(404,))
 def model_configuration(name: str, version: str | None = None) -> Response:
-    """Gives what Triton's `config.pbtxt` says, in JSON."""
+    """Gives a model's configuration, like Triton's `config.pbtxt`."""
     served, recognizer = _served(name), registry().recognizer(version)
-    taken, given = served.describe(recognizer)
-    inputs, outputs = (
-        [ConfiguredTensor(one.name, f"TYPE_{one.datatype}", one.shape) for one in side] for side in ([taken], given)
-    )
-    return reply(ModelConfiguration(name, served.backend, 0, inputs, outputs))
+    image, outputs = served.describe(recognizer)
+    configured, *others = [ConfiguredTensor(one.name, f"TYPE_{one.datatype}", one.shape) for one in (image, *outputs)]
+    return reply(ModelConfiguration(name, served.triton_platform, 0, [configured], others))
 
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -240,7 +227,7 @@ _INFERENCE = Body(
         "[\"'$(base64 -w 0 3.png)'\"]}]}'",
         "a file alone": f"-H '{_HEADER_LENGTH}: 0' --data-binary @3.png --output -",
     },
-    f"Tensors in JSON; or, with `{_HEADER_LENGTH}`, JSON and the tensors' bytes behind it.",
+    f"Tensors as JSON; or, with `{_HEADER_LENGTH}`, JSON followed by the tensors' bytes.",
 )
 
 
@@ -249,8 +236,8 @@ def _example() -> InferenceResponse:
     files: Values = [example_image()]
     inference = Inference(InferenceRequest([]), lambda: files)
     outputs = _infer_digits_image(recognizer, files)
-    answer, _ = encode_response(inference, {**recognizer.model, "name": "digits-image"}, outputs, [])
-    return msgspec.json.decode(answer, type=InferenceResponse)
+    encoded, _ = encode_response(inference, {**recognizer.model, "name": "digits-image"}, outputs, [])
+    return msgspec.json.decode(encoded, type=InferenceResponse)
 
 
 @v2.post("/models/<name>/infer")
@@ -263,30 +250,30 @@ def _example() -> InferenceResponse:
             "header",
             _HEADER_LENGTH,
             Annotated[str, Meta(pattern="^[0-9]{1,18}$")],
-            "How many of the body's bytes are JSON; 0: the body is one image's tensor and nothing else.",
+            "The length of the body's JSON in bytes; 0 if the body is a single image's tensor and nothing else.",
         ),
     ),
     body=_INFERENCE,
     errors=(404, 503),
-    headers={_HEADER_LENGTH: "How many of the answer's bytes are JSON, where bytes of tensors follow."},
+    headers={_HEADER_LENGTH: "The length of the response's JSON in bytes, if tensors' bytes follow."},
 )
 def infer(name: str, version: str | None = None) -> Response:
-    """Runs a model. Tensors in, tensors out, in JSON or as bytes behind it."""
+    """Runs a model. Tensors are sent and returned as JSON, or as bytes after it."""
     served, recognizer = _served(name), registry().recognizer(version)
-    taken, given = served.describe(recognizer)
+    image, described = served.describe(recognizer)
     data = [body()]
     with admitted() as admission:
-        inference = decode_request(data.pop(), request.headers.get(_HEADER_LENGTH), taken)
-        check_outputs(inference, given)
-        if taken.datatype == "BYTES" and inference.count > MAXIMUM_IMAGES:
+        inference = decode_request(data.pop(), request.headers.get(_HEADER_LENGTH), image)
+        check_outputs(inference, described)
+        if image.datatype == "BYTES" and inference.count > MAXIMUM_IMAGES:
             raise RequestTooLargeError(f"expected at most {MAXIMUM_IMAGES} images; got {inference.count}")
         images = inference.take_values()
         admission.has(len(images))
         outputs = served.infer(recognizer, images)
     written = recognizer.classifier.metadata.get("labels")
     labels: list[str] = msgspec.json.decode(written) if written else [str(one) for one in range(CLASSES)]
-    answer, header_length = encode_response(inference, {**recognizer.model, "name": name}, outputs, labels)
-    response = Response(answer, mimetype="application/json" if header_length is None else "application/octet-stream")
+    encoded, header_length = encode_response(inference, {**recognizer.model, "name": name}, outputs, labels)
+    response = Response(encoded, mimetype="application/json" if header_length is None else "application/octet-stream")
     if header_length is not None:
         response.headers[_HEADER_LENGTH] = str(header_length)
     return response
@@ -295,7 +282,7 @@ def infer(name: str, version: str | None = None) -> Response:
 @v2.post("/repository/index")
 @Operation({200: json(list[RepositoryEntry])})
 def repository() -> Response:
-    """Lists every model and version that can be asked."""
+    """Lists all models and versions."""
     return reply([RepositoryEntry(name, version, "READY", "") for name in SERVED for version in registry().versions])
 
 
@@ -309,5 +296,5 @@ def repository() -> Response:
     errors=(501,),
 )
 def change_repository(name: str, action: str) -> Response:
-    """Refuses to change what is served. SIGHUP to the server does that, never a request."""
-    return error_response(f"expected SIGHUP to the server, which then serves what {name} has; got a request", 501)
+    """Always fails. Send SIGHUP to the server to reload its models."""
+    return error_response(f"expected SIGHUP to the server to reload {name}; got a request", 501)

@@ -236,9 +236,9 @@ UNPARSED, NO_IMAGE = "got JSON that cannot be parsed", "got no string `image`"
         (
             {"data": gzip.compress(bytes(10**8)), "headers": {"Content-Encoding": "gzip"}},
             413,
-            "when inflated; got more",
+            "when decompressed; got more",
         ),
-        ({"data": zlib.compress(bytes(10**8)), "headers": {"Content-Encoding": "deflate"}}, 413, "when inflated"),
+        ({"data": zlib.compress(bytes(10**8)), "headers": {"Content-Encoding": "deflate"}}, 413, "when decompressed"),
         ({"data": gzip.compress(b"") * 10**5, "headers": {"Content-Encoding": "gzip"}}, 400, "with more behind it"),
     ],
     ids=lambda value: f"{len(value['data'])}" if isinstance(value, dict) else None,

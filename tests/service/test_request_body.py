@@ -53,7 +53,7 @@ def test_decompression_bomb(encoding: str, compress: Callable[[bytes], bytes], c
     assert_error(
         client.post("/predict", data=compress(bytes(MAXIMUM_BYTES + 1)), headers=headers),
         413,
-        f"expected a body of at most {MAXIMUM_BYTES} bytes when inflated; got more",
+        f"expected a body of at most {MAXIMUM_BYTES} bytes when decompressed; got more",
     )
 
 

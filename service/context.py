@@ -1,4 +1,4 @@
-"""What a route works with: the served models, and the limits on concurrent requests."""
+"""What a route works with: the served models, admission control, and whether the process is stopping."""
 
 from flask import current_app, request
 
@@ -10,7 +10,7 @@ from service.admission import Admission, Limiter
 
 
 def registry() -> Registry:
-    """The versions of the model that this process serves."""
+    """The model versions that this process serves."""
     return current_app.extensions["registry"]
 
 
@@ -20,16 +20,21 @@ def version() -> str | None:
 
 
 def recognizer() -> Recognizer:
-    """The recognizer of the version that the request asks for, or of the highest. Raises VersionError."""
+    """The recognizer of the requested version, or of the highest. Raises VersionError."""
     return registry().recognizer(version())
 
 
 def admitted(images: int = 1) -> Admission:
-    """Waits until this request, whose body has been read, is admitted. Raises BusyError and DeadlineError."""
+    """Waits until this request is admitted; its body has been read by then. Raises BusyError and DeadlineError."""
     limiter: Limiter = current_app.extensions["limiter"]
     return limiter.admitted(tracing.deadline(), images)
 
 
+def stopping() -> bool:
+    """Whether this process has been told to stop."""
+    return current_app.extensions.get("stopping", bool)()
+
+
 def example_image() -> bytes:
-    """The image whose answers are the examples in the OpenAPI document."""
+    """The image that the examples in the OpenAPI document were made with."""
     return (EXAMPLES / "3.png").read_bytes()
