@@ -1,7 +1,7 @@
-"""Every request is counted, timed and logged in one line; `GET /metrics` gives the counts.
+"""Counts, times and logs every request.
 
-A request keeps the number (`X-Request-ID`) and the trace (`traceparent`, W3C Trace Context) that it comes with, or is
-given them; the answer carries both.
+A request keeps its ID (`X-Request-ID`) and trace (`traceparent`, W3C Trace Context), or gets new ones; the response
+carries both.
 """
 
 import logging
@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Flask
@@ -29,45 +29,40 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _TRACE_PARENT = re.compile(
     r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(?:-.*)?"
 )
-# The route of what is not there, or could not be parsed: paths come from outside, and each would be a time series.
+# The route of unknown paths: clients choose these, and each would become a time series.
 UNKNOWN_ROUTE = "unknown"
 
 
-class Observation(NamedTuple):
-    """What is known of a request that was answered; `time` is a `time.time()`.
-
-    Of one that could not be parsed, method and path are None, and `fault` is the name of what was wrong.
-    """
-
-    time: float
-    request_id: str
-    trace_id: str
-    method: str | None
-    path: str | None
-    route: str
-    status: int
-    client: str | None
-    bytes: int | None
-    seconds: float
-    trace: tracing.Trace
-    fault: str | None = None
-
-
 class AccessLog:
-    """Counts and logs requests.
-
-    Whoever sets `deferred` calls `flush` soon after requests: many together take half the time.
-    """
+    """Counts and logs requests: at once, or when `flush` is called if `deferred`, which halves the time they take."""
 
     def __init__(self, metrics: Metrics, limiter: Limiter) -> None:
         self.deferred = False
         self._metrics, self._limiter, self._images = metrics, limiter, 0
-        self._waiting: deque[Observation] = deque()
+        self._waiting: deque[tuple[float, tracing.Trace, dict[str, Any]]] = deque()
 
-    def add(self, observation: Observation) -> None:
-        self._waiting.append(observation)
+    def add(self, trace: tracing.Trace, **fields: Any) -> None:  # noqa: ANN401 - the fields of the log line
+        """Adds an answered request; its fields include `route`, `status` and `seconds`."""
+        self._waiting.append((time.time(), trace, fields))
         if not self.deferred:
             self.flush()
+
+    def add_unparsed(self, status: int, client: str | None, seconds: float, fault: str) -> None:
+        """Adds a request that could not be parsed; `fault` says why."""
+        request_id, trace_id, _ = _identity({})
+        self.add(
+            tracing.Trace(),
+            request_id=request_id,
+            trace_id=trace_id,
+            method=None,
+            path=None,
+            route=UNKNOWN_ROUTE,
+            status=status,
+            client=client,
+            bytes=None,
+            seconds=seconds,
+            fault=fault,
+        )
 
     @property
     def waiting(self) -> bool:
@@ -75,57 +70,28 @@ class AccessLog:
         return bool(self._waiting)
 
     def flush(self) -> None:
-        """Writes down the requests that were answered, and how many images are being read."""
+        """Counts and logs the requests added since the last flush, and updates the number of images in flight."""
         if self._images != (images := self._limiter.images):
             self._images = images
             self._metrics.images_in_flight.set(images)
-        taken = []
-        with suppress(IndexError):  # another thread may take some meanwhile
+        added = []
+        with suppress(IndexError):  # several threads may flush at the same time
             while True:
-                taken.append(self._waiting.popleft())
-        self._metrics.count((one.route, one.status, one.seconds, one.trace) for one in taken)
+                added.append(self._waiting.popleft())
+        self._metrics.count((one["route"], one["status"], one["seconds"], trace) for _, trace, one in added)
         if log.isEnabledFor(logging.INFO):
-            for one in taken:
-                _log(one)
-
-    def add_unparsed(self, status: int, client: str | None, seconds: float, fault: str) -> None:
-        """A request was answered that never reached the application."""
-        request_id, trace_id, _ = _identity({})
-        self.add(
-            Observation(
-                time.time(),
-                request_id,
-                trace_id,
-                None,
-                None,
-                UNKNOWN_ROUTE,
-                status,
-                client,
-                None,
-                seconds,
-                tracing.Trace(),
-                fault,
-            )
-        )
-
-
-def _log(observation: Observation) -> None:
-    fields = observation._asdict()
-    del fields["time"], fields["trace"]
-    if observation.fault is None:
-        del fields["fault"]
-    fields["seconds"] = round(observation.seconds, 6)
-    for name, seconds in observation.trace.seconds.items():
-        fields[f"{name}_seconds"] = round(seconds, 6)
-    if observation.trace.outcomes:
-        fields["outcomes"] = observation.trace.outcomes
-    line = log.makeRecord(log.name, logging.INFO, "", 0, "request", (), None, extra={"fields": fields})
-    line.created = observation.time
-    log.handle(line)
+            for created, trace, fields in added:
+                fields["seconds"] = round(fields["seconds"], 6)
+                fields |= {f"{name}_seconds": round(seconds, 6) for name, seconds in trace.seconds.items()}
+                if trace.outcomes:
+                    fields["outcomes"] = trace.outcomes
+                line = log.makeRecord(log.name, logging.INFO, "", 0, "request", (), None, extra={"fields": fields})
+                line.created = created
+                log.handle(line)
 
 
 def register_observation(app: Flask, models: Registry, metrics: Metrics, deadline: float) -> None:
-    """Gives every request so many seconds. What wraps the application later, as for proxies, comes before."""
+    """Observes the application's requests, each with a deadline in seconds; to be wrapped by all other middleware."""
     access_log = app.extensions["access_log"] = AccessLog(metrics, app.extensions["limiter"])
     app.extensions["metrics"] = metrics
     for version in models.versions:
@@ -134,29 +100,26 @@ def register_observation(app: Flask, models: Registry, metrics: Metrics, deadlin
 
 
 def _observed(application: WSGIApplication, access_log: AccessLog, deadline: float) -> WSGIApplication:
-    """An application whose answers are counted, timed, logged and numbered."""
+    """WSGI middleware that adds every request to the access log, and its IDs to the response."""
 
     def observed(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        begun = time.monotonic()
-        tracing.begin(begun + deadline)
+        started = time.monotonic()
+        tracing.begin(started + deadline)
         request_id, trace_id, trace_parent = _identity(environ)
 
         def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:  # noqa: ANN401 - as WSGI has it
             request = request_ctx.request
             access_log.add(
-                Observation(
-                    time.time(),
-                    request_id,
-                    trace_id,
-                    environ["REQUEST_METHOD"],
-                    request.path,
-                    request.url_rule.rule if request.url_rule else UNKNOWN_ROUTE,
-                    int(status[:3]),
-                    environ.get("REMOTE_ADDR"),
-                    request.content_length,
-                    time.monotonic() - begun,
-                    tracing.end() or tracing.Trace(),
-                )
+                tracing.end() or tracing.Trace(),
+                request_id=request_id,
+                trace_id=trace_id,
+                method=environ["REQUEST_METHOD"],
+                path=request.path,
+                route=request.url_rule.rule if request.url_rule else UNKNOWN_ROUTE,
+                status=int(status[:3]),
+                client=environ.get("REMOTE_ADDR"),
+                bytes=request.content_length,
+                seconds=time.monotonic() - started,
             )
             headers = [*headers, ("X-Request-ID", request_id), ("traceparent", trace_parent)]
             return start_response(status, headers, *error)
@@ -167,10 +130,10 @@ def _observed(application: WSGIApplication, access_log: AccessLog, deadline: flo
 
 
 def _identity(environ: WSGIEnvironment) -> tuple[str, str, str]:
-    """The request's number, its trace's number and what `traceparent` says of both, taken or made."""
-    made = f"{random.getrandbits(320):080x}"  # which need not be hard to guess, and secrets asks the kernel
-    taken = environ.get("HTTP_X_REQUEST_ID", "")
-    request_id = taken if _REQUEST_ID.fullmatch(taken) else made[:32]
+    """The request's ID, its trace's ID and the response's `traceparent`: the client's, or new ones."""
+    new = f"{random.getrandbits(320):080x}"  # need not be secret, and the module `secrets` makes a system call
+    given = environ.get("HTTP_X_REQUEST_ID", "")
+    request_id = given if _REQUEST_ID.fullmatch(given) else new[:32]
     parent = _TRACE_PARENT.fullmatch(environ.get("HTTP_TRACEPARENT", ""))
-    trace, flags = parent.groups() if parent else (made[32:64], "00")
-    return request_id, trace, f"00-{trace}-{made[64:]}-{flags}"
+    trace_id, flags = parent.groups() if parent else (new[32:64], "00")
+    return request_id, trace_id, f"00-{trace_id}-{new[64:]}-{flags}"

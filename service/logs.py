@@ -1,4 +1,4 @@
-"""Log lines, as text to read or as JSON to collect: a time, a level, a message, and fields."""
+"""Log lines as text or JSON: time, level, message and fields."""
 
 import logging
 import os
@@ -10,14 +10,14 @@ from typing import Any
 
 import msgspec
 
-# Text that needs no quotes: printable ASCII but for the space, " and =.
+# Text that needs no quotes: printable ASCII except for the space, " and =.
 _PLAIN = re.compile(r"[!#-<>-~]*")
 
 
 def configuration(format: str) -> dict[str, Any]:
-    """For `logging.config.dictConfig`: gunicorn's lines and ours alike, to standard output.
+    """For `logging.config.dictConfig`: gunicorn's lines and the service's own go to standard output.
 
-    Leaves out of every record what no line shows, which takes half of its time (the logging HOWTO's "Optimization").
+    Also stops `logging` from collecting what no line shows, which halves its time (the logging HOWTO's "Optimization").
     """
     logging._srcfile = None
     logging.logThreads = logging.logMultiprocessing = False
@@ -32,9 +32,9 @@ def configuration(format: str) -> dict[str, Any]:
 
 
 def keep_native_output_out() -> None:
-    """Sends what libraries in C, such as libtiff, print to standard error to nowhere: any image could write to the log.
+    """Discards what C libraries, such as libtiff, print to standard error, where any image could write to the log.
 
-    What Python prints there still goes there.
+    Python's own standard error still works.
     """
     sys.stderr.flush()
     python_only = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
@@ -44,7 +44,7 @@ def keep_native_output_out() -> None:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {"time": _time(record), "level": record.levelname.lower(), "message": record.getMessage()}
@@ -54,7 +54,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """Time, level, process, message, and fields as name=value."""
+    """Time, level, process, message, then fields as name=value."""
 
     def format(self, record: logging.LogRecord) -> str:
         parts = [_time(record), record.levelname, f"[{record.process}]", record.getMessage()]
@@ -67,7 +67,7 @@ class TextFormatter(logging.Formatter):
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    """What was logged with `extra={"fields": …}`."""
+    """The fields logged with `extra={"fields": …}`."""
     fields: dict[str, Any] = getattr(record, "fields", {})
     return fields
 

@@ -1,15 +1,17 @@
-"""Metrics for Prometheus, right across worker processes: what one wrote, the next goes on with.
+"""Metrics for Prometheus, summed over the worker processes.
 
-prometheus-client gives every process files of its own, named by its number; with workers that come and go, these files
-grow in number for ever. Here gunicorn's master gives each worker a slot, and a worker continues the files of its slot.
+prometheus-client keeps files per process ID, so their number grows with every restarted worker. Here gunicorn's master
+gives each worker a slot, and a new worker continues the files of its slot.
 """
 
 import os
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Gauge, generate_latest, values
@@ -24,7 +26,7 @@ _SIZES = (1, 2, 4, 8, 16)
 
 
 class Histogram(prometheus_client.Histogram):
-    """Counts many observations at once."""
+    """A histogram that counts many observations at once."""
 
     def observe_all(self, amounts: Sequence[float]) -> None:
         self._sum.inc(sum(amounts))
@@ -33,109 +35,75 @@ class Histogram(prometheus_client.Histogram):
 
 
 class Metrics:
-    """The metrics of this process, and their text across all processes that share a folder."""
+    """The metrics of this process; their text covers all processes that share a directory."""
 
     def __init__(self, directory: Path | None = None, slot: int = 0) -> None:
-        """Continues a slot in the folder that the workers share; without one, this process counts alone."""
+        """Continues a slot of the workers' shared directory; without one, this process counts on its own."""
         self._directory = directory
         values.ValueClass = values.MutexValue
         if directory:
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)  # there prometheus-client looks for it
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)  # where prometheus-client looks for it
             values.ValueClass = values.MultiProcessValue(lambda: slot)
-        self._registry = CollectorRegistry()
-        self._requests = prometheus_client.Counter(
-            "digits_requests", "Requests answered", ["route", "status"], registry=self._registry
+        registry = self._registry = CollectorRegistry()
+        counter = partial(prometheus_client.Counter, registry=registry)
+        histogram = partial(Histogram, registry=registry)
+        self._requests = counter("digits_requests", "Answered requests", ["route", "status"])
+        self._request_seconds = histogram(
+            "digits_request_seconds", "Time from a request's headers to its response", ["route"], buckets=_SECONDS
         )
-        self._request_seconds = Histogram(
-            "digits_request_seconds",
-            "Time from a request's head to its answer",
-            ["route"],
-            buckets=_SECONDS,
-            registry=self._registry,
+        self._stage_seconds = histogram(
+            "digits_stage_seconds", "Time by stage: queue, decode, prepare, inference", ["stage"], buckets=_SECONDS
         )
-        self._stage_seconds = Histogram(
-            "digits_stage_seconds",
-            "Time of a request's stages: queue, decode, prepare, inference",
-            ["stage"],
-            buckets=_SECONDS,
-            registry=self._registry,
+        self._batch_size = histogram("digits_batch_size", "Images per run of the network", buckets=_SIZES)
+        self._images = counter(
+            "digits_images", "Images by outcome: digit, rejection reason, or broken image", ["outcome"]
         )
-        self._batch_size = Histogram(
-            "digits_batch_size", "Images a run of the network", buckets=_SIZES, registry=self._registry
-        )
-        self._images = prometheus_client.Counter(
-            "digits_images",
-            "Images by outcome: digit, the reason of a refusal, or broken image",
-            ["outcome"],
-            registry=self._registry,
-        )
-        self._rejections = prometheus_client.Counter(
-            "digits_rejections",
-            "Requests answered with 503 by what was full or over: queue, bodies, deadline",
-            ["cause"],
-            registry=self._registry,
+        self._rejections = counter(
+            "digits_rejections", "Requests rejected with 503 by cause: queue, bodies, deadline", ["cause"]
         )
         self.images_in_flight = Gauge(
-            "digits_images_in_flight",
-            "Images taken on and not yet answered",
-            multiprocess_mode="livesum",
-            registry=self._registry,
+            "digits_images_in_flight", "Images being processed", registry=registry, multiprocess_mode="livesum"
         )
+        labels = ["version", "default", "provider"]
         self._model = Gauge(
-            "digits_model_info",
-            "1 for every version of the model that is served",
-            ["version", "default", "provider"],
-            multiprocess_mode="livemax",
-            registry=self._registry,
+            "digits_model_info", "1 for every served version", labels, registry=registry, multiprocess_mode="livemax"
         )
 
     def model(self, version: str, default: bool, provider: str) -> None:
-        """A version of the model is served."""
+        """Adds a served version of the model."""
         self._model.labels(version, str(default).lower(), provider).set(1)
 
     def count(self, answered: Iterable[tuple[str, int, float, Trace]]) -> None:
-        """Requests were answered: the route, the status, the seconds and the record of each.
+        """Counts answered requests, each by route, status, seconds and trace.
 
-        Many together take a fifth of the time that each would take by itself.
+        Many at once take a fifth of the time per request.
         """
-        requests: Counter[tuple[str, int]] = Counter()
-        outcomes: Counter[str] = Counter()
-        rejections: Counter[str] = Counter()
-        request_seconds, stage_seconds = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
-        batch_sizes: list[int] = []
-        for route, status, seconds, record in answered:
-            requests[route, status] += 1
-            request_seconds[route].append(seconds)
-            for name, time in record.seconds.items():
-                stage_seconds[name].append(time)
-            batch_sizes += record.batch_sizes
-            outcomes.update(record.outcomes)
-            if record.rejection:
-                rejections[record.rejection] += 1
-        for labels, count in requests.items():
-            self._requests.labels(*labels).inc(count)
-        for route, times in request_seconds.items():
-            self._request_seconds.labels(route).observe_all(times)
-        for name, times in stage_seconds.items():
-            self._stage_seconds.labels(name).observe_all(times)
-        if batch_sizes:
-            self._batch_size.observe_all(batch_sizes)
-        for outcome, count in outcomes.items():
-            self._images.labels(outcome).inc(count)
-        for cause, count in rejections.items():
-            self._rejections.labels(cause).inc(count)
+        # By metric and labels.
+        counts: Counter[tuple[Any, ...]] = Counter()
+        amounts = defaultdict[tuple[Any, ...], list[float]](list)
+        for route, status, seconds, trace in answered:
+            counts[self._requests, route, status] += 1
+            amounts[self._request_seconds, route].append(seconds)
+            for stage, time in trace.seconds.items():
+                amounts[self._stage_seconds, stage].append(time)
+            if trace.batch_sizes:
+                amounts[(self._batch_size,)] += trace.batch_sizes
+            for outcome, count in trace.outcomes.items():
+                counts[self._images, outcome] += count
+            if trace.rejection:
+                counts[self._rejections, trace.rejection] += 1
+        for (counter, *labels), count in counts.items():
+            counter.labels(*labels).inc(count)
+        for (histogram, *labels), observed in amounts.items():
+            (histogram.labels(*labels) if labels else histogram).observe_all(observed)
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
-        if self._directory is None:
-            return generate_latest(self._registry)
-        registry = CollectorRegistry()
-        registry.register(_Slots(self._directory))
-        return generate_latest(registry)
+        return generate_latest(_Slots(self._directory) if self._directory else self._registry)
 
 
 def end_slot(directory: Path, slot: int) -> None:
-    """The worker with this slot is no more: what it counted stays, what was going on in it does not."""
+    """Call when the worker with this slot has ended: its counts stay, its gauges do not."""
     mark_process_dead(slot, directory)
 
 
@@ -145,12 +113,11 @@ class _Slots(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """The sum of all slots."""
-        metrics: Iterable[Metric] = MultiProcessCollector.merge(str(file) for file in self._files())
-        return metrics
-
-    def _files(self) -> Iterator[Path]:
-        """Those that have something in them, as none has for the moment between its making and its first use."""
+        files = []
         for file in self._directory.glob("*.db"):
-            with suppress(FileNotFoundError):  # a slot has just ended
+            # A file is empty until its first use, and goes when its slot ends.
+            with suppress(FileNotFoundError):
                 if file.stat().st_size:
-                    yield file
+                    files.append(str(file))
+        metrics: Iterable[Metric] = MultiProcessCollector.merge(files)
+        return metrics

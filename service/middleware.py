@@ -1,5 +1,4 @@
-"""Headers that keep browsers from doing with an answer what it is not for; whose pages may ask, and which proxies are
-believed."""
+"""Security headers, CORS, and trusted proxies."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,16 +11,14 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from service.settings import Settings
 
 HEADERS = {
-    # An answer is no page; the pages here say themselves what they may load.
+    # For responses that are not pages; pages set their own policy.
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-
-
-# What a page of another origin may read of an answer's headers.
+# Response headers that pages of other origins may read.
 READABLE = ["Inference-Header-Content-Length", "Retry-After", "X-Request-ID"]
 
 
@@ -34,7 +31,7 @@ def register_security(app: Flask, settings: Settings) -> None:
 
 
 def _secured(application: WSGIApplication) -> WSGIApplication:
-    """An application whose answers have the headers, where they have none of their own."""
+    """WSGI middleware that adds HEADERS to responses that do not set them."""
 
     def secured(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:  # noqa: ANN401 - as WSGI has it
