@@ -1,6 +1,6 @@
-"""What gunicorn's master does for its workers: it reads and checks the model's files, and gives each worker a slot.
+"""Gunicorn's master process: reads and checks the model's files, and gives each worker a slot.
 
-Workers are forked with what is kept here, so that one that takes a dead one's place depends on no file.
+Workers inherit the files' contents by fork, so a worker that replaces a dead one reads nothing from disk.
 """
 
 import multiprocessing
@@ -21,20 +21,19 @@ from service.app import create_app
 from service.metrics import Metrics, end_slot
 from service.settings import Settings
 
-# How long the check of a model may take.
+# How long checking the model may take.
 CHECK_SECONDS = 60
 
 _versions: Sequence[VersionFiles] | None = None
 _metrics_directory: Path | None = None
-# Of this process, once it is a worker's.
-_slot = 0
+_slot = 0  # set in a worker's process
 
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 _processes = multiprocessing.get_context("fork")
 
 
 def require_own_worker(worker_class: Any, preloads: bool) -> None:  # noqa: ANN401 - gunicorn has no types
-    """Exits with one sentence where gunicorn has been told to run the service in a way in which it cannot."""
+    """Exits with an error if gunicorn's options are incompatible with the service."""
     if preloads:
         sys.exit("error: expected no --preload: an ONNX Runtime session does not survive the fork of the workers")
     if worker_class != "service.worker.Worker":
@@ -42,20 +41,19 @@ def require_own_worker(worker_class: Any, preloads: bool) -> None:  # noqa: ANN4
 
 
 def load_versions(settings: Settings) -> None:
-    """Reads the files of all versions and checks that they can be served; from now on, workers serve these.
+    """Reads and checks the files of all versions, which new workers then serve.
 
-    Raises ModelError and SettingsError, and what was served stays.
+    On ModelError and SettingsError the previous versions stay.
     """
     global _versions
-    files = read_versions(settings)
-    _versions = _tried_out(files, settings)
+    _versions = _tried_out(read_versions(settings), settings)
 
 
 def _tried_out(files: Sequence[VersionFiles], settings: Settings) -> Sequence[VersionFiles]:
-    """What works, tried out in another process: no session may be made before the workers are forked."""
+    """The versions that load and run in a child process; the master may not create a session before it forks."""
     receiver, sender = _processes.Pipe(duplex=False)
     child = _processes.Process(target=_try_out, args=(sender, files, settings), daemon=True)
-    # A signal that ended this process now would leave the child.
+    # A signal that ended this process now would orphan the child.
     unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     child.start()
     try:
@@ -65,9 +63,9 @@ def _tried_out(files: Sequence[VersionFiles], settings: Settings) -> Sequence[Ve
     except EOFError:
         child.join()
         outcome = {
-            -signal.SIGKILL: "expected to load the model; was killed: is there enough memory?",
-            -signal.SIGALRM: f"expected a model that is loaded and run within {CHECK_SECONDS} seconds",
-        }.get(child.exitcode or 0, "expected to load the model; the check of it failed")
+            -signal.SIGKILL: "loading the model was killed: is there enough memory?",
+            -signal.SIGALRM: f"loading and running the model took more than {CHECK_SECONDS} seconds",
+        }.get(child.exitcode or 0, "loading the model failed; see the log")
     finally:
         child.kill()
         child.join()
@@ -81,7 +79,7 @@ def _try_out(sender: Connection, files: Sequence[VersionFiles], settings: Settin
     for one in (*_ENDING, signal.SIGALRM):
         signal.signal(one, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
-    signal.alarm(CHECK_SECONDS)  # also where the master is no more
+    signal.alarm(CHECK_SECONDS)  # even if the master has died
     try:
         sender.send(try_out(files, settings))
     except ModelError as error:
@@ -89,7 +87,7 @@ def _try_out(sender: Connection, files: Sequence[VersionFiles], settings: Settin
 
 
 def make_metrics_directory(parent: str | None) -> None:
-    """Exits with one sentence where nothing can be written."""
+    """Exits with an error if nothing can be written."""
     global _metrics_directory
     try:
         _metrics_directory = Path(tempfile.mkdtemp(prefix="digits-metrics-", dir=parent))
@@ -103,25 +101,25 @@ def remove_metrics_directory() -> None:
 
 
 def free_slot(taken: Iterable[int]) -> int:
-    """The lowest number that no worker has, for the worker that is forked next."""
+    """The lowest slot without a worker, for the next one."""
     numbers = set(taken)
     slot = next(number for number in range(len(numbers) + 1) if number not in numbers)
-    free(slot)  # gunicorn does not tell of every worker that has gone
+    free(slot)  # gunicorn does not report every worker that has ended
     return slot
 
 
 def free(slot: int) -> None:
-    """The worker with this slot is no more."""
+    """Call when the worker with this slot has ended."""
     if _metrics_directory:
         end_slot(_metrics_directory, slot)
 
 
 def become_worker(slot: int) -> None:
-    """Called in a worker's process."""
+    """Call in a worker's process."""
     global _slot
     _slot = slot
 
 
 def application() -> Flask:
-    """The application of this worker."""
+    """The worker's application."""
     return create_app(versions=_versions, metrics=Metrics(_metrics_directory, _slot))

@@ -1,28 +1,28 @@
-"""Gunicorn's threaded worker with a leader and followers: no client, silent or slow, holds up the others.
+"""Leader/follower worker for gunicorn: slow clients never occupy a thread.
 
-One thread at a time is the leader. It waits for all connections and answers what comes itself, since handing each
-request to another thread and back would cost more than reading a small image. If a request is large or takes long, the
-lead is handed over: another thread leads, and this one goes on with its request. The main thread, which gets the
-signals, is the watcher: it sees that a request takes long, and ends those that are not sent in time.
+The leader is the one thread that polls all connections. It handles small requests itself, because passing each to
+another thread would take longer than recognizing a small image. When a request is large or slow, the leader hands over:
+another thread becomes the leader, and this one finishes its request. The main thread, which receives the signals, is
+the watcher: it makes the leader hand over, and ends requests that are not received in time.
 
-A connection is in one of these states. Only the leader changes them, but for the moves marked *, which the watcher
-makes too and which are made under `_lock`.
+A connection is in one of these states. Only the leader changes them, except for the transition marked *, which the
+watcher makes too, under `_lock`.
 
-                                    large, or takes long *
-                  readable         (another thread leads)
+                                    large, or slow *
+                  readable         (another leader)
     accepted -> WAITING -----> ANSWERING -----------> DETACHED
                 | ^  ^           |  |                  |  |
-           idle | |  +-- kept ---+  | not kept         |  | kept: handed back to the
+           idle | |  +-- kept ---+  | not kept         |  | kept: returned to the
                 | |                 v                  |  | leader by `method_queue`
                 +-|-------------> CLOSED <-------------+  |
                   +---------------------------------------+
 
-- WAITING: in `_waiting` and in the poller. It takes no thread.
-- ANSWERING: `_answering`. It is still in `_waiting` and in the poller, where only the leader would look.
-- DETACHED: in `_detached`, with the time by which the request must have been sent.
+- WAITING: in `_waiting` and in the poller, without a thread.
+- ANSWERING: `_answering`. Still in `_waiting` and in the poller, which only the leader reads.
+- DETACHED: in `_detached`, with the time by which the request must have been received.
 
-Upon SIGTERM a worker takes no more connections, answers what is sent, tells kept clients that this was the last answer,
-and ends when there are none, or after `graceful_timeout`. Upon SIGINT and SIGQUIT it ends at once.
+On SIGTERM a worker stops accepting connections, finishes the requests on those it has, closes them, and exits when none
+are left or after `graceful_timeout`. On SIGINT and SIGQUIT it exits at once.
 """
 
 import errno
@@ -48,53 +48,52 @@ from service.access_log import AccessLog
 from service.request_body import PIECE_BYTES
 from service.settings import MAXIMUM_WORKERS, Settings
 
-# How long a request may take, about, until another thread leads; and how seldom, at most, the watcher looks at the time
-# where nothing happens.
-PATIENCE_SECONDS, LONGEST_REST_SECONDS = 0.004, 0.064
-# A request with more bytes than this, about an image of MNIST's size in any format, is taken to take longer.
+# About how long a request may take before the leader hands over, and the watcher's longest interval when idle.
+PATIENCE_SECONDS, LONGEST_INTERVAL_SECONDS = 0.004, 0.064
+# Larger requests are assumed to be slow; an image of MNIST's size fits in any format.
 LIGHT_BYTES = 4096
-# How soon requests are counted and logged, for whichever process is asked for it.
+# How soon requests are counted and logged, so that metrics are current in whichever process is scraped.
 FLUSH_SECONDS = 0.01
-# How long a connection is left to workers that have fewer.
+# How long a worker leaves new connections to workers with fewer.
 YIELD_SECONDS = 0.005
-# How often idle connections are looked for, and the master is told that the worker lives.
-ROUND_SECONDS = 1.0
+# The interval between heartbeats to the master and between checks for idle connections.
+HEARTBEAT_SECONDS = 1.0
 
 
 class Connections:
-    """How many connections each worker has, by its slot, in memory that all share: made before they are forked.
+    """The number of connections of each worker, by slot, in memory shared by fork.
 
-    The kernel wakes whoever waits, and that is often the same worker for all connections of a client.
+    Workers spread connections with it: the kernel often wakes the same worker for all connections of a client.
     """
 
-    # As many as there may be workers, and at a reload others that take over from them.
+    # A reload runs old and new workers side by side.
     _SLOTS = 2 * MAXIMUM_WORKERS
 
     def __init__(self) -> None:
-        # Before the counts comes how many of them are looked at.
+        # The first element is the number of slots in use.
         self._counts = memoryview(mmap.mmap(-1, 4 * (1 + self._SLOTS))).cast("i")
 
     def set(self, slot: int, count: int) -> None:
-        """A worker has so many."""
+        """Sets a worker's number of connections."""
         self._counts[0] = max(self._counts[0], slot + 1)
-        self._counts[1 + slot] = count + 1  # 0 is no worker
+        self._counts[1 + slot] = count + 1  # 0: no worker
 
     def remove(self, slot: int) -> None:
-        """A worker is no more, or takes on nothing more."""
+        """Removes a worker that has ended or stopped accepting connections."""
         self._counts[1 + slot] = 0
 
     def least(self) -> int:
-        """How many the worker with the fewest has."""
+        """The smallest number of connections that a worker has."""
         return min(filter(None, self._counts[1 : 1 + self._counts[0]]), default=1) - 1
 
 
 class Connection(gthread.TConn):  # type: ignore[misc]
-    """A client's connection; `parsed` while the application has its request, which came at `begun`."""
+    """A client's connection. Its request was first readable at `begun` and is `parsed` once the application has it."""
 
     def __init__(self, cfg: Any, client: socket.socket, address: Any, server: Any) -> None:  # noqa: ANN401 - as gunicorn
         super().__init__(cfg, client, address, server)
         client.setblocking(True)
-        self.data_ready = True  # by the time it gets a thread
+        self.data_ready = True  # threads get readable connections only
         self.parsed, self.begun = False, 0.0
 
     def init(self) -> None:
@@ -106,24 +105,24 @@ class Connection(gthread.TConn):  # type: ignore[misc]
 
 
 class _Unreader(SocketUnreader):  # type: ignore[misc]
-    """Reads bodies in pieces, one thread of the process at a time.
+    """Reads bodies in pieces, in one thread of the process at a time.
 
-    Dozens of threads in the kernel at once would be given the processor in turn, while the leader waits for it.
+    With dozens of threads reading at the same time, the leader would have to wait for a CPU core.
     """
 
-    max_body_chunk = PIECE_BYTES  # of which as much may be read ahead
+    max_body_chunk = PIECE_BYTES
     _reading = threading.Lock()
 
     def chunk(self, size_hint: int | None = None) -> bytes:
         if not size_hint or size_hint <= self.mxchunk:
             return self.sock.recv(self.mxchunk)
-        self.sock.recv(1, socket.MSG_PEEK)  # a slow client is waited for before
+        self.sock.recv(1, socket.MSG_PEEK)  # waits for a slow client without the lock
         with self._reading:
             return self.sock.recv(min(size_hint, self.max_body_chunk))
 
 
 class Worker(gthread.ThreadWorker):  # type: ignore[misc]
-    """Every connection waits in the poller without a thread; a request must have been sent by the deadline."""
+    """Connections wait in the poller without a thread; requests must be received before their deadline."""
 
     connections = Connections()
     # Set before the worker is forked (gunicorn.conf.py).
@@ -136,25 +135,24 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         self._waiting: set[Connection] = set()
         self._answering: Connection | None = None
         self._detached: dict[Connection, float] = {}
-        self._requests = 0  # that leaders have begun to answer
-        self._epoch = 0  # how often the lead has been handed over
+        self._requests = 0  # started by leaders
+        self._epoch = 0  # number of times that a leader has handed over
         self._yields = False
         self._yields_until = 0.0
-        self._next_round = self._next_flush = 0.0
-        self._quits = False
-        self._stop_by = 0.0  # when a worker that stops waits no longer
+        self._next_heartbeat = self._next_flush = 0.0
+        self._stop_now = False
+        self._stop_by = 0.0  # when a stopping worker exits at the latest
         self._finished = False
 
     def init_process(self) -> None:
-        """Called in the worker's process before it makes threads."""
+        """Called in the worker's process before it creates threads."""
         set_memory_options()
-
-        # Gunicorn looks at a dozen of its settings for each request, each time through `Config.__getattr__`.
+        # Gunicorn reads 30 settings per request; through `Config.__getattr__` that takes 3 % of a small request's time.
         self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
         super().init_process()
 
     def run(self) -> None:
-        """Serves until the worker has stopped."""
+        """Serves until the worker stops."""
         self._access_log: AccessLog = self.wsgi.extensions["access_log"]
         self._access_log.deferred = True
         self.poller.register(self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks)
@@ -172,40 +170,36 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         self.method_queue.close()
 
     def handle_quit(self, _signal: int, _frame: Any) -> None:  # noqa: ANN401
-        """Upon Ctrl-C it comes twice: from the terminal and from the master."""
-        self._quits = True
+        """Stops at once. Ctrl-C calls this twice: through the terminal and through the master."""
+        self._stop_now = True
         self.handle_exit(_signal, _frame)
 
-    # The leader: all of this runs on the thread that leads, but for requests that it goes on with after it has led.
+    # On the leader's thread, which after handing over still finishes its request:
 
     def _lead(self) -> None:
-        """Answers whatever comes until another thread leads or the worker has stopped."""
+        """Serves connections until this thread hands over or the worker stops."""
         epoch = self._epoch
         try:
-            while self._goes_on():
-                for key, _ in self.poller.select(self._rest()):
+            while self._continue():
+                idle = FLUSH_SECONDS if self._access_log.waiting else HEARTBEAT_SECONDS
+                for key, _ in self.poller.select(idle if self._accepting else YIELD_SECONDS):
                     key.data(key.fileobj)
                     if self._epoch != epoch:
-                        return  # what has not been looked at is found by who leads now
-        except Exception:
-            self.log.exception("The worker cannot go on.")
+                        return  # the new leader finds the remaining events
+        except Exception:  # a fault that would otherwise leave the worker without a leader, still sending heartbeats
+            self.log.exception("The worker has failed and stops.")
             self.alive = False
         self._finished = True
 
-    def _rest(self) -> float:
-        """For how many seconds nothing is to be done, if nothing comes."""
-        if not self._accepting:
-            return YIELD_SECONDS
-        return FLUSH_SECONDS if self._access_log.waiting else ROUND_SECONDS
-
-    def _goes_on(self) -> bool:
+    def _continue(self) -> bool:
+        """Does what is due, and returns whether the worker keeps running."""
         now = time.monotonic()
         if now >= self._next_flush:
             self._next_flush = now + FLUSH_SECONDS
             self._access_log.flush()
-        if now >= self._next_round:
-            self._next_round = now + ROUND_SECONDS
-            self._make_round(now)
+        if now >= self._next_heartbeat:
+            self._next_heartbeat = now + HEARTBEAT_SECONDS
+            self._heartbeat(now)
         if self.alive:
             room = self.nr_conns < self.worker_connections and now >= self._yields_until
             if room != self._accepting:
@@ -215,13 +209,13 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             self._stop_by = now + self.cfg.graceful_timeout
             self.connections.remove(self.slot)
             self.set_accept_enabled(False)
-            # A kept connection may have a request on its way; it is answered, and told that it is the last.
+            # A client may already be sending its next request on a kept connection; it is answered, and then closed.
             for conn in self._waiting:
                 conn.timeout = min(conn.timeout, now + gthread.STOP_KEEPALIVE_LINGER)
-        self._next_round = min(self._next_round, now + 0.1)
-        return not self._quits and self.nr_conns > 0 and now < self._stop_by
+        self._next_heartbeat = min(self._next_heartbeat, now + 0.1)
+        return not self._stop_now and self.nr_conns > 0 and now < self._stop_by
 
-    def _make_round(self, now: float) -> None:
+    def _heartbeat(self, now: float) -> None:
         self.notify()
         if not self.is_parent_alive():
             self.alive = False
@@ -229,7 +223,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             self._close(conn)
 
     def set_accept_enabled(self, enabled: bool) -> None:
-        """A worker that stops takes on who has come and closes its door, or others would wait there in vain."""
+        """When stopping, accepts the connections already made and closes the listeners, so that no client waits."""
         super().set_accept_enabled(enabled)
         for listener in [] if enabled or self.alive else self.sockets:
             connections = -1
@@ -239,7 +233,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             listener.close()
 
     def accept(self, listener: socket.socket) -> None:
-        """Takes on one connection, unless another worker has fewer, which then has some time to take it."""
+        """Accepts one connection, unless another worker has fewer, which then gets some time to accept it."""
         if self.alive and not self._yields and self.connections.least() < self.nr_conns - 1:
             self._yields = True
             self._yields_until = time.monotonic() + YIELD_SECONDS
@@ -261,7 +255,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             self.connections.set(self.slot, self.nr_conns)
 
     def _keep(self, conn: Connection) -> None:
-        """A connection waits for its next request."""
+        """Lets a connection wait for its next request."""
         conn.timeout = time.monotonic() + (self.cfg.keepalive if self.alive else gthread.STOP_KEEPALIVE_LINGER)
         if conn not in self._waiting:
             self._waiting.add(conn)
@@ -278,13 +272,13 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         self._count(-1)
 
     def _answer(self, conn: Connection, _socket: Any) -> None:  # noqa: ANN401
-        """Answers a connection's request, as the leader or, if it takes long, as one that has led."""
+        """Answers a connection's request; this thread may hand over meanwhile."""
         conn.parsed, conn.begun = False, time.monotonic()
         with self._lock:
             epoch, self._requests, self._answering = self._epoch, self._requests + 1, conn
         kept = self.handle(conn)
         while kept and conn.parser.unreader.buf.getvalue():
-            kept = self.handle(conn)  # the next request came with this one, and nothing more may come
+            kept = self.handle(conn)  # pipelined: the poller would not report what has already been read
         if not kept:
             with self._lock:
                 self._forget(conn)
@@ -306,7 +300,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             self._count(-1)
 
     def handle_request(self, req: Any, conn: Connection) -> bool:  # noqa: ANN401
-        """Lets the application answer a request; whether another may follow."""
+        """Has the application answer a request; returns whether to keep the connection."""
         conn.parsed = True
         reader = req.body.reader
         if not isinstance(reader, LengthReader) or reader.length > LIGHT_BYTES:
@@ -326,23 +320,16 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             finally:
                 if hasattr(pieces, "close"):
                     pieces.close()
-        except Exception as error:
+        except Exception as error:  # the application may raise anything
             if not response.headers_sent:
                 raise
-            if not isinstance(error, OSError):  # which says that the client has gone
-                self.log.exception("An answer broke off.")
+            if not isinstance(error, OSError):  # which means that the client is gone
+                self.log.exception("A response was cut short.")
             return False
         return not response.should_close()
 
-    def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
-        """Drains what the application has left of the body, which it seldom does, before the next request."""
-        reader = conn.parser.mesg.body.reader
-        if keepalive and isinstance(reader, LengthReader) and not reader.length:
-            return True
-        return bool(super()._keepalive_after(conn, keepalive))
-
     def handle_error(self, req: Any, client: socket.socket, address: Any, error: Exception) -> None:  # noqa: ANN401
-        """Answers a request that could not be parsed, or in which gunicorn itself failed."""
+        """Answers a request that could not be parsed, or on which gunicorn itself failed."""
         status = next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), 500)
         if status == HTTPStatus.INTERNAL_SERVER_ERROR:
             self.log.exception("Gunicorn failed on a request.")
@@ -353,61 +340,47 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             )
         self._reject(client, address, begun, status, type(error).__name__, path)
 
-    def _reject(
-        self,
-        client: socket.socket,
-        address: Any,  # noqa: ANN401
-        begun: float,
-        status: int,
-        fault: str,
-        message: str = "",
-    ) -> None:
-        """Answers, counts and logs a request too broken or too late to reach the application."""
+    def _reject(self, client: socket.socket, address: Any, begun: float, status: int, fault: str, message: str) -> None:  # noqa: ANN401
+        """Answers, counts and logs a request that was too broken or too late to reach the application."""
         reason = HTTPStatus(status).phrase
-        body = json.dumps(
-            {"error": message or f"expected {_EXPECTED.get(status, 'a well-formed HTTP request')}; got: {reason}"}
+        body = json.dumps({"error": message or f"expected {_EXPECTED.get(status, _WELL_FORMED)}; got: {reason}"})
+        head = (
+            f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+            f"X-Content-Type-Options: nosniff\r\nContent-Length: {len(body)}\r\n\r\n"
         )
-        head = [
-            f"HTTP/1.1 {status} {reason}",
-            "Connection: close",
-            "Content-Type: application/json",
-            "X-Content-Type-Options: nosniff",
-            f"Content-Length: {len(body)}",
-        ]
-        with suppress(OSError):  # the client has gone
-            util.write_nonblock(client, "\r\n".join([*head, "", body]).encode("ascii", "replace"))
-        host = address[0] if address else None
-        self._access_log.add_unparsed(status, host, time.monotonic() - begun, fault)
+        with suppress(OSError):  # the client is gone
+            util.write_nonblock(client, (head + body).encode("ascii", "replace"))
+        self._access_log.add_unparsed(status, address[0] if address else None, time.monotonic() - begun, fault)
 
-    # The watcher: this runs on the main thread.
+    # On the main thread, the watcher's:
 
     def _watch(self) -> None:
-        """Hands the lead over where a request takes long, and ends the reading of those that are late."""
-        seen, rest = 0, PATIENCE_SECONDS
+        """Hands over for a leader whose request is slow, and ends requests that are received too late."""
+        seen, interval = 0, PATIENCE_SECONDS
         while not self._finished:
-            time.sleep(rest)
+            time.sleep(interval)
             with self._lock:
                 same, seen = self._requests == seen, self._requests
                 stuck = same and self._answering is not None
                 if stuck:
                     self._hand_over()
                 self._end_late()
-            rest = min(2 * rest, LONGEST_REST_SECONDS) if same and not stuck else PATIENCE_SECONDS
+            interval = min(2 * interval, LONGEST_INTERVAL_SECONDS) if same and not stuck else PATIENCE_SECONDS
 
     def _end_late(self) -> None:
         now = time.monotonic()
         for conn in [conn for conn, limit in self._detached.items() if limit < now]:
             del self._detached[conn]
             if conn.parsed:
-                _shut(conn.sock, socket.SHUT_RD)  # what reads the body finds its end, and answers
+                _shut(conn.sock, socket.SHUT_RD)  # the thread that reads the body finds its end, and responds
             else:
-                self._reject(conn.sock, conn.client, conn.begun, HTTPStatus.REQUEST_TIMEOUT, "RequestTimeout")
+                self._reject(conn.sock, conn.client, conn.begun, HTTPStatus.REQUEST_TIMEOUT, "RequestTimeout", "")
                 _shut(conn.sock, socket.SHUT_RDWR)
 
-    # By the leader or the watcher, under the lock.
+    # On the leader's or the watcher's thread, under the lock:
 
     def _hand_over(self) -> None:
-        """Detaches the connection whose request is being answered, and lets another thread lead."""
+        """Detaches the connection whose request is being answered, and makes another thread the leader."""
         conn, self._answering = self._answering, None
         assert conn is not None
         self._forget(conn)
@@ -417,11 +390,11 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
 
 
 def _shut(client: socket.socket, how: int) -> None:
-    with suppress(OSError):  # the client has gone
+    with suppress(OSError):  # the client is gone
         client.shutdown(how)
 
 
-# What a request gets that gunicorn cannot parse, by what it raises; what it raises otherwise is its own fault.
+# The status for requests that gunicorn cannot parse, by its exception; any other exception is an internal error.
 _STATUSES = {
     errors.InvalidResponseHeader: 500,
     errors.InvalidResponseHeaderName: 500,
@@ -430,18 +403,19 @@ _STATUSES = {
     errors.ExpectationFailed: 417,
     errors.UnsupportedTransferCoding: 501,
     errors.ForbiddenProxyRequest: 403,
-    errors.ConfigurationProblem: 404,  # a path outside of the prefix in SCRIPT_NAME
+    errors.ConfigurationProblem: 404,  # a path outside the prefix in SCRIPT_NAME
     errors.ParseException: 400,
 }
+_WELL_FORMED = "a well-formed HTTP request"
 _EXPECTED = {
-    408: "a request within the deadline",
-    500: "an answer of the service's own",
-    501: "no Transfer-Encoding but chunked",
+    408: "a complete request within the deadline",
+    500: "a response",
+    501: "no Transfer-Encoding other than chunked",
 }
 
 
 class _Response(wsgi.Response):  # type: ignore[misc]
-    """Sends the head of an answer together with the first piece of its body: one packet, one system call."""
+    """Sends the headers together with the first piece of the body: one packet, one system call."""
 
     def __init__(self, *arguments: Any) -> None:  # noqa: ANN401
         super().__init__(*arguments)
@@ -449,7 +423,7 @@ class _Response(wsgi.Response):  # type: ignore[misc]
         self._head = b""
 
     def process_headers(self, headers: list[tuple[str, str]]) -> None:
-        """Takes the headers as they are: Werkzeug has made sure that none breaks off the head, and none is of a hop."""
+        """Skips gunicorn's checks: Werkzeug rejects line breaks in headers, and no route sets hop-by-hop headers."""
         self.headers = headers
         self.response_length = next((int(value) for name, value in headers if name == "Content-Length"), None)
 
