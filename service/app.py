@@ -5,6 +5,7 @@ from io import BytesIO
 from typing import IO
 
 from flask import Flask, Request
+from werkzeug.routing import MapAdapter
 
 from digits.decode import MAXIMUM_BYTES
 from digits.registry import Registry, VersionFiles, read_versions
@@ -30,6 +31,17 @@ class MemoryRequest(Request):
         return BytesIO()
 
 
+class Service(Flask):
+    """Routes by path and method only: unusual `Host` headers and offers of WebSocket would otherwise get 400."""
+
+    request_class = MemoryRequest
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        if request is None:
+            return super().create_url_adapter(request)
+        return MapAdapter(self.url_map, "", request.root_path, "", request.scheme, request.path, request.method)
+
+
 def create_app(
     settings: Settings | None = None, versions: Sequence[VersionFiles] | None = None, metrics: Metrics | None = None
 ) -> Flask:
@@ -40,11 +52,9 @@ def create_app(
     """
     settings = settings or Settings.from_environment()
     models = Registry(read_versions(settings) if versions is None else versions, settings)
-    app = Flask(__name__, static_folder=None)
-    app.request_class = MemoryRequest
+    app = Service(__name__, static_folder=None)
     app.url_map.merge_slashes = False  # a redirect would be HTML
     app.config["MAX_CONTENT_LENGTH"] = MAXIMUM_BYTES
-    app.extensions["settings"] = settings
     app.extensions["registry"] = models
     app.extensions["limiter"] = Limiter(settings.concurrency, settings.queue, settings.body_megabytes * 2**20)
     register_observation(app, models, metrics or Metrics(), settings.deadline)

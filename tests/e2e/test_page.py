@@ -259,7 +259,7 @@ def test_layers_and_neurons(page: Page) -> None:
     first = layers.nth(1).locator("canvas")
     first.hover(position={"x": 20, "y": 20})
     expect(page.locator("#neuron-title")).to_contain_text("feature map 0")
-    expect(page.locator("#neuron-text")).to_contain_text("sees 3×3 pixels")
+    expect(page.locator("#neuron-text")).to_contain_text("receptive field is 3×3 pixels")
     expect(page.locator("#filter")).to_be_visible()
     assert page.locator("#filter").get_attribute("width") == "3"
     first.focus()
@@ -274,9 +274,9 @@ def test_corrections_are_training_data(page: Page, tmp_path: Path) -> None:
         expect_digit(page, 1)
         page.click("#labels button >> text=7")
         page.click("#clear")
-    expect(page.locator("#kept")).to_contain_text("2 corrections are kept")
+    expect(page.locator("#kept")).to_contain_text("2 corrections are stored")
     page.reload()
-    expect(page.locator("#kept")).to_contain_text("2 corrections are kept")
+    expect(page.locator("#kept")).to_contain_text("2 corrections are stored")
     with page.expect_download() as download:
         page.click("#download")
     assert download.value.suggested_filename == "corrections.zip"

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from flask.testing import FlaskClient
 
 from digits.classifier import Classifier, ModelError
 from digits.settings import SettingsError
@@ -29,3 +30,8 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("DIGITS_PROVIDER", "none")
     with pytest.raises(SettingsError, match="DIGITS_PROVIDER"):
         create_app()
+
+
+@pytest.mark.parametrize("headers", [{"Host": "x" * 3000}, {"Connection": "Upgrade", "Upgrade": "websocket"}])
+def test_requests_are_routed_by_path_and_method_only(headers: dict[str, str], client: FlaskClient) -> None:
+    assert client.get("/health/live", headers=headers).status_code == 200

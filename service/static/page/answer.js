@@ -1,12 +1,12 @@
-// Shows an answer: the digit, how sure, ten bars, and the image that the network saw.
+// Shows a prediction: the digit, its confidence, ten bars, and the network's input image.
 
 import { decodeBytes } from "./service.js";
 
 const REASONS = {
-  blank: "Nothing is on the paper.",
-  "several digits": "These look like several digits; one at a time can be read.",
+  blank: "The image is blank.",
+  "several digits": "These look like several digits. Draw one at a time.",
   "not a digit": "This does not look like a digit.",
-  uncertain: "A digit, but which one would be a guess.",
+  uncertain: "This looks like a digit, but it is unclear which one.",
 };
 const SVG = "http://www.w3.org/2000/svg";
 const element = (id) => document.getElementById(id);
@@ -35,7 +35,7 @@ function percentage(share) {
 export function showAnswer(answer) {
   const { digit, confidence, probabilities, reason, image } = answer;
   element("digit").textContent = digit ?? "–";
-  element("verdict").textContent = reason ? REASONS[reason] ?? reason : `Read with a confidence of ${percentage(confidence)}.`;
+  element("verdict").textContent = reason ? REASONS[reason] ?? reason : `Recognized with a confidence of ${percentage(confidence)}.`;
   probabilities.forEach((share, index) => {
     const { row, bar, percent } = bars[index];
     bar.setAttribute("width", String(100 * share));
@@ -43,19 +43,19 @@ export function showAnswer(answer) {
     row.classList.toggle("best", index === digit);
   });
   drawSeen(decodeBytes(image));
-  element("seen").setAttribute("aria-label", `What the network saw${digit === null ? "" : `, and read as ${digit}`}`);
+  element("seen").setAttribute("aria-label", `Network input${digit === null ? "" : `, recognized as ${digit}`}`);
 }
 
 export function showNothing() {
   element("digit").textContent = "?";
-  element("verdict").textContent = "Draw something.";
+  element("verdict").textContent = "Draw a digit.";
   for (const { row, bar, percent } of bars) {
     bar.setAttribute("width", "0");
     percent.textContent = "";
     row.classList.remove("best");
   }
   drawSeen(new Uint8Array(28 * 28));
-  element("seen").setAttribute("aria-label", "What the network saw: nothing yet");
+  element("seen").setAttribute("aria-label", "Network input: empty");
 }
 
 export function showAlert(text) {
@@ -67,7 +67,7 @@ function drawSeen(pixels) {
   drawGrey(element("seen").getContext("2d"), pixels, 28, 28);
 }
 
-// Draws grey bytes, rows of `width`, at a place of a canvas, a pixel each.
+// Draws grey bytes, one per pixel, at a place on a canvas.
 export function drawGrey(context, bytes, width, height, left = 0, top = 0) {
   const image = context.createImageData(width, height);
   bytes.forEach((value, index) => image.data.set([value, value, value, 255], 4 * index));

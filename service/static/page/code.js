@@ -1,9 +1,9 @@
-// The digit on the paper as commands to copy.
+// Requests that contain the drawing, to copy.
 
 import { copy } from "./copy.js";
 import { encodeBytes } from "./service.js";
 
-// Small enough to copy, large enough to be read.
+// Small enough to copy, large enough to be recognized.
 const DRAWING = [56, "image/png"];
 const PICTURE = [140, "image/jpeg"];
 

@@ -1,4 +1,4 @@
-// Copying what an element says.
+// Copies an element's text.
 
 export async function copy(code, button) {
   try {
@@ -6,6 +6,6 @@ export async function copy(code, button) {
     button.textContent = "Copied";
     setTimeout(() => (button.textContent = "Copy"), 1500);
   } catch {
-    getSelection().selectAllChildren(code); // no clipboard without HTTPS: selected, to be copied by hand
+    getSelection().selectAllChildren(code); // without HTTPS there is no clipboard: select the text instead
   }
 }

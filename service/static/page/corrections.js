@@ -1,4 +1,4 @@
-// Keeps corrected images in this browser, and packs them as the folder that `training train --data` takes.
+// Stores corrected images in this browser, and packs them as the folder that `training train --data` accepts.
 
 import { zip } from "./zip.js";
 

@@ -1,20 +1,20 @@
-// The page: what happens on the paper is sent to the service, and what it answers is shown.
+// The page: sends what is on the canvas to the service, and shows the response.
 
 import { showAlert, showAnswer, showNothing } from "./answer.js";
 import { showCode } from "./code.js";
 import * as corrections from "./corrections.js";
 import { showNetwork } from "./network.js";
 import { Paper } from "./paper.js";
-import { Refused, ask } from "./service.js";
+import { RequestError, ask } from "./service.js";
 
-const RETRY = 2000; // milliseconds until a service that did not answer is asked again
+const RETRY = 2000; // milliseconds until a failed request is repeated
 const element = (id) => document.getElementById(id);
 
-let version = 0; // counts what has been on the paper
-let asked = 0; // the version last asked about
+let version = 0; // of the canvas, counted up on every change
+let asked = 0; // the version last sent
 let lifted = true;
 let busy = false;
-let answered = false; // whether the service has read what is on the paper
+let answered = false; // whether the prediction shown is for the current version
 
 const paper = new Paper(element("paper"), (done) => {
   version += 1;
@@ -24,7 +24,7 @@ const paper = new Paper(element("paper"), (done) => {
   read();
 });
 
-// One question at a time; what has changed meanwhile is asked about next, so that the answer keeps up with the pen.
+// One request at a time; then the latest version is sent, so that predictions keep up with the pen.
 async function read() {
   if (busy || asked === version) return;
   busy = true;
@@ -47,11 +47,11 @@ async function read() {
       if (wasLifted && asked === version) await explain(file);
     }
   } catch (error) {
-    if (error instanceof Refused) {
+    if (error instanceof RequestError) {
       showNothing();
       showAlert(`This image could not be read: ${error.message}.`);
     } else {
-      showAlert("The service does not answer. Trying again…");
+      showAlert("The service does not answer. Retrying…");
       asked = -1;
       wait = RETRY;
     }
@@ -66,8 +66,8 @@ async function explain(file) {
   try {
     showNetwork(await ask("/explain", file));
   } catch (error) {
-    if (!(error instanceof Refused)) throw error;
-    element("inside-status").textContent = `The network cannot be looked into: ${error.message}.`;
+    if (!(error instanceof RequestError)) throw error;
+    element("inside-status").textContent = `The layers cannot be shown: ${error.message}.`;
   }
 }
 
@@ -80,14 +80,14 @@ element("undo").addEventListener("click", () => paper.undo());
 element("clear").addEventListener("click", () => paper.clear());
 element("pen").addEventListener("input", (event) => (paper.thickness = Number(event.target.value)));
 
-// A picture, chosen, photographed, dropped or pasted.
+// An image, chosen, photographed, dropped or pasted.
 async function take(file) {
   if (!file) return;
   let bitmap;
   try {
     bitmap = await createImageBitmap(file);
   } catch {
-    bitmap = new OffscreenCanvas(1, 1); // what the browser cannot show, the service may still read, or say what it is
+    bitmap = new OffscreenCanvas(1, 1); // the service may decode what the browser cannot
     bitmap.getContext("2d");
   }
   paper.show(file, bitmap);
@@ -99,7 +99,7 @@ for (const id of ["file", "camera"]) {
     event.target.value = ""; // so that the same file can be chosen again
   });
 }
-if (!matchMedia("(pointer: coarse)").matches) element("camera-button").hidden = true; // a desk's browser only opens a file
+if (!matchMedia("(pointer: coarse)").matches) element("camera-button").hidden = true; // desktop browsers would only open a file
 
 addEventListener("dragover", (event) => {
   event.preventDefault();
@@ -116,22 +116,22 @@ addEventListener("paste", (event) => take(event.clipboardData.files[0]));
 // Corrections.
 for (let digit = 0; digit < 10; digit++) {
   const button = Object.assign(document.createElement("button"), { type: "button", textContent: String(digit), disabled: true });
-  button.setAttribute("aria-label", `It is a ${digit}: keep it`);
+  button.setAttribute("aria-label", `Correct to ${digit}`);
   button.addEventListener("click", async () => {
     await corrections.keep(await paper.file(), digit);
-    answered = false; // once is enough
+    answered = false; // so that it is stored only once
     showState();
-    await showKept(`Kept as ${digit}. `);
+    await showKept(`Saved as ${digit}. `);
   });
   element("labels").append(button);
 }
 
 async function showKept(before = "") {
   const count = await corrections.count();
-  const images = count === 1 ? "1 correction is" : `${count} corrections are`;
+  const corrected = count === 1 ? "1 correction is" : `${count} corrections are`;
   element("kept").textContent = count
-    ? `${before}${images} kept in this browser, and sent nowhere.`
-    : "No corrections yet. They stay in this browser and are sent nowhere.";
+    ? `${before}${corrected} stored in this browser only.`
+    : "No corrections yet. They are stored in this browser only.";
   element("download").disabled = element("forget").disabled = !count;
 }
 
@@ -144,11 +144,11 @@ element("download").addEventListener("click", async () => {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 });
 element("forget").addEventListener("click", async () => {
-  if (!confirm("Delete all corrections kept in this browser?")) return;
+  if (!confirm("Delete all corrections stored in this browser?")) return;
   await corrections.forget();
   await showKept();
 });
 
 showNothing();
 showState();
-showKept().catch(() => (element("kept").textContent = "This browser keeps no data here, so corrections cannot be kept."));
+showKept().catch(() => (element("kept").textContent = "This browser does not store data for this page, so corrections cannot be saved."));

@@ -1,5 +1,4 @@
-// Shows the digit flowing through the network: every layer's volume and feature maps, and, for the neuron pointed at,
-// its receptive field on the input and the filter that slides there.
+// Shows every layer's volume and feature maps, and the selected neuron's receptive field and filter.
 
 import { drawGrey } from "./answer.js";
 import { decodeBytes, fetchJson } from "./service.js";
@@ -7,9 +6,9 @@ import { decodeBytes, fetchJson } from "./service.js";
 const GAP = 1; // between feature maps, in their pixels
 const element = (id) => document.getElementById(id);
 const number = new Intl.NumberFormat("en");
-const weights = new Map(); // by layer; of the model that `explain` last answered for
+const weights = new Map(); // of the served model, by layer
 let model = "";
-let layers = []; // as explained, with what is on the page for each
+let layers = []; // as in the response of /explain, with their elements on the page
 let pointed = null; // {layer, map, column, row}
 
 export function showNetwork(explained) {
@@ -31,11 +30,11 @@ function build(described) {
   element("layers").replaceChildren(...layers.map(layerItem));
 }
 
-// How a layer's maps lie: [width, height] of one, how many, in how many columns, and how large a pixel is shown.
+// The layout of a layer's maps: their size, number, columns and rows, and the size of a pixel on screen.
 function arrange({ output: [width, height, depth] }) {
   const shown = width === 1 ? 28 : Math.max(1, Math.min(8, Math.round(56 / width)));
   let columns = Math.max(1, Math.min(depth, Math.floor(660 / ((width + GAP) * shown))));
-  while (depth % columns && columns > 4) columns -= 1; // full rows, if that leaves not too few
+  while (depth % columns && columns > 4) columns -= 1; // full rows, but not too few columns
   return { width, height, depth, columns, rows: Math.ceil(depth / columns), shown };
 }
 
@@ -69,17 +68,17 @@ function describe({ kind, size, stride, padding, input, output, weights_per_filt
   const costs = `${number.format(parameters)} parameters, ${number.format(multiply_adds)} multiply-adds`;
   switch (kind) {
     case "INPUT":
-      return "The prepared image.";
+      return "The preprocessed image.";
     case "CONV":
-      return `${output[2]} filters of ${size}×${size}×${input[2]} = ${weights_per_filter} weights and a bias each slide over the input: ` +
+      return `${output[2]} filters slide over the input, each with ${size}×${size}×${input[2]} = ${weights_per_filter} weights and a bias: ` +
         `(${input[0]} − ${size} + 2·${padding}) / ${stride} + 1 = ${output[0]}. ${costs}.`;
     case "RELU":
-      return "What is negative becomes 0.";
+      return "Sets negative values to 0.";
     case "POOL":
-      return `The largest of every ${size}×${size}: width and height shrink, the depth stays.`;
+      return `Keeps the largest of every ${size}×${size} values: width and height shrink, the depth stays.`;
     default:
-      return `Each of the ${output[2]} neurons is joined to all ${number.format(weights_per_filter)} before. ${costs}.` +
-        (output[2] === 10 ? " One for each digit, from 0 on: the brightest wins." : "");
+      return `Each of the ${output[2]} neurons is connected to all ${number.format(weights_per_filter)} inputs. ${costs}.` +
+        (output[2] === 10 ? " One for each digit, 0 to 9: the brightest wins." : "");
   }
 }
 
@@ -109,7 +108,7 @@ function step(layer, event) {
   const { width, height, depth, columns } = layer.grid;
   const at = pointed?.layer === layer ? pointed : { map: 0, column: 0, row: 0 };
   let [column, row, map] = [at.column + steps[event.key][0], at.row + steps[event.key][1], at.map];
-  // Over the edge of a map lies the next one.
+  // Moving over the edge of a map leads to the next one.
   if (column < 0) [column, map] = [width - 1, map - 1];
   if (column >= width) [column, map] = [0, map + 1];
   if (row < 0) [row, map] = [height - 1, map - columns];
@@ -126,7 +125,7 @@ function showNeuron(neuron) {
   const place = width * height > 1 ? `, column ${column}, row ${row}` : "";
   element("neuron-title").textContent = `${layer.text}, ${layer.kind === "FC" ? "neuron" : "feature map"} ${map}${place}`;
   const [seenWidth, seenHeight] = layer.receptive_field;
-  element("neuron-text").textContent = `Its value is ${value.toFixed(2)}. It sees ${seenWidth}×${seenHeight} pixels of the input.`;
+  element("neuron-text").textContent = `Its value is ${value.toFixed(2)}. Its receptive field is ${seenWidth}×${seenHeight} pixels of the input.`;
   for (const one of layers) drawMaps(one);
   mark(layer, map, column, row);
   drawField(layer, column, row);
@@ -176,10 +175,10 @@ async function showFilter(neuron) {
     canvas.hidden = element("legend").hidden = true;
     return;
   }
-  if (pointed !== neuron) return; // the pointer has moved on meanwhile
+  if (pointed !== neuron) return; // another neuron has been selected meanwhile
   const values = new Float32Array(decodeBytes(fetched.weights).buffer);
   const each = values.length / layer.output[2];
-  // A filter of CONV is F×F×D; a neuron of FC has a weight for every neuron of the volume below.
+  // A CONV filter is F×F×D; an FC neuron has one weight for every value of its input.
   const [width, height, depth] = layer.kind === "CONV" ? [layer.size, layer.size, layer.input[2]] : layer.input;
   drawFilter(canvas, values.subarray(map * each, (map + 1) * each), width, height, depth);
   canvas.setAttribute("aria-label", `The filter's weights, ${width}×${height}×${depth}`);

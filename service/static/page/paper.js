@@ -1,4 +1,4 @@
-// The paper to draw on: strokes by mouse, finger, pen or keys, or a picture. Calls `changed` after every change, with
+// The canvas to draw on: strokes by mouse, finger, pen or keyboard, or an image. Calls `changed` after every change, with
 // true once the pen is lifted.
 
 const SIZE = 280;
@@ -13,7 +13,7 @@ export class Paper {
     this.strokes = [];
     this.picture = null; // {file, bitmap}
     this.drawing = null;
-    this.pen = null; // where the keys have the pen: {x, y, down}
+    this.pen = null; // the keyboard's pen: {x, y, down}
     canvas.addEventListener("pointerdown", (event) => this.#press(event));
     canvas.addEventListener("pointermove", (event) => this.#move(event));
     for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) {
@@ -48,12 +48,12 @@ export class Paper {
     this.#done();
   }
 
-  // What is on the paper as an image file: the picture as it came, or the drawing.
+  // The image file as it was given, or the drawing as one.
   file() {
     return this.picture && !this.strokes.length ? this.picture.file : this.render(SIZE);
   }
 
-  // The paper as an image file of this side.
+  // The canvas as an image file, `side` pixels wide and high.
   render(side, type = "image/png") {
     const sheet = document.createElement("canvas");
     sheet.width = sheet.height = side;
@@ -68,7 +68,7 @@ export class Paper {
     return [((event.clientX - box.left) * SIZE) / box.width, ((event.clientY - box.top) * SIZE) / box.height];
   }
 
-  // Whether this is another pointer, such as a second finger, than the one whose stroke is being drawn.
+  // Whether this is not the pointer that is drawing, but for example a second finger.
   #isOther(event) {
     return (this.drawing?.pointer ?? event.pointerId) !== event.pointerId;
   }

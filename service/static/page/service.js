@@ -1,21 +1,21 @@
-// Asks the service that this page comes from.
+// Requests to the service that serves this page.
 
-export class Refused extends Error {} // the service answered, and said what is wrong with the image
+export class RequestError extends Error {} // the service rejected the request, and the message says why
 
-// Sends an image file. Throws Refused with the service's own words, or another error if it cannot be reached.
+// Sends an image file. Throws RequestError with the service's message, or another error if the service is unavailable.
 export async function ask(path, file) {
   const response = await fetch(path, { method: "POST", body: file });
   const answer = await response.json().catch(() => null);
   if (answer === null) throw new Error(`expected JSON from the service; got status ${response.status}`);
   if (response.ok) return answer;
   if (response.status >= 500) throw new Error(answer.error);
-  throw new Refused(answer.error);
+  throw new RequestError(answer.error);
 }
 
 export async function fetchJson(path) {
   const response = await fetch(path);
   const answer = await response.json();
-  if (!response.ok) throw new Refused(answer.error);
+  if (!response.ok) throw new RequestError(answer.error);
   return answer;
 }
 

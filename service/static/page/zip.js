@@ -1,4 +1,4 @@
-// Files → a zip (PKWARE's APPNOTE 6.3), not compressed: images are already.
+// Writes zip files (PKWARE's APPNOTE 6.3) without compression, since images are already compressed.
 
 const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   for (let bit = 0; bit < 8; bit++) byte = byte & 1 ? 0xedb88320 ^ (byte >>> 1) : byte >>> 1;
@@ -23,7 +23,7 @@ function record(...fields) {
   return new Uint8Array(view.buffer);
 }
 
-const DATE = 0x21; // 1 January 1980, the earliest there is: when an image was kept is nobody's business
+const DATE = 0x21; // 1 January 1980, the earliest: the time of a correction stays private
 
 export function zip(files) {
   const parts = [];
