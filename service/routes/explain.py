@@ -75,7 +75,7 @@ def explain_image() -> Response:
     headers={"ETag": "Changes when another model is served."},
 )
 def explain_weights(layer: str) -> Response:
-    """Gives a layer's weights and biases."""
+    """Returns a layer's weights and biases."""
     weights, biases = activations().weights(layer)
     response = reply(LayerWeights(layer, weights.shape, encoded(weights.astype("<f4")), encoded(biases.astype("<f4"))))
     response.add_etag()

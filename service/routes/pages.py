@@ -36,7 +36,7 @@ def _html(template: str, **values: Any) -> Response:  # noqa: ANN401 - the templ
 @pages.get("/")
 @Operation({200: HTML})
 def index() -> Response:
-    """Gives the page to draw a digit on. It also shows the served model's facts and figures."""
+    """Returns the page to draw a digit on. It also shows the served model's facts and figures."""
     classifier = recognizer().classifier
     figures = card_figures(classifier.path, classifier.version)
     return _html("index.html", version=classifier.version, facts=_facts(classifier), figures=figures)
@@ -45,7 +45,7 @@ def index() -> Response:
 @pages.get("/docs")
 @Operation({200: HTML})
 def docs() -> Response:
-    """Gives this document as a page, with forms to try the API."""
+    """Returns this document as a page, with forms to try the API."""
     document = _document()
     operations = [
         (method.upper(), path, one) for path, methods in document["paths"].items() for method, one in methods.items()
@@ -57,7 +57,7 @@ def docs() -> Response:
 @pages.get("/openapi.json")
 @Operation({200: json({"type": "object"})})
 def openapi() -> Response:
-    """Gives this document."""
+    """Returns this document."""
     return reply(_document())
 
 

@@ -169,7 +169,7 @@ _MODEL = (_NAME, _VERSION)
 @v2.get("/")
 @Operation({200: json(Server)})
 def server() -> Response:
-    """Gives the server's name, version and protocol extensions."""
+    """Returns the server's name, version and protocol extensions."""
     return reply(Server("digits", __version__, EXTENSIONS))
 
 
@@ -191,7 +191,7 @@ def ready() -> Response:
 @v2.get("/models/<name>/versions/<version>")
 @Operation({200: json(ModelMetadata)}, _MODEL, errors=(404,))
 def model(name: str, version: str | None = None) -> Response:
-    """Gives a model's versions, inputs and outputs, and the served ONNX file."""
+    """Returns a model's versions, inputs and outputs, and the served ONNX file."""
     served, recognizer = _served(name), registry().recognizer(version)
     image, outputs = served.describe(recognizer)
     file = ServedFile(**recognizer.model, sha256=recognizer.classifier.sha256)
@@ -212,7 +212,7 @@ def model_ready(name: str, version: str | None = None) -> Response:
 @v2.get("/models/<name>/versions/<version>/config")
 @Operation({200: json(ModelConfiguration)}, _MODEL, errors=(404,))
 def model_configuration(name: str, version: str | None = None) -> Response:
-    """Gives a model's configuration, like Triton's `config.pbtxt`."""
+    """Returns a model's configuration, like Triton's `config.pbtxt`."""
     served, recognizer = _served(name), registry().recognizer(version)
     image, outputs = served.describe(recognizer)
     configured, *others = [ConfiguredTensor(one.name, f"TYPE_{one.datatype}", one.shape) for one in (image, *outputs)]
