@@ -33,7 +33,7 @@ def test_try_a_call_with_a_file(page: Page) -> None:
 
 
 def test_try_calls_with_files_and_a_path(page: Page) -> None:
-    page.get_by_role("navigation", name="Calls").get_by_role("link", name="/predict/batch").click()
+    page.get_by_role("navigation", name="Endpoints").get_by_role("link", name="/predict/batch").click()
     call = page.locator("#post_predict_batch")
     expect(call).to_have_attribute("open", "")
     call.locator("input[type=file]").set_input_files([EXAMPLES / "1.png", EXAMPLES / "2.png"])

@@ -6,11 +6,12 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
-from service.access_log import AccessLog, Observation
+from service.access_log import AccessLog
 from service.admission import Limiter
 from service.metrics import Metrics
 from tests.helpers.client import last_line
@@ -88,7 +89,7 @@ def test_metrics_count_by_route_and_status_not_by_path(client: FlaskClient) -> N
         assert found["digits_stage_seconds_count", (("stage", stage),)] >= 1
 
 
-class Slow(deque[Observation]):
+class Slow(deque[Any]):
     """Lets other threads run between the check for entries and their removal."""
 
     def __bool__(self) -> bool:

@@ -77,7 +77,7 @@ REQUESTS: dict[str, tuple[bytes, list[int], str]] = {
     "length and chunks": (POST + b"Transfer-Encoding: chunked\r\n" + FIVE, [400], ILL_FORMED),
     "chunked twice": (POST + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n0\r\n\r\n", [400], ILL_FORMED),
     # 501 by RFC 9112, section 6.1.
-    "unknown coding": (POST + b"Transfer-Encoding: x\r\n\r\n", [501], "no Transfer-Encoding but chunked"),
+    "unknown coding": (POST + b"Transfer-Encoding: x\r\n\r\n", [501], "no Transfer-Encoding other than chunked"),
     "chunks in HTTP/1.0": (b"POST /predict HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", [400], ILL_FORMED),
     "space before a colon": (POST + b"Content-Length : 5\r\n\r\nhello", [400], ILL_FORMED),
     "negative chunk": (CHUNKED + b"-1\r\na\r\n0\r\n\r\n", [400], CUT_SHORT),
