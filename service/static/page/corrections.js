@@ -1,4 +1,4 @@
-// Stores corrected images in this browser, and packs them as the folder that `training train --data` accepts.
+// Stores corrected images in this browser, and packs them as the folder that `digits finetune --data` accepts.
 
 import { zip } from "./zip.js";
 
