@@ -1,4 +1,4 @@
-# `docker build -t digits .` makes the image for CPUs, with `--target cuda` the one for NVIDIA's GPUs.
+# `docker build -t digits .` builds the image for CPUs, `--target cuda` the one for NVIDIA GPUs.
 FROM python:3.12-slim-bookworm AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_REQUIRE_HASHES=1 PIP_ROOT_USER_ACTION=ignore \
     PYTHONDONTWRITEBYTECODE=1
@@ -10,15 +10,15 @@ COPY requirements/cuda.txt ./
 RUN pip --python /venv/bin/python install --requirement cuda.txt
 
 FROM build AS packages-cpu
-# Only what decides the dependencies, so that a change of the code leaves this layer as it is.
+# Only what determines the dependencies, so that code changes keep this layer cached.
 COPY requirements/serve.txt ./
 RUN pip --python /venv/bin/python install --requirement serve.txt
-# A third of it is never used. Without -f: what an upgrade has moved elsewhere stops the build.
+# Removes the third that is never used. Without -f: if an upgrade moves these files, the build fails.
 RUN cd /venv/lib/python3.*/site-packages \
-    # ONNX Runtime once more, for programs in C; and what asks for ONNX or PyTorch, which are not here.
+    # A second copy of ONNX Runtime, for C programs; and modules that need ONNX or PyTorch, which are not installed.
     && rm -r onnxruntime/capi/libonnxruntime.so.* /venv/bin/onnxruntime_test onnxruntime/backend onnxruntime/datasets \
         onnxruntime/quantization onnxruntime/tools onnxruntime/transformers \
-    # A companion of Fortran's compiler, and the decoder of a format that the service refuses.
+    # Fortran bindings, and the decoder of a format that the service rejects.
     && rm -r numpy/f2py /venv/bin/f2py PIL/_avif.* pillow.libs/libavif-* \
     && find . -type d -name tests -prune -exec rm -r {} +
 
@@ -31,7 +31,7 @@ COPY scoring scoring
 COPY models models
 COPY examples examples
 RUN python -m compileall -q .
-# The image's Python comes without its own library compiled: what is used of it, each start would compile again.
+# The image's Python has no compiled standard library, so every start would compile what it imports.
 RUN export PATH=/venv/bin:$PATH PYTHONDONTWRITEBYTECODE= \
     && python -m cli serve --check-config && python -c "import concurrent.futures.thread, gunicorn.glogging, service.worker" \
     && python -m cli score examples --output - > /dev/null && python -m cli predict --json examples/7.png \
@@ -39,14 +39,14 @@ RUN export PATH=/venv/bin:$PATH PYTHONDONTWRITEBYTECODE= \
     && find . -path "./python3.*/site-packages" -prune -o -name "*.pyc" -exec cp --parents -t /compiled {} +
 
 FROM python:3.12-slim-bookworm AS runtime
-# HOST: from outside, a container's own loopback address cannot be reached.
-# PYTHONDONTWRITEBYTECODE: the root file system may be read-only, and belongs to another user in any case.
-# TMPDIR: what can be written to all the same.
+# HOST: a container's loopback address cannot be reached from outside.
+# PYTHONDONTWRITEBYTECODE: the root file system belongs to another user, and may be read-only.
+# TMPDIR: writable even then.
 # PYTHONPATH: the same commands work in every working directory.
 ENV PATH=/venv/bin:$PATH HOST=0.0.0.0 PORT=8000 DIGITS_LOG=json PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     TMPDIR=/dev/shm PYTHONPATH=/app
 WORKDIR /app
-# By number, so that an orchestrator can see that it is not root.
+# By number, so that an orchestrator can check that it is not root.
 USER 65532:65532
 EXPOSE 8000
 HEALTHCHECK --interval=5s --timeout=4s --start-period=20s CMD ["python", "-m", "cli", "health"]

@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := -m pip install --quiet --disable-pip-version-check
-# What is installed is what was locked, by the hashes of its files.
+# Installs exactly the locked files, by their hashes.
 LOCKED := $(BIN)/python $(PIP) --require-hashes --requirement requirements/build.txt --requirement
 ITSELF := $(BIN)/python $(PIP) --no-deps --no-build-isolation --editable .
 LOCK := .venv-tools/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header
@@ -17,7 +17,7 @@ serve: .venv/serve ## Serve on http://localhost:8000 (set PORT for another); set
 test: lint ## Check types and style, run the fast tests
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup $(PYTEST)
 
-test-all: lint .venv/ray ## The same and the slow tests: container (Docker), page (Chromium), metrics (Prometheus), V2's real clients, load (wrk), Ray, fuzzer
+test-all: lint .venv/ray ## Also run the slow tests: container (Docker), page (Chromium), metrics (Prometheus), V2's real clients, load (wrk), Ray, fuzzer
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup --slow $(PYTEST)
 
 lint: .venv/test ## Check types and style
@@ -29,14 +29,14 @@ format: .venv/test ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-report: .venv/test ## Measure every figure of the model card, or CHECK=--check them; draw the report into reports/; REAL_IMAGES=FOLDER PEN_STROKES=FILE
+report: .venv/test ## Measure and publish every figure of the model card, or compare with CHECK=--check; draw the report into reports/; REAL_IMAGES=FOLDER PEN_STROKES=FILE
 	$(BIN)/python -m training evaluate --report reports/digits
 	$(BIN)/python -m benchmarks.accuracy $(if $(REAL_IMAGES),--real-images $(REAL_IMAGES)) $(if $(PEN_STROKES),--pen-strokes $(PEN_STROKES)) $(or $(CHECK),--publish)
 
-bench: .venv/test ## Measure the service beside others, each in an environment of its own in .venv-bench, and publish that; BENCH="--help" for parts of it; needs wrk, nghttp2-client
+bench: .venv/test ## Compare the service with other servers, each in its own environment in .venv-bench, and publish the results; BENCH="--help" lists options; needs wrk, nghttp2-client
 	$(BIN)/python -m benchmarks.performance.serving $(or $(BENCH),--publish)
 
-lock: .venv-tools/done ## Pin in requirements/ what pyproject.toml asks for, and what that needs, with hashes
+lock: .venv-tools/done ## Pin the dependencies of pyproject.toml, and theirs, in requirements/, with hashes
 	.venv-tools/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])' \
 		| $(LOCK) - --output-file requirements/build.txt
 	$(LOCK) pyproject.toml --extra cpu --output-file requirements/serve.txt
@@ -46,12 +46,12 @@ lock: .venv-tools/done ## Pin in requirements/ what pyproject.toml asks for, and
 	$(LOCK) pyproject.toml --extra cpu --extra ray --constraint requirements/test.txt --output-file requirements/ray.txt
 	for peer in $(wildcard benchmarks/performance/peers/*/requirements.in); do $(LOCK) $$peer --output-file $${peer%in}txt || exit 1; done
 
-audit: .venv-tools/done ## Look for known vulnerabilities in what is installed; asks PyPI
+audit: .venv-tools/done ## Look up known vulnerabilities of the pinned packages on PyPI
 	for file in build serve cuda test ray; do \
 		.venv-tools/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements/$$file.txt || exit 1; \
 	done
 
-clean: ## Remove what make has made
+clean: ## Remove everything that make created
 	rm -rf .venv .venv-tools .venv-clients .venv-bench build reports
 
 .venv/python: 
