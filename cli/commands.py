@@ -12,7 +12,7 @@ from digits import __version__
 COMMANDS = {
     "predict": ("cli.predict:predict", "Print the digit in each image file."),
     "serve": ("cli.serve:serve", "Serve digit recognition over HTTP."),
-    "score": ("scoring.command:score", "Read the digits in folders, archives and datasets."),
+    "score": ("scoring.command:score", "Recognize the digits in folders, archives and datasets."),
     "train": ("training.commands:train", "Train a network."),
     "export": ("training.commands:export", "Write a trained network as an ONNX file."),
     "evaluate": ("training.commands:evaluate", "Measure a model's accuracy on a test set."),

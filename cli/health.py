@@ -8,8 +8,8 @@ import sys
 def check_health() -> None:
     """Exits with 1 unless the service is ready within 3 seconds.
 
-    By hand, since it runs all the time within the container's share of memory and processor: an HTTP library would
-    double its cost, and might contact a proxy named by the environment.
+    Without an HTTP library, which would double the cost of a check that runs every few seconds, and might contact a
+    proxy named by the environment.
     """
     port, prefix = os.environ.get("PORT") or "8000", os.environ.get("SCRIPT_NAME", "")
     try:
@@ -17,6 +17,6 @@ def check_health() -> None:
             connection.sendall(f"GET {prefix}/health/ready HTTP/1.0\r\n\r\n".encode())
             status = connection.recv(1024).partition(b"\r\n")[0].decode()
     except OSError as error:
-        sys.exit(f"error: expected an answer from port {port}; got: {error}")
+        sys.exit(f"error: no answer from port {port}: {error}")
     if " 200 " not in status:
-        sys.exit(f"error: expected to be ready; got: {status}")
+        sys.exit(f"error: the service is not ready: {status}")

@@ -58,7 +58,7 @@ COARSER = 1.25
 
 
 class ImageError(Exception):
-    """The bytes are not a readable image; the message says what was expected and what came."""
+    """The bytes are not a readable image; the message says what was expected and what was received."""
 
 
 class ImageTooLargeError(ImageError):
@@ -80,8 +80,8 @@ class GreyImage:
 def decode(data: bytes) -> GreyImage:
     """Decodes an image file to grey pixels; a large JPEG to reduced ones. Raises ImageError.
 
-    Applies the EXIF orientation, lays transparency over paper, takes the first of several frames. Grey is luminance, or
-    colour if luminance hardly differs, as between red ink and green paper.
+    Applies the EXIF orientation, composites transparent images, takes the first of several frames. Grey is luminance,
+    or colour if luminance hardly differs, as between red ink and green paper.
     """
     if not data:
         raise ImageError(f"expected an image ({ACCEPTED}); got no bytes")
@@ -221,7 +221,7 @@ _SIGNATURES = (
     (4, b"ftypmsf1", "HEIF"),
     (4, b"ftypavif", "AVIF"),
     (4, b"ftypavis", "AVIF"),
-    (4, b"ftyp", "an MP4 or QuickTime film"),
+    (4, b"ftyp", "an MP4 or QuickTime video"),
     (0, b"\xff\x0a", "JPEG XL"),
     (0, b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
     (0, b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
@@ -388,7 +388,7 @@ def _samples(strip: Image.Image) -> NDArray[np.float32]:
 
 
 def _over_paper(image: Image.Image) -> Pixels:
-    """Lays a transparent image over the paper it was drawn for.
+    """Composites a transparent image on the paper it was drawn for.
 
     If everything visible has one shade, it is ink, and the paper is the opposite. Otherwise the image has paper of its
     own, which then fills the transparent parts.

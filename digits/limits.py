@@ -1,6 +1,6 @@
 """Structural limits that bound decoding time and memory, which bytes and pixels alone do not.
 
-They are checked on the file's bytes before it is decoded; what these do not show is left to the decoder.
+They are checked on the file's bytes before it is decoded; what the bytes do not show is left to the decoder.
 """
 
 import re
@@ -10,7 +10,7 @@ from io import BytesIO
 
 # Every scan of a JPEG passes over all of its pixels; encoders write 20 at most.
 MAXIMUM_SCANS = 50
-# Every profile of a PNG is inflated; one is allowed, but its name may occur among the pixels by chance.
+# Every profile of a PNG is decompressed; one is allowed, but its name may occur among the pixels by chance.
 MAXIMUM_PROFILES = 4
 # One strip per row of the tallest image; pixels per tile, and of all tiles, which are decoded even outside the image.
 MAXIMUM_STRIPS, MAXIMUM_TILE, MAXIMUM_TILED = 65_535, 2**22, 2**26

@@ -41,7 +41,7 @@ def read_versions(settings: ModelSettings) -> list[VersionFiles]:
 
 
 def try_out(files: Sequence[VersionFiles], settings: ModelSettings) -> list[VersionFiles]:
-    """The versions that load and run, without an explanation that does not. Raises ModelError if none does."""
+    """The versions that load and run, without activations that do not. Raises ModelError if none does."""
 
     def tried(one: VersionFiles) -> VersionFiles:
         _load(one, settings)

@@ -27,7 +27,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class SettingsError(ValueError):
-    """A setting is unknown or its value is invalid; the message says what was expected and what came."""
+    """A setting is unknown or its value is invalid; the message says what was expected and what was received."""
 
 
 def setting(variable: str, default: Any, help: str) -> Any:  # noqa: ANN401 - as `dataclasses.field` itself

@@ -53,7 +53,7 @@ class Options:
     metavar="FILE",
     help="FILE.csv, .jsonl or .parquet, or - for CSV on standard output. With --engine ray, a folder.",
 )
-@click.option("--overwrite", is_flag=True, help="Start over; an existing FILE is replaced when the run is finished.")
+@click.option("--overwrite", is_flag=True, help="Start over; an existing FILE is replaced once the run is complete.")
 @click.option(
     "--report",
     type=click.Path(path_type=Path),
@@ -88,7 +88,7 @@ def score(**options: Any) -> None:  # noqa: ANN401 - Options' fields
     an interrupted run. DIGITS_MODEL and DIGITS_PROVIDER select the model and where it runs; with --url the service's
     own settings apply.
 
-    Exit codes: 0 if every image was decoded or the output was already finished; 1 if an image could not be decoded; 2
+    Exit codes: 0 if every image was decoded or the output was already complete; 1 if an image could not be decoded; 2
     for usage errors and runs that failed; 130 or 143 if the run was interrupted.
 
     \b
@@ -106,7 +106,7 @@ def score(**options: Any) -> None:  # noqa: ANN401 - Options' fields
         if asked.engine == "ray":
             _to_folder(asked, summary)
         elif asked.address is not None:
-            raise ScoringError("--address: expected it with --engine ray only")
+            raise ScoringError("--address: expected --engine ray with it; got none")
         elif asked.output == STANDARD_OUTPUT:
             _to_standard_output(asked, summary)
         else:
@@ -166,7 +166,7 @@ def _to_file(asked: Options, output: Path, summary: Summary) -> None:
     examine = _examiner(asked, output) if asked.report or asked.labels else None
     if not asked.overwrite and (rows := count_finished(output)):
         models = ", ".join(f"{count:,} rows of the model {' '.join(model)}" for model, count in rows.items())
-        click.echo(f"{output}: finished already, with {models}; --overwrite starts over", err=True)
+        click.echo(f"{output}: already complete, with {models}; --overwrite starts over", err=True)
     else:
         score_to_file(asked.paths, output, _engine(asked), summary, asked.overwrite)
         click.echo(summary, err=True)
@@ -196,13 +196,13 @@ def _examiner(asked: Options, output: Path) -> Callable[[], None]:
 
 def _to_folder(asked: Options, summary: Summary) -> None:
     if asked.report or asked.labels or asked.url or asked.concurrency:
-        raise ScoringError("--engine ray: expected it without --report, --labels, --url and --concurrency")
+        raise ScoringError("--engine ray: expected no --report, --labels, --url or --concurrency with it")
     ray = ray_engine()
     engine = ray.RayEngine(ModelSettings.from_environment(), asked.paths, asked.address)
     if ray.score_to_folder(asked.paths, asked.output, engine, summary, asked.overwrite):
         click.echo(summary, err=True)
     else:
-        click.echo(f"{asked.output}: finished already; nothing to do (--overwrite starts over)", err=True)
+        click.echo(f"{asked.output}: already complete; nothing to do (--overwrite starts over)", err=True)
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:

@@ -70,7 +70,7 @@ def _information(path: str) -> FileInfo:
 
 
 def entries(folder: str, wanted: Callable[[str], object]) -> Iterator[list[str] | str]:
-    """A folder's wanted files in one list, and its sub-folders; the folder itself, as a file, if it cannot be read."""
+    """A folder's wanted files in one list, and its subfolders; the folder itself, as a file, if it cannot be read."""
     system, inner = locate(folder)
     start = f"{folder.rstrip('/')}/"
     try:

@@ -91,7 +91,7 @@ class AccessLog:
 
 
 def register_observation(app: Flask, models: Registry, metrics: Metrics, deadline: float) -> None:
-    """Observes the application's requests, each with a deadline in seconds; to be wrapped by all other middleware."""
+    """Observes the application's requests, each with a deadline in seconds. All other middleware must wrap this."""
     access_log = app.extensions["access_log"] = AccessLog(metrics, app.extensions["limiter"])
     app.extensions["metrics"] = metrics
     for version in models.versions:

@@ -39,7 +39,7 @@ STATUSES: dict[type[Exception], int] = {
 UNAVAILABLE: dict[type[Exception], tuple[str, str]] = {
     BodiesError: (tracing.BODIES, "server busy: the request bodies in memory have reached their limit; retry later"),
     BusyError: (tracing.QUEUE, "server busy: the queue is full; retry later"),
-    DeadlineError: (tracing.LATE, "server busy: the request's time was up before its answer; retry later"),
+    DeadlineError: (tracing.LATE, "server busy: the request passed its deadline; retry later"),
 }
 
 

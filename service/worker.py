@@ -125,7 +125,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
     """Connections wait in the poller without a thread; requests must be received before their deadline."""
 
     connections = Connections()
-    # Set before the worker is forked (gunicorn.conf.py).
+    # Set before the worker is forked (service/gunicorn_config.py).
     slot: int
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as gunicorn calls it

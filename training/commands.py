@@ -69,7 +69,7 @@ def describe(formula: str) -> None:
 @click.option(
     "--data",
     type=FOLDER,
-    help="IDX files, or a folder with one sub-folder of images per digit, named 0 to 9.  [default: MNIST]",
+    help="IDX files, or a folder with one subfolder of images per digit, named 0 to 9.  [default: MNIST]",
 )
 @click.option(
     "--from",
@@ -127,7 +127,7 @@ def train(
         for name in ("epochs", "seeds", "teacher", "strokes", "run"):
             if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
                 option = "seed" if name == "seeds" else name
-                raise click.UsageError(f"expected --from and --data alone; got --{option} too")
+                raise click.UsageError(f"expected no option besides --from and --data; got --{option} too")
         _fine_tune(start, data)
         return
     from training.datasets.mnist import MNIST, DataError, load_training, split
@@ -180,7 +180,7 @@ def _with_made_images(digits: "Dataset", photographed: bool, strokes: Path | Non
     "--data",
     type=FOLDER,
     required=True,
-    help="A folder with one sub-folder of images per digit, named 0 to 9, or IDX files.",
+    help="A folder with one subfolder of images per digit, named 0 to 9, or IDX files.",
 )
 def finetune(model: Path, data: Path) -> None:
     """Fine-tune MODEL, an ONNX file of `digits export`, on the images of one writer or camera.

@@ -40,7 +40,7 @@ IMAGE_DEATHS, CHUNK_DEATHS = 2, 3
 
 @dataclass
 class _Task:
-    """Images for a process, with the deaths of processes per index of an image or NO_IMAGE, and errors to report."""
+    """Images for a process; the deaths of processes by index of an image, or NO_IMAGE; and the errors to report."""
 
     number: int
     chunk: Chunk
@@ -81,7 +81,7 @@ class _Worker:
             return None
 
     def death(self) -> int:
-        """The signal that ended it, negative, or its exit status."""
+        """The signal that ended it, negative, or its exit code."""
         self.process.join()
         return self.process.exitcode or 0
 
@@ -221,4 +221,4 @@ class LocalEngine:
 
 
 def _name(death: int) -> str:
-    return signal.Signals(-death).name if death < 0 else f"exit status {death}"
+    return signal.Signals(-death).name if death < 0 else f"exit code {death}"

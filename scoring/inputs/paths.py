@@ -20,7 +20,7 @@ def find_files(paths: Iterable[str], wanted: Callable[[str], bool]) -> Iterator[
     """Files that are named or match a glob, and the wanted files below folders.
 
     This includes what cannot be read, such as broken links and folders without permission. Linked folders are not
-    followed. A folder's files come before those of its sub-folders, sorted by name within each WINDOW of entries.
+    followed. A folder's files come before those of its subfolders, sorted by name within each WINDOW of entries.
     """
     for path in paths:
         if is_folder(path):
@@ -89,7 +89,7 @@ def _walk(top: str, wanted: Callable[[str], object], depth: int | None = None) -
 
 
 def _entries(folder: str, wanted: Callable[[str], object]) -> Iterator[list[str] | str]:
-    """A folder's wanted files in lists, and its sub-folders; the folder itself, as a file, if it cannot be read."""
+    """A folder's wanted files in lists, and its subfolders; the folder itself, as a file, if it cannot be read."""
     if is_remote(folder):
         yield from storage().entries(folder, wanted)
         return

@@ -72,7 +72,7 @@ def _file_of(page: str, example: str) -> Callable[[str], Response]:
         headers={"ETag": "Changes when the file does."},
     )
     def file(name: str) -> Response:
-        """Gives a script, a style sheet or an icon of a page."""
+        """Returns a script, a style sheet or an icon of a page."""
         return send_from_directory(STATIC / page, name)
 
     return file

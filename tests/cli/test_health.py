@@ -48,8 +48,8 @@ def test_a_ready_service_is_healthy(prefix: str, path: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (b"HTTP/1.1 503 Service Unavailable\r\n\r\n", "expected to be ready; got: HTTP/1.1 503 Service Unavailable"),
-        (b"", "expected an answer from port {port}; got: timed out"),
+        (b"HTTP/1.1 503 Service Unavailable\r\n\r\n", "the service is not ready: HTTP/1.1 503 Service Unavailable"),
+        (b"", "no answer from port {port}: timed out"),
     ],
 )
 def test_a_service_that_is_not_ready_is_unhealthy(answer: bytes, message: str) -> None:
@@ -61,6 +61,6 @@ def test_a_service_that_is_not_ready_is_unhealthy(answer: bytes, message: str) -
 def test_no_service_is_unhealthy() -> None:
     port = free_port()
     result = health(PORT=str(port))
-    message = f"error: expected an answer from port {port}; got: [Errno 111] Connection refused\n"
+    message = f"error: no answer from port {port}: [Errno 111] Connection refused\n"
     assert (result.returncode, result.stderr) == (1, message)
     assert health(PORT="none").returncode == 1

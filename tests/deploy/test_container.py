@@ -267,7 +267,7 @@ for worker in open("/proc/1/task/1/children").read().split():
 def test_health_check_without_a_service(image: str) -> None:
     result = docker("run", "--rm", "--network", "none", image, "health", check=False)
     assert result.returncode == 1
-    assert result.stderr.endswith("error: expected an answer from port 8000; got: [Errno 111] Connection refused\n")
+    assert result.stderr.endswith("error: no answer from port 8000: [Errno 111] Connection refused\n")
 
 
 def test_worker_killed_for_memory_is_replaced(image: str) -> None:

@@ -41,12 +41,12 @@ ROWS = [
 ]
 
 
-def write(output: Path, rows: list[Row] = ROWS) -> None:
+def write_output(output: Path, rows: list[Row] = ROWS) -> None:
     journal_path(output).write_bytes(HEADER + write_csv(rows))
     finish(output)
 
 
-def loads(*paths: Path) -> dict[str, GreyImage | str]:
+def load_all(*paths: Path) -> dict[str, GreyImage | str]:
     """Every image by name, or its error message."""
     found: dict[str, GreyImage | str] = {}
     for chunk in find_chunks(map(str, paths)):
@@ -60,9 +60,9 @@ def loads(*paths: Path) -> dict[str, GreyImage | str]:
     return found
 
 
-def error(path: Path) -> str:
+def load_error(path: Path) -> str:
     assert count_images([str(path)]) == 1
-    [(name, said)] = loads(path).items()
+    [(name, said)] = load_all(path).items()
     assert name == str(path)
     assert isinstance(said, str)
     return said

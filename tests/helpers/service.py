@@ -72,7 +72,7 @@ def wait_until_ready(port: int, prefix: str = "") -> None:
 
 
 def send_raw(port: int, data: bytes) -> bytes:
-    """Send raw bytes and return everything received until the service closes the connection."""
+    """Sends raw bytes and returns everything received until the service closes the connection."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)

@@ -86,7 +86,7 @@ def test_finished_output_is_not_changed(tmp_path: Path) -> None:
     before = output.read_bytes(), output.stat().st_mtime_ns
     again = score(EXAMPLES, "--output", output)
     assert again.returncode == 0
-    assert f"{output}: finished already, with 1 rows of the model digits 3 " in again.stderr
+    assert f"{output}: already complete, with 1 rows of the model digits 3 " in again.stderr
     assert (output.read_bytes(), output.stat().st_mtime_ns) == before
     overwritten = score(EXAMPLES, "--output", output, "--overwrite")
     assert overwritten.returncode == 0
@@ -95,7 +95,7 @@ def test_finished_output_is_not_changed(tmp_path: Path) -> None:
 
 
 def run_until_killed(seconds: float, *arguments: str | Path) -> int:
-    """The exit status of a run that is killed after some seconds unless it has ended."""
+    """The exit code of a run that is killed after some seconds unless it has ended."""
     process = subprocess.Popen(command(*arguments), cwd=ROOT, stderr=subprocess.PIPE, text=True)
     try:
         process.wait(seconds)

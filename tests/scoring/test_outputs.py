@@ -11,7 +11,7 @@ from scoring import parquet
 from scoring.errors import ScoringError
 from scoring.outputs import check_output, count_finished, finish, journal_path, read_rows
 from scoring.rows import COLUMNS, HEADER, write_csv
-from tests.helpers.scoring import MODEL, ROWS, write
+from tests.helpers.scoring import MODEL, ROWS, write_output
 
 SUFFIXES = ("csv", "jsonl", "parquet")
 
@@ -20,7 +20,7 @@ SUFFIXES = ("csv", "jsonl", "parquet")
 def test_output_replaces_its_journal(suffix: str, tmp_path: Path) -> None:
     output = tmp_path / f"out.{suffix}"
     output.write_text("an earlier one")
-    write(output)
+    write_output(output)
     assert list(tmp_path.iterdir()) == [output]
     assert count_finished(output) == {MODEL: len(ROWS)}
     rows = list(read_rows(output))
@@ -29,7 +29,7 @@ def test_output_replaces_its_journal(suffix: str, tmp_path: Path) -> None:
 
 
 def test_csv(tmp_path: Path) -> None:
-    write(tmp_path / "out.csv")
+    write_output(tmp_path / "out.csv")
     with (tmp_path / "out.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = list(csv.reader(file))
     assert rows[0] == list(COLUMNS)
@@ -39,7 +39,7 @@ def test_csv(tmp_path: Path) -> None:
 
 
 def test_json_lines(tmp_path: Path) -> None:
-    write(tmp_path / "out.jsonl")
+    write_output(tmp_path / "out.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert len(rows) == 4
     model = {"model": "digits", "model_version": "3", "model_sha256": "ab" * 32}
@@ -49,7 +49,7 @@ def test_json_lines(tmp_path: Path) -> None:
 
 def test_parquet_is_typed_and_written_in_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet, "ROW_GROUP", 3)
-    write(tmp_path / "out.parquet")
+    write_output(tmp_path / "out.parquet")
     table = pq.read_table(tmp_path / "out.parquet")
     assert table.schema.names == list(COLUMNS)
     assert table.schema.field("digit").type == pa.int8()
@@ -71,7 +71,7 @@ def test_other_content_is_an_error_and_not_changed(suffix: str, tmp_path: Path) 
 
 def test_output_with_a_journal_is_not_finished(tmp_path: Path) -> None:
     output = tmp_path / "out.csv"
-    write(output)
+    write_output(output)
     journal_path(output).write_bytes(HEADER)
     assert not count_finished(output)
 
@@ -79,7 +79,7 @@ def test_output_with_a_journal_is_not_finished(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_damaged_output_is_an_error(suffix: str, tmp_path: Path) -> None:
     output = tmp_path / f"out.{suffix}"
-    write(output)
+    write_output(output)
     whole = output.read_bytes()
     said = {
         "csv": "something else after row [34]; remove it",

@@ -11,7 +11,7 @@ from scoring.inputs.images import CHUNK_BYTES, find_chunks
 from scoring.parquet import count_rows, read_images
 from scoring.rows import COLUMNS
 from tests.helpers.images import example, example_pixels
-from tests.helpers.scoring import error, loads, write
+from tests.helpers.scoring import load_all, load_error, write_output
 
 IMAGES = np.arange(3 * 4 * 4, dtype=np.uint8).reshape(3, 4, 4)
 
@@ -23,7 +23,7 @@ def table(path: Path, columns: dict[str, object]) -> Path:
 
 def pixels_of(path: Path) -> list[object]:
     """The pixels, or the error, of each row."""
-    found = loads(path)
+    found = load_all(path)
     assert list(found) == [f"{path}#{index}" for index in range(len(found))]
     assert count_rows(str(path)) == len(found)
     return [one if isinstance(one, str) else one.pixels for one in found.values()]
@@ -86,45 +86,45 @@ def test_columns_that_make_up_no_square(tmp_path: Path) -> None:
         {"pixel0": [1], "pixel1": [2], "pixel2": [3], "pixel3": when},
     ]
     for columns in kinds:
-        assert "square number of columns" in error(table(tmp_path / "x.parquet", columns))
+        assert "square number of columns" in load_error(table(tmp_path / "x.parquet", columns))
 
 
 def test_duplicate_column_names_are_an_error(tmp_path: Path) -> None:
     same = pa.Table.from_arrays([pa.array(["/etc/hostname"]), pa.array([example(3)])], names=["image", "image"])
     pq.write_table(same, tmp_path / "x.parquet")
-    assert "different names" in error(tmp_path / "x.parquet")
+    assert "different names" in load_error(tmp_path / "x.parquet")
 
 
 def test_any_error_of_the_reader_becomes_an_error_row(tmp_path: Path) -> None:
     path = table(tmp_path / "x.parquet", {"image": [example(3)]})
     path.write_bytes(path.read_bytes().replace(b"image", b"im\xffge"))
-    assert error(path) == "expected a whole Parquet file; got one that is broken or cut short"
+    assert load_error(path) == "expected a whole Parquet file; got one that is broken or cut short"
 
 
 def test_files_without_images_are_one_image_with_an_error(tmp_path: Path) -> None:
     path = table(tmp_path / "x.parquet", {"name": ["a", "b"], "pixel0": [1, 2], "pixel1": [1, 2]})
-    assert "expected a Parquet column of image files" in error(path)
-    assert "got name, pixel0, pixel1" in error(path)
+    assert "expected a Parquet column of image files" in load_error(path)
+    assert "got name, pixel0, pixel1" in load_error(path)
     path.write_bytes(path.read_bytes()[:-5])
-    assert error(path) == "expected a whole Parquet file; got one that is broken or cut short"
+    assert load_error(path) == "expected a whole Parquet file; got one that is broken or cut short"
     path.unlink()
-    assert "No such file" in error(path)
+    assert "No such file" in load_error(path)
 
 
 def test_pipes_are_one_image_with_an_error(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.parquet")
-    assert "something else" in error(tmp_path / "pipe.parquet")
+    assert "something else" in load_error(tmp_path / "pipe.parquet")
 
 
 def test_several_candidate_columns(tmp_path: Path) -> None:
     columns = {"hash": pa.array([b"x"]), "image": pa.array([example(3)])}
     [pixels] = pixels_of(table(tmp_path / "x.parquet", columns))
     np.testing.assert_array_equal(pixels, example_pixels(3))
-    assert "got hash, signature" in error(table(tmp_path / "x.parquet", {"hash": [b"x"], "signature": [b"y"]}))
+    assert "got hash, signature" in load_error(table(tmp_path / "x.parquet", {"hash": [b"x"], "signature": [b"y"]}))
 
 
 def test_scored_rows_are_not_images(tmp_path: Path) -> None:
-    write(tmp_path / "out.parquet")
+    write_output(tmp_path / "out.parquet")
     assert list(find_chunks([str(tmp_path)])) == []
     assert count_rows(str(tmp_path / "out.parquet")) == 0
     assert pq.read_schema(tmp_path / "out.parquet").names == list(COLUMNS)

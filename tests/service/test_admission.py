@@ -63,7 +63,7 @@ def test_queue_is_first_in_first_out() -> None:
     assert entered == list(range(10))
 
 
-def test_heavy_work_is_serialised_and_stops_at_the_deadline() -> None:
+def test_memory_lock_admits_one_thread_and_waits_until_the_deadline() -> None:
     large = encode(Image.new("L", (1500, 1400)))
     with ThreadPoolExecutor(1) as pool:
 
@@ -83,9 +83,9 @@ def test_body_memory_limit() -> None:
     limiter = Limiter(1, 1, 100)
     limiter.hold(60)
     limiter.check(40)
-    for refused in (lambda: limiter.hold(41), lambda: limiter.check(41)):
+    for rejected in (lambda: limiter.hold(41), lambda: limiter.check(41)):
         with pytest.raises(BodiesError):
-            refused()
+            rejected()
     limiter.drop(60)
     limiter.hold(100)
 
@@ -133,7 +133,7 @@ def test_full_body_memory_sends_retry_after() -> None:
     response = client.post("/predict", data=bytes(20_000))
     assert_error(response, 503, "server busy: the request bodies in memory have reached their limit")
     assert response.headers["Retry-After"] == "1"
-    # Inflated and chunked bodies count too.
+    # Decompressed and chunked bodies count too.
     squeezed = gzip.compress(bytes(20_000))
     assert client.post("/predict", data=squeezed, headers={"Content-Encoding": "gzip"}).status_code == 503
     stream = BytesIO(bytes(20_000))
@@ -181,5 +181,5 @@ def test_batch_stops_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("digits.tracing.time.monotonic", lambda: real() + next(calls) / 10)
     files = [(BytesIO(example(digit)), "x.png") for digit in range(10) for _ in range(5)]
     response = client.post("/predict/batch", data={"image": files})
-    assert_error(response, 503, "time was up before its answer")
+    assert_error(response, 503, "the request passed its deadline")
     assert "digits_images_in_flight 0.0" in client.get("/metrics").text

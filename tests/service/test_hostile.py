@@ -89,7 +89,7 @@ def tiled(size: tuple[int, int], tile: tuple[int, int]) -> bytes:
 
 
 BROKEN, LARGE = "broken", "expected at most 25000000 pixels; got "
-PIECES = "expected an image file of at most 250000 chunks; got more"
+TOO_MANY_CHUNKS = "expected an image file of at most 250000 chunks; got more"
 # Name: how to make the file, the status and a part of the error. Odd but harmless files get 200.
 FILES: dict[str, tuple[Callable[[], bytes], int, str]] = {
     "png size": (lambda: png_of_size(2**31 - 1, 2**31 - 1), 413, LARGE),
@@ -105,21 +105,21 @@ FILES: dict[str, tuple[Callable[[], bytes], int, str]] = {
         413,
         "expected a PNG image with one colour profile; got 15000",
     ),
-    "png many chunks": (lambda: png(png_chunk(b"teSt", b"") * 300_000), 413, PIECES),
+    "png many chunks": (lambda: png(png_chunk(b"teSt", b"") * 300_000), 413, TOO_MANY_CHUNKS),
     "png pixels": (lambda: png(png_chunk(b"IDAT", inflating(10**8))), 200, ""),
     "png EXIF": (lambda: png(png_chunk(b"eXIf", b"MM\0*\0\0\0\x08\xff\xff" + bytes(15 * 2**20))), 200, ""),
     "png frames": (lambda: apng(50_000), 200, ""),
     "jpeg scans": (lambda: jpeg(scans=1000), 413, "expected a JPEG image in at most 50 scans; got 1006"),
     "jpeg most scans": (lambda: jpeg(scans=44), 200, ""),
-    "jpeg segments": (lambda: jpeg(b"\xff\xe1\0\2" * 300_000), 413, PIECES),
-    "jpeg fill bytes": (lambda: jpeg(b"\xff" * 300_000), 413, PIECES),
+    "jpeg segments": (lambda: jpeg(b"\xff\xe1\0\2" * 300_000), 413, TOO_MANY_CHUNKS),
+    "jpeg fill bytes": (lambda: jpeg(b"\xff" * 300_000), 413, TOO_MANY_CHUNKS),
     "jpeg size": (lambda: jpeg().replace(b"\0\x40\0\x40", b"\xff\xff\xff\xff"), 413, LARGE),
     "gif size": (lambda: gif(b"", 65535, 65535), 413, LARGE),
-    "gif extensions": (lambda: gif(b"!\xfe\0" * 300_000), 413, PIECES),
-    "gif comment": (lambda: gif(b"!\xfe" + b"\1a" * 300_000 + b"\0"), 413, PIECES),
+    "gif extensions": (lambda: gif(b"!\xfe\0" * 300_000), 413, TOO_MANY_CHUNKS),
+    "gif comment": (lambda: gif(b"!\xfe" + b"\1a" * 300_000 + b"\0"), 413, TOO_MANY_CHUNKS),
     "gif frames": (lambda: gif(b"", frames=50_000), 200, ""),
-    "bmp runs": (lambda: runs_bmp(2048, 2048, b"\1\5" * 300_000), 413, PIECES),
-    "bmp empty runs": (lambda: runs_bmp(2048, 2048, b"\0\2\0\0" * 300_000), 413, PIECES),
+    "bmp runs": (lambda: runs_bmp(2048, 2048, b"\1\5" * 300_000), 413, TOO_MANY_CHUNKS),
+    "bmp empty runs": (lambda: runs_bmp(2048, 2048, b"\0\2\0\0" * 300_000), 413, TOO_MANY_CHUNKS),
     "bmp long runs": (
         lambda: runs_bmp(5000, 5000, b"\xff\x51" * 100_000, 4),
         413,
@@ -309,6 +309,6 @@ def test_every_image_route_applies_the_limits(route: str, client: FlaskClient) -
     response = client.post(route, data=data, **FORM)
     if route == "/predict/batch":
         assert response.json is not None
-        assert response.json["predictions"][0]["error"] == PIECES
+        assert response.json["predictions"][0]["error"] == TOO_MANY_CHUNKS
     else:
-        assert_error(response, 413, PIECES)
+        assert_error(response, 413, TOO_MANY_CHUNKS)

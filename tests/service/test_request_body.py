@@ -38,7 +38,7 @@ def test_compressed_body_may_be_larger(encoding: str, compress: Callable[[bytes]
 
 
 @COMPRESSED
-def test_body_without_a_route_is_not_inflated(
+def test_body_without_a_route_is_not_decompressed(
     encoding: str, compress: Callable[[bytes], bytes], client: FlaskClient
 ) -> None:
     headers = {"Content-Encoding": encoding}

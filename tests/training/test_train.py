@@ -136,7 +136,7 @@ def test_linear_classifier_trains(tmp_path: Path) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """29 images of each digit, one sub-folder per digit."""
+    """29 images of each digit, one subfolder per digit."""
     for digit in range(10):
         (tmp_path / "data" / str(digit)).mkdir(parents=True)
         image = Image.fromarray(example_pixels(digit))

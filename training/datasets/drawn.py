@@ -113,7 +113,7 @@ def random_digit(label: int, random: np.random.Generator) -> list[Stroke]:
 
 
 def make_synthetic_digits(count: int) -> Dataset:
-    """Preprocessed images of synthetic digits, as many of each class; deterministic."""
+    """Preprocessed images of synthetic digits, the same number of each class; deterministic."""
     random = np.random.default_rng(0)
     labels = np.arange(count, dtype=np.int64) % CLASSES
     images = [

@@ -54,7 +54,7 @@ class Dataset:
 
 
 def load_training(directory: Path = MNIST) -> Dataset:
-    """The training set: MNIST, the IDX files `train-…` of a directory, or its sub-folders of labelled images."""
+    """The training set: MNIST, the IDX files `train-…` of a directory, or its subfolders of labelled images."""
     if directory.resolve() == MNIST:
         return _mnist("train")
     if any(directory.glob("*train-images*")):
@@ -123,12 +123,12 @@ def _labelled_folders(directory: Path) -> Dataset:
     names = [folder.name for folder in folders]
     if not names or not set(names) <= {str(digit) for digit in range(CLASSES)}:
         raise DataError(
-            f"{directory}: expected IDX files (*train-images*, *train-labels*) or sub-folders named 0 to 9; "
+            f"{directory}: expected IDX files (*train-images*, *train-labels*) or subfolders named 0 to 9; "
             f"got {', '.join(names) or 'no folder'}"
         )
     paths = [path for folder in folders for path in sorted(folder.iterdir()) if path.is_file()]
     if not paths:
-        raise DataError(f"{directory}: expected images in the sub-folders; got none")
+        raise DataError(f"{directory}: expected images in the subfolders; got none")
     return _preprocessed(map(_decoded, paths), np.array([int(path.parent.name) for path in paths]))
 
 

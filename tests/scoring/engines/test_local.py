@@ -99,7 +99,7 @@ def test_image_that_kills_its_process_becomes_an_error_row() -> None:
         "expected an image that can be decoded; it ended the process by SIGSEGV",
         None,
         "expected an image that can be decoded; it took longer than 0.3 s",
-        "expected an image that can be decoded; it ended the process by exit status 3",
+        "expected an image that can be decoded; it ended the process by exit code 3",
         None,
         None,
     ]

@@ -221,7 +221,7 @@ def test_input_and_output_in_an_object_store(nodes: Nodes, store: S3FileSystem, 
     assert len(digits) == 10 + 10_000
     again = score(*arguments)
     assert again.returncode == 0
-    assert again.stderr == "s3://archive/rows: finished already; nothing to do (--overwrite starts over)\n"
+    assert again.stderr == "s3://archive/rows: already complete; nothing to do (--overwrite starts over)\n"
 
 
 def test_killed_run_resumes_and_gives_one_row_per_image(nodes: Nodes, many: Path, tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ def test_finished_local_run_is_not_changed(tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in output.iterdir()}
     again = score(*arguments)
     assert again.returncode == 0
-    assert again.stderr == f"{output}: finished already; nothing to do (--overwrite starts over)\n"
+    assert again.stderr == f"{output}: already complete; nothing to do (--overwrite starts over)\n"
     assert {path: path.stat().st_mtime_ns for path in output.iterdir()} == before
     (output / "_SUCCESS").unlink()
     with pytest.MonkeyPatch.context() as patch:
@@ -286,8 +286,8 @@ def test_interrupted_run_prints_a_summary_and_leaves_no_processes(many: Path, tm
     ("arguments", "message"),
     [
         (["--address", "127.0.0.1:1", "--engine", "ray"], "127.0.0.1:1: no Ray cluster answers"),
-        (["--address", "auto"], "--address: expected it with --engine ray only"),
-        (["--engine", "ray", "--labels", "README.md"], "--engine ray: expected it without --report, --labels"),
+        (["--address", "auto"], "--address: expected --engine ray with it; got none"),
+        (["--engine", "ray", "--labels", "README.md"], "--engine ray: expected no --report, --labels"),
         (["--engine", "ray"], "cannot be read or written: Not a directory"),
     ],
 )

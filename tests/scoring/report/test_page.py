@@ -14,7 +14,7 @@ from scoring.report.summary import OutputSummary
 from scoring.rows import Row
 from tests.helpers.images import encode, example, example_pixels, write_idx
 from tests.helpers.paths import EXAMPLES
-from tests.helpers.scoring import IDX, LABELS, MODEL, score, write
+from tests.helpers.scoring import IDX, LABELS, MODEL, score, write_output
 
 
 class Page(HTMLParser):
@@ -119,7 +119,7 @@ def test_report_of_a_finished_output_does_not_change_it(tmp_path: Path) -> None:
     report.write_text("an earlier one")
     result = score(tmp_path / "images", "--output", output, "--report", report)
     assert result.returncode == 0
-    assert result.stderr.startswith(f"{output}: finished already, with 3 rows of the model digits 3 ")
+    assert result.stderr.startswith(f"{output}: already complete, with 3 rows of the model digits 3 ")
     assert result.stderr.count("\n") == 1
     assert (output.read_bytes(), output.stat().st_mtime_ns) == before
     page = Page(report)
@@ -169,7 +169,7 @@ def test_full_disk_leaves_no_partial_page(tmp_path: Path) -> None:
 
 def test_page_with_only_errors(tmp_path: Path) -> None:
     output = tmp_path / "out.csv"
-    write(output, [Row(f"{index}.png", None, None, None, "broken", *MODEL) for index in range(30)])
+    write_output(output, [Row(f"{index}.png", None, None, None, "broken", *MODEL) for index in range(30)])
     write_report(tmp_path / "r.html", OutputSummary(read_rows(output)), ["scans"], output, None)
     page = Page(tmp_path / "r.html")
     assert "30 images could not be decoded; the first 20, the others are in the output." in page.text
