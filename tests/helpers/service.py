@@ -88,8 +88,9 @@ def receive(connection: socket.socket) -> bytes:
 
 
 def metric(port: int, name: str, **labels: str) -> float:
+    """A metric's value; 0 for a counter that has not been counted yet."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as response:
-        return samples(response.read().decode())[name, tuple(sorted(labels.items()))]
+        return samples(response.read().decode()).get((name, tuple(sorted(labels.items()))), 0.0)
 
 
 def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
