@@ -29,7 +29,7 @@ Content = dict[str, Any]
 DESCRIPTION = """\
 Recognizes handwritten digits, with a confidence, and rejects images without one.
 
-Every error is JSON, `{"error": "what was expected; what was received"}`, including those for an unknown path (404), a \
+Every error is JSON, `{"error": "<message>"}`, including those for an unknown path (404), a \
 method that is not allowed (405, with `Allow`) and a malformed request (400, 414, 431).
 """
 # Groups of operations by blueprint.

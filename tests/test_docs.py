@@ -19,7 +19,8 @@ from tests.helpers.paths import ROOT
 from tests.helpers.processes import PORT_8000, environment, free_port
 from tests.helpers.service import wait_until_ready
 
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("[!.]*/**/*.md"))]
+FOLDERS = ("benchmarks", "docs", "examples", "models", "training")
+PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))])
 TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
 README = TEXTS["README.md"]
 

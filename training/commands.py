@@ -142,8 +142,8 @@ def train(
             formula = load_network(start)[0].formula
         recipe = replace(recipe, formula=formula or recipe.formula, epochs=epochs or recipe.epochs)
         parse(recipe.formula)  # before the images are made, which takes minutes
-        click.echo(f"the checkpoints are written to {run.resolve()}")
         images, validation = split(load_training(data or MNIST))
+        click.echo(f"checkpoints are written to {run.resolve()}, and an interrupted run there is resumed")
         if not quick:
             images = _with_made_images(images, start is not None or teacher is not None, strokes)
         for seed in seeds:
@@ -311,6 +311,9 @@ def evaluate(model: Path | None, data: Path | None, report: Path | None) -> None
     from training.datasets.mnist import MNIST, DataError, load_test
     from training.evaluate import evaluate as measure
 
+    if report:
+        from training.figures import write_report  # before the work, since Matplotlib may be missing
+
     try:
         settings = ModelSettings.from_environment()
         path = model or settings.model_path
@@ -318,8 +321,6 @@ def evaluate(model: Path | None, data: Path | None, report: Path | None) -> None
         results = measure(Recognizer(path, settings.provider), dataset)
         click.echo(f"{path}\n{results.summary()}")
         if report:
-            from training.figures import write_report
-
             for written in write_report(path, dataset, results, report):
                 click.echo(f"wrote {written}")
     except (DataError, ModelError, SettingsError) as error:

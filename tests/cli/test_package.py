@@ -106,7 +106,7 @@ def test_trains_on_a_folder_of_images_and_names_where_it_writes(installed: Path,
     options = ["--quick", "--epochs", "40", "--seed", "0", "--formula", formula]
     trained = run(installed, tmp_path, "train", "--data", "data", *options)
     assert trained.returncode == 0, trained.stderr
-    assert f"the checkpoints are written to {tmp_path / 'runs' / 'digits'}\n" in trained.stdout
+    assert f"checkpoints are written to {tmp_path / 'runs' / 'digits'}, and" in trained.stdout
     exported = run(installed, tmp_path, "export", "--data", "data")
     assert exported.returncode == 0, exported.stderr
     assert "wrote models/digits/1/model.onnx; to serve it: DIGITS_MODEL=models/digits digits serve" in exported.stdout

@@ -84,8 +84,8 @@ def _mnist(part: str) -> Dataset:
 def _verified(name: str) -> NDArray[np.uint8]:
     if not MNIST.is_dir():
         raise DataError(
-            "MNIST is in the repository, not in the installed package: run `python -m training` in a checkout, or name "
-            "other images with --data"
+            "MNIST is in the repository, not in the installed package: run `digits` in a checkout; "
+            "`digits train` also accepts other images with --data"
         )
     path = MNIST / f"{name}.gz"
     remedy = "restore it with `git checkout -- training/data/mnist`"
