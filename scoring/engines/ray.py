@@ -19,6 +19,9 @@ from tempfile import NamedTemporaryFile, TemporaryDirectory, gettempdir
 from threading import Thread
 from typing import Any, Generic, Self, TypeVar, cast
 
+# Read when Ray is imported. Otherwise a thread of Ray Data that outlives an interrupted run starts a Ray of its own.
+os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
+
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset, from_items
 from ray.exceptions import RayError, RayTaskError

@@ -282,6 +282,12 @@ def test_interrupted_run_prints_a_summary_and_leaves_no_processes(many: Path, tm
             time.sleep(0.1)
 
 
+def test_ray_is_not_started_by_whoever_calls_it_first() -> None:
+    call = "import scoring.engines.ray, ray; ray.put(1)"
+    result = subprocess.run([sys.executable, "-c", call], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "Ray has not been started yet" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
