@@ -23,6 +23,7 @@ from training.datasets.mnist import DataError, Dataset
 from training.datasets.photographed import DRAWN_SIZE, simulate_photos
 from training.recipes import STROKE_DRAWINGS, STROKE_PHOTOS
 
+PEN_STROKES = Path(__file__).resolve().parents[1] / "data" / "pen-strokes" / "pendigits-orig.tra.gz"
 SHA256 = "a66225d68d7d68591e62944df1ad33b3f5aa608e2df2505844b41f5568a80da4"
 TRAINING_WRITERS = range(1, 26)
 HELD_OUT_WRITERS = range(26, 31)
