@@ -35,6 +35,8 @@ MOST_DIGITS = 128
 SHARD = 1000
 # Scenes are drawn at this long side in pixels at least and at most; finer images are smoother, not more detailed.
 COARSEST_SCENE, FINEST_SCENE = 96, 288
+# And at this short side at least.
+SLIMMEST = 8
 # A digit is to be found if the frame shows this much of its ink.
 VISIBLE = 0.5
 # A page is photographed again, so often at most, until its digits are darker than the paper around them by so many
@@ -261,7 +263,9 @@ def _tight(writers: Writers, random: Generator, kind: int) -> NDArray[np.void]:
         scene - max(margins[0] + margins[1], margins[2] + margins[3], 0), _small_turn(random), random
     )
     top, bottom, left, right = (round(margin) for margin in margins)
-    height, width = (max(4, one) for one in (glyph.ink.shape[0] + top + bottom, glyph.ink.shape[1] + left + right))
+    height, width = (
+        max(SLIMMEST, one) for one in (glyph.ink.shape[0] + top + bottom, glyph.ink.shape[1] + left + right)
+    )
     canvas = Canvas(height, width)
     canvas.place(glyph, top, left)
     if random.random() < 0.15:
@@ -310,7 +314,7 @@ def _several(writers: Writers, random: Generator, kind: int) -> NDArray[np.void]
         right = max(place[1] + glyph.ink.shape[1] for place, glyph in zip(places, glyphs, strict=True))
         room = 0.0 if random.random() < 0.25 else 0.35
         above, below, before, after = (round(random.uniform(0, room) * scene) for _ in range(4))
-        canvas = Canvas(max(8, bottom - top + above + below), max(8, right + before + after))
+        canvas = Canvas(max(SLIMMEST, bottom - top + above + below), max(SLIMMEST, right + before + after))
         for glyph, (down, across) in zip(glyphs, places, strict=True):
             canvas.place(glyph, down - top + above, across + before)
     if random.random() < 0.25:

@@ -20,6 +20,8 @@ from training.datasets.photographed import redrawn
 
 # Widths of pens, relative to the digit's longer side: hairlines to brushes.
 THINNEST, BROADEST = 0.012, 0.34
+# The part of its square image that `draw` fills with the strokes' longer side.
+DRAWN_SHARE = 0.7
 # How many MNIST digits are redrawn for a shard of pages, and how many of similar stroke width one page draws from.
 POOL, SIMILAR = 800, 80
 # Digits of straight strokes only, as in forms and on stencils; points are percent of the digit's box, y down.
@@ -97,7 +99,7 @@ class Style:
             slant = self.slant + random.normal(0, 0.05)
             shape = np.array([[self.width * ratio(random, 0.9, 1.1), 0], [-slant, 1]]) @ rotation(turn)
             pen = self.pen * ratio(random, 0.9, 1.1)
-            ink = cropped(draw([one @ shape for one in strokes], pen, max(3, round(size / (1 + pen) / 0.7))))
+            ink = _drawn([one @ shape for one in strokes], pen, size)
         if self.hollow and min(ink.shape) > 12:
             border = max(1, round(0.04 * max(ink.shape)))
             inside = Image.fromarray(np.pad(ink, 1)).filter(ImageFilter.MinFilter(2 * border + 1))
@@ -120,6 +122,12 @@ class Style:
             points = np.array([point.split(",") for point in stroke.split()], dtype=np.float64) / 100
             strokes.append((points + random.normal(0, 0.03, points.shape)) * (width, 1))
         return strokes, label
+
+
+def _drawn(strokes: Sequence[Stroke], pen: float, size: float) -> Pixels:
+    """Strokes as ink whose longer side is about `size` pixels; lines are half a pixel wide at least."""
+    side = max(3, round(size / (1 + pen) / DRAWN_SHARE))
+    return cropped(draw(strokes, max(pen, 0.5 / (DRAWN_SHARE * side)), side))
 
 
 def rotation(turn: float) -> NDArray[np.float64]:
@@ -161,7 +169,7 @@ def scribble(size: float, pen: float, random: Generator) -> Pixels:
     while sum(len(stroke) for stroke in strokes) < 6:
         points = random.random((random.integers(2, 7), 2)) * box
         strokes.append(smooth(points) if random.random() < 0.7 else points)
-    return cropped(draw(strokes, pen, max(3, round(size / (1 + pen) / 0.7))))
+    return _drawn(strokes, pen, size)
 
 
 def symbol(size: float, pen: float, random: Generator) -> Pixels:
@@ -207,7 +215,7 @@ def symbol(size: float, pen: float, random: Generator) -> Pixels:
             strokes = [np.array([[place - 0.6, 1], [place + 0.6, -1]]) for place in places]
     shape = np.diag(random.uniform(0.6, 1, 2)) @ rotation(random.normal(0, 0.15))
     moved = [(one + random.normal(0, 0.015, one.shape)) @ shape for one in strokes]
-    return cropped(draw(moved, pen, max(3, round(size / (1 + pen) / 0.7))))
+    return _drawn(moved, pen, size)
 
 
 def punctuation(size: float, pen: float, random: Generator) -> Pixels:
@@ -231,7 +239,7 @@ def punctuation(size: float, pen: float, random: Generator) -> Pixels:
     else:
         strokes = [np.array([[random.uniform(0.45, 0.8), 0], [0, 1]])]
         side = size * random.uniform(1.1, 1.5)
-    return cropped(draw(strokes, min(width / max(side, 1), 0.4), max(3, round(side / 0.7))))
+    return _drawn(strokes, min(width / max(side, 1), 0.4), side)
 
 
 def enclosure(height: float, width: float, pen: float, random: Generator) -> Pixels:
