@@ -62,9 +62,9 @@ class Finder(nn.Module):
             _convolution(sixteenth, sixteenth, dilation=2),
             _convolution(sixteenth, sixteenth, dilation=4),
         )
-        self.back_to_eighth = _Joint(sixteenth, eighth)
-        self.back_to_quarter = _Joint(eighth, quarter)
-        self.back_to_half = _Joint(quarter, half)
+        self.back_to_eighth = Joint(sixteenth, eighth)
+        self.back_to_quarter = Joint(eighth, quarter)
+        self.back_to_half = Joint(quarter, half)
         self.ink = nn.Conv2d(half, 4, 1)  # one for each of the 2×2 pixels
         self.places = nn.Sequential(_convolution(quarter, quarter), nn.Conv2d(quarter, 4, 1))
 
@@ -79,7 +79,7 @@ class Finder(nn.Module):
         return Maps(ink[:, 0], places[:, 0], places[:, 1:3], places[:, 3])
 
 
-class _Joint(nn.Module):
+class Joint(nn.Module):
     """Coarse maps enlarged twice, joined with the finer maps of that size."""
 
     def __init__(self, coarse: int, fine: int) -> None:

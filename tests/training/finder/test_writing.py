@@ -1,0 +1,59 @@
+import math
+
+import numpy as np
+import pytest
+
+from training.finder.writing import Writers, enclosure, punctuation, scribble, symbol
+
+
+def test_digits_have_the_size_asked_for(writers: Writers) -> None:
+    random = np.random.default_rng(0)
+    for _ in range(100):
+        glyph = writers.random_style(random).digit(60, 0, random)
+        assert 50 <= max(glyph.ink.shape) <= 70
+        assert glyph.ink[0].any()
+        assert glyph.ink[:, -1].any()
+        assert 0 <= glyph.label <= 9
+
+
+def test_every_source_gives_every_digit(writers: Writers) -> None:
+    random = np.random.default_rng(0)
+    styles = [writers.random_style(random) for _ in range(100)]
+    assert {style.source for style in styles} == {"mnist", "pen", "drawn", "block"}
+    assert {style.digit(20, 0, random).label for style in styles for _ in range(5)} == set(range(10))
+
+
+def test_turned_digit_keeps_its_ink(writers: Writers) -> None:
+    style = writers.random_style(np.random.default_rng(0))
+    upright, turned = (style.digit(80, turn, np.random.default_rng(1)).ink for turn in (0, math.pi / 2))
+    assert abs(np.log(upright.shape[0] / turned.shape[1])) < 0.1
+    assert abs(np.log(upright.mean() / turned.mean())) < 0.2
+
+
+def test_hollow_digit_is_found_filled(writers: Writers) -> None:
+    random = np.random.default_rng(0)
+    style = writers.random_style(random)
+    style.hollow, style.pen, style.source = True, 0.3, "drawn"
+    glyph = style.digit(100, 0, random)
+    assert glyph.shown.sum() < 0.8 * glyph.ink.sum()
+    assert (glyph.shown <= glyph.ink).all()
+
+
+@pytest.mark.parametrize("make", [scribble, symbol, punctuation])
+def test_marks_of_any_size_and_pen(make: type) -> None:
+    random = np.random.default_rng(0)
+    for size in (4, 20, 150):
+        for pen in (0.01, 0.3):
+            for _ in range(10):
+                ink = make(size, pen, random)
+                assert ink.any()
+                assert max(ink.shape) < 2.5 * size + 8
+
+
+def test_enclosure_leaves_room_inside() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        around = enclosure(40, 30, 0.05, random)
+        assert around.shape[0] > 40
+        assert around.shape[1] > 30
+        assert not around[around.shape[0] // 2 - 5 :][:10, around.shape[1] // 2 - 5 :][:, :10].any()
