@@ -24,7 +24,7 @@ from training.datasets.mnist import Dataset, load_training, split
 from training.datasets.outliers import _shape, _silhouette
 from training.datasets.pen_strokes import PEN_STROKES, TRAINING_WRITERS, PenDigit, load_pen_digits
 from training.finder.paper import Scene, beyond_paper, image_of, screen, texture
-from training.finder.writing import Glyph, Style, Writers, enclosure, punctuation, ratio, scribble, symbol
+from training.finder.writing import Glyph, Least, Style, Writers, enclosure, punctuation, ratio, scribble, symbol
 
 RUN = Path("runs/finder")
 FRAME = 128
@@ -41,7 +41,7 @@ SLIMMEST = 8
 VISIBLE = 0.5
 # A page is photographed again, so often at most, until its digits are darker than the paper around them by so many
 # shades, and by so many standard deviations of its noise.
-ATTEMPTS, LEAST_CONTRAST, LEAST_CONTRAST_BY_NOISE = 6, 3, 0.9
+ATTEMPTS, LEAST_CONTRAST, LEAST_CONTRAST_BY_NOISE = 6, 3, 1.1
 
 # One page. `ink`: how much of the pixel is a digit's ink, 0 to 255. `heat`: 255 at the digits' centres, falling off
 # around them. `offsets`: for each cell with ink, the way to its own digit's centre, down and right, in pixels; `sizes`:
@@ -245,6 +245,11 @@ def _scene_size(sent: int) -> int:
     return min(sent * math.ceil(COARSEST_SCENE / sent), FINEST_SCENE)
 
 
+def _least(scene: int, sent: int) -> Least:
+    """Strokes as they must be to survive in the image that is sent, and to be ink in the frame's pixels."""
+    return Least(shown=max(0.5, 0.6 * scene / sent), found=1.3 * scene / FRAME)
+
+
 def _tight(writers: Writers, random: Generator, kind: int) -> NDArray[np.void]:
     """One digit cropped to its ink, with hardly any margin or a little less than none."""
     sent = _sent_size(random, 7)
@@ -258,10 +263,8 @@ def _tight(writers: Writers, random: Generator, kind: int) -> NDArray[np.void]:
         case 2:
             margins = random.choice([0.0, pixel, -0.02 * scene, 0.06 * scene, 0.25 * scene], 4)
         case _:  # touching some edges, far from the others
-            margins = np.where(random.random(4) < 0.5, 0.0, random.uniform(0, 0.5, 4) * scene)
-    glyph = writers.random_style(random).digit(
-        scene - max(margins[0] + margins[1], margins[2] + margins[3], 0), _small_turn(random), random
-    )
+            margins = np.where(random.random(4) < 0.5, 0.0, random.uniform(0, 0.4, 4) * scene)
+    glyph = writers.random_style(random, _least(scene, sent)).digit(scene, _small_turn(random), random)
     top, bottom, left, right = (round(margin) for margin in margins)
     height, width = (
         max(SLIMMEST, one) for one in (glyph.ink.shape[0] + top + bottom, glyph.ink.shape[1] + left + right)
@@ -278,7 +281,7 @@ def _single(writers: Writers, random: Generator, kind: int) -> NDArray[np.void]:
     sent = _sent_size(random, 16)
     scene = _scene_size(sent)
     share = random.uniform(0.5, 0.9) if random.random() < 0.6 else ratio(random, max(0.09, 6 / sent), 0.6)
-    glyph = writers.random_style(random).digit(share * scene, _small_turn(random), random)
+    glyph = writers.random_style(random, _least(scene, sent)).digit(share * scene, _small_turn(random), random)
     short = max(min(scene, round(scene * random.uniform(0.45, 1.0))), min(glyph.ink.shape) + 4)
     upright = glyph.ink.shape[0] >= glyph.ink.shape[1]
     sides = [scene, min(short, scene)]
@@ -290,7 +293,7 @@ def _single(writers: Writers, random: Generator, kind: int) -> NDArray[np.void]:
     for _ in range(random.choice([0, 1, 2], p=[0.5, 0.35, 0.15])):
         _add_company(canvas, (top, left), glyph, random)
     if random.random() < 0.12:
-        _add_cut_neighbour(canvas, writers.random_style(random), max(glyph.ink.shape), random)
+        _add_cut_neighbour(canvas, writers.random_style(random, _least(scene, sent)), max(glyph.ink.shape), random)
     return _finished(canvas, max(glyph.ink.shape), random.normal(0, 0.03), sent, random, kind)
 
 
@@ -298,7 +301,7 @@ def _several(writers: Writers, random: Generator, kind: int) -> NDArray[np.void]
     """Two to five digits, in a row from far apart to overlapping, or scattered."""
     sent = _sent_size(random, 34)
     scene = _scene_size(sent)
-    style, turn = writers.random_style(random), _small_turn(random)
+    style, turn = writers.random_style(random, _least(scene, sent)), _small_turn(random)
     count = int(random.choice([2, 3, 4, 5], p=[0.6, 0.2, 0.1, 0.1]))
     gap = random.choice(["touching", "overlapping", "close", "apart"], p=[0.3, 0.2, 0.2, 0.3])
     glyphs = [
@@ -383,7 +386,7 @@ def _dense(writers: Writers, random: Generator, kind: int) -> NDArray[np.void]:
     canvas = Canvas(*((scene, scene) if random.random() < 0.8 else (scene, round(scene * random.uniform(0.4, 1)))))
     if random.random() < 0.25:
         canvas.table = beyond_paper(canvas.shape, random)
-    style = writers.random_style(random)
+    style = writers.random_style(random, _least(scene, sent))
     size = ratio(random, 11, 48) / FRAME * scene
     turn = math.radians(random.uniform(-15, 15)) if random.random() < 0.4 else random.normal(0, 0.03)
     pitch, usual_gap = size * random.uniform(1.15, 2.6), ratio(random, 0.03, 1.2)
@@ -469,7 +472,7 @@ def _none(writers: Writers, random: Generator, kind: int) -> NDArray[np.void]:
                     canvas.mark(scribble(size * random.uniform(0.5, 1), min(pen, 0.15), random), top, left)
         case 5:
             for _ in range(random.integers(1, 4)):
-                _add_cut_neighbour(canvas, writers.random_style(random), size, random)
+                _add_cut_neighbour(canvas, writers.random_style(random, _least(scene, sent)), size, random)
         case _:
             for _ in range(random.choice([1, 1, 2, 4])):
                 ink = (scribble if random.random() < 0.4 else symbol)(size, pen, random)
@@ -483,7 +486,7 @@ def _none(writers: Writers, random: Generator, kind: int) -> NDArray[np.void]:
 
 KINDS: tuple[Callable[[Writers, Generator, int], NDArray[np.void]], ...] = (_tight, _single, _several, _dense, _none)
 KIND_NAMES = ("tight", "single", "several", "dense", "none")
-KIND_SHARES = (0.26, 0.26, 0.15, 0.23, 0.10)
+KIND_SHARES = (0.25, 0.25, 0.16, 0.22, 0.12)
 
 
 def _small_turn(random: Generator) -> float:

@@ -56,7 +56,8 @@ def image_of(scene: Scene, size: int, random: Generator, look: Look | None = Non
 
     `look` says how it was recorded; one of LOOKS at random unless given.
     """
-    look = look or LOOKS[random.choice(len(LOOKS), p=LOOK_SHARES)]
+    shares = SMALL_LOOK_SHARES if size < SMALL else LOOK_SHARES
+    look = look or LOOKS[random.choice(len(LOOKS), p=shares)]
     image = _reduced(_pixels(look(scene, random)), size)
     draw = random.random()
     if draw < 0.3 and look in (screen, _scan):
@@ -130,6 +131,8 @@ def _dim(scene: Scene, random: Generator) -> Field:
 
 LOOKS = (screen, _scan, _photo, _faint, _dim)
 LOOK_SHARES = (0.14, 0.18, 0.46, 0.12, 0.10)
+# Images smaller than this are mostly cut out of scans, or drawn.
+SMALL, SMALL_LOOK_SHARES = 32, (0.4, 0.4, 0.14, 0.04, 0.02)
 
 
 def _sheet(scene: Scene, random: Generator) -> Field:

@@ -20,6 +20,8 @@ from training.datasets.photographed import redrawn
 
 # Widths of pens, relative to the digit's longer side: hairlines to brushes.
 THINNEST, BROADEST = 0.012, 0.34
+# The usual width of MNIST's strokes, likewise.
+MNIST_STROKE = 0.1
 # The part of its square image that `draw` fills with the strokes' longer side.
 DRAWN_SHARE = 0.7
 # How many MNIST digits are redrawn for a shard of pages, and how many of similar stroke width one page draws from.
@@ -48,6 +50,17 @@ class Glyph:
     label: int
 
 
+@dataclass(frozen=True)
+class Least:
+    """The least widths of strokes in pixels: as they are drawn, and as they should be found.
+
+    What is thinner than a pixel of the finder's frame would not be ink to more than a half there.
+    """
+
+    shown: float = 0.5
+    found: float = 0.0
+
+
 def ratio(random: Generator, low: float, high: float) -> float:
     """A random number between the two, uniform in its logarithm."""
     return math.exp(random.uniform(math.log(low), math.log(high)))
@@ -70,14 +83,15 @@ class Writers:
         for digit in pen_digits:
             self.pen_digits.setdefault(digit.writer, []).append(digit)
 
-    def random_style(self, random: Generator) -> "Style":
-        return Style(self, random)
+    def random_style(self, random: Generator, least: Least) -> "Style":
+        return Style(self, random, least)
 
 
 class Style:
     """One writer's digits with one pen: the same source, stroke width and slant for all digits of a page."""
 
-    def __init__(self, writers: Writers, random: Generator) -> None:
+    def __init__(self, writers: Writers, random: Generator, least: Least) -> None:
+        self.least = least
         self.pen = ratio(random, THINNEST, BROADEST) if random.random() < 0.5 else ratio(random, 0.03, 0.12)
         self.slant, self.width = random.normal(0, 0.12), ratio(random, 0.8, 1.25)
         self.hollow = random.random() < 0.03
@@ -92,19 +106,28 @@ class Style:
     def digit(self, size: float, turn: float, random: Generator) -> Glyph:
         """A random digit whose longer side is about `size` pixels, turned by an angle in radians."""
         if self.source == "mnist":
-            ink, label = self.mnist[random.integers(len(self.mnist))]
-            ink = _warped(ink, size, self.width * ratio(random, 0.9, 1.1), self.slant, turn)
+            chosen, label = self.mnist[random.integers(len(self.mnist))]
+            shown = ink = _warped(chosen, size, self.width * ratio(random, 0.9, 1.1), self.slant, turn)
+            if MNIST_STROKE * size < self.least.found - 1:
+                shown = np.pad(shown, 1)
+                ink = np.asarray(Image.fromarray(shown).filter(ImageFilter.MaxFilter(3)))
         else:
             strokes, label = self._strokes(random)
             slant = self.slant + random.normal(0, 0.05)
             shape = np.array([[self.width * ratio(random, 0.9, 1.1), 0], [-slant, 1]]) @ rotation(turn)
-            pen = self.pen * ratio(random, 0.9, 1.1)
-            ink = _drawn([one @ shape for one in strokes], pen, size)
+            pen = max(self.pen * ratio(random, 0.9, 1.1), self.least.shown / size)
+            strokes, side = [one @ shape for one in strokes], max(3, round(size / (1 + pen) / DRAWN_SHARE))
+            shown = ink = draw(strokes, pen, side)
+            if pen * size < self.least.found:
+                ink = draw(strokes, self.least.found / size, side)
+            rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+            box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+            shown, ink = shown[box], ink[box]
         if self.hollow and min(ink.shape) > 12:
             border = max(1, round(0.04 * max(ink.shape)))
             inside = Image.fromarray(np.pad(ink, 1)).filter(ImageFilter.MinFilter(2 * border + 1))
             return Glyph(np.asarray(ink - np.minimum(ink, np.asarray(inside)[1:-1, 1:-1])), ink, label)
-        return Glyph(ink, ink, label)
+        return Glyph(shown, ink, label)
 
     def _strokes(self, random: Generator) -> tuple[list[Stroke], int]:
         """A digit's strokes, their longer side about 1."""

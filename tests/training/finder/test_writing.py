@@ -3,13 +3,13 @@ import math
 import numpy as np
 import pytest
 
-from training.finder.writing import Writers, enclosure, punctuation, scribble, symbol
+from training.finder.writing import Least, Writers, enclosure, punctuation, scribble, symbol
 
 
 def test_digits_have_the_size_asked_for(writers: Writers) -> None:
     random = np.random.default_rng(0)
     for _ in range(100):
-        glyph = writers.random_style(random).digit(60, 0, random)
+        glyph = writers.random_style(random, Least()).digit(60, 0, random)
         assert 50 <= max(glyph.ink.shape) <= 70
         assert glyph.ink[0].any()
         assert glyph.ink[:, -1].any()
@@ -18,7 +18,7 @@ def test_digits_have_the_size_asked_for(writers: Writers) -> None:
 
 def test_every_source_gives_every_digit(writers: Writers) -> None:
     random = np.random.default_rng(0)
-    styles = [writers.random_style(random) for _ in range(100)]
+    styles = [writers.random_style(random, Least()) for _ in range(100)]
     assert {style.source for style in styles} == {"mnist", "pen", "drawn", "block"}
     assert {style.digit(20, 0, random).label for style in styles for _ in range(5)} == set(range(10))
 
@@ -32,7 +32,7 @@ def test_turned_digit_keeps_its_ink(writers: Writers) -> None:
 
 def test_hollow_digit_is_found_filled(writers: Writers) -> None:
     random = np.random.default_rng(0)
-    style = writers.random_style(random)
+    style = writers.random_style(random, Least())
     style.hollow, style.pen, style.source = True, 0.3, "drawn"
     glyph = style.digit(100, 0, random)
     assert glyph.shown.sum() < 0.8 * glyph.ink.sum()
