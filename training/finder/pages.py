@@ -299,10 +299,10 @@ def _single(writers: Writers, random: Generator, kind: int) -> NDArray[np.void]:
 
 def _several(writers: Writers, random: Generator, kind: int) -> NDArray[np.void]:
     """Two to five digits, in a row from far apart to overlapping, or scattered."""
-    sent = _sent_size(random, 34)
+    count = int(random.choice([2, 3, 4, 5], p=[0.6, 0.2, 0.1, 0.1]))
+    sent = _sent_size(random, 14 * count)
     scene = _scene_size(sent)
     style, turn = writers.random_style(random, _least(scene, sent)), _small_turn(random)
-    count = int(random.choice([2, 3, 4, 5], p=[0.6, 0.2, 0.1, 0.1]))
     gap = random.choice(["touching", "overlapping", "close", "apart"], p=[0.3, 0.2, 0.2, 0.3])
     glyphs = [
         style.digit(0.75 * scene / max(1, 0.65 * count) * random.uniform(0.85, 1), turn, random) for _ in range(count)
@@ -353,7 +353,7 @@ def _row(glyphs: list[Glyph], gap: str, random: Generator) -> list[tuple[int, in
         top = round((first - glyph.ink.shape[0]) * random.uniform(0.2, 1) + random.normal(0, 0.04) * size)
         distance = {
             "touching": -random.uniform(0.0, 0.06) * size,
-            "overlapping": -random.uniform(0.05, 0.15) * size,
+            "overlapping": -random.uniform(0.02, 0.11) * size,
             "close": random.uniform(0.02, 0.15) * size,
             "apart": random.uniform(0.15, 1.2) * size,
         }[gap]
@@ -499,8 +499,8 @@ def _add_company(canvas: Canvas, place: tuple[int, int], glyph: Glyph, random: G
     height, width = glyph.ink.shape
     size = max(height, width)
     pen = ratio(random, 0.015, 0.15)
-    match random.integers(5):
-        case 0 | 1:
+    match random.integers(6):
+        case 0 | 1 | 2:
             around = enclosure(height, width, pen, random)
             move = random.normal(0, 0.04, 2) * size
             canvas.mark(
@@ -508,7 +508,7 @@ def _add_company(canvas: Canvas, place: tuple[int, int], glyph: Glyph, random: G
                 top + (height - around.shape[0]) / 2 + move[0],
                 left + (width - around.shape[1]) / 2 + move[1],
             )
-        case 2:  # lines across the frame, through the digit or not
+        case 3:  # lines across the frame, through the digit or not
             lines = Image.new("L", canvas.shape[::-1])
             for _ in range(random.integers(1, 3)):
                 is_level = random.random() < 0.7
