@@ -21,10 +21,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from training.datasets.mnist import DataError
+from training.finder.layouts import LAYOUTS
 from training.finder.network import OFFSET_UNIT, SIZE_UNIT, Finder, Maps, Widths, normalized
-from training.finder.pages import CELL, KIND_NAMES, PAGE, RUN
+from training.finder.pages import CELL, PAGE, RUN
 from training.train import bfloat16_is_faster, default_device
 
+KINDS = [layout.__name__ for layout in LAYOUTS]
 # Digits smaller than this, in pixels, need not be placed more precisely.
 SMALLEST = 12
 # Where the heat is a local maximum of at least this, there is a digit; unless a hotter one lies within this part of its
@@ -159,7 +161,7 @@ def evaluate(network: torch.nn.Module, pages: Pages, device: torch.device, most:
     the share of pages on which the number of digits is right.
     """
     network.eval()
-    sums = {name: np.zeros(7) for name in KIND_NAMES}
+    sums = {name: np.zeros(7) for name in KINDS}
     for start in range(0, min(len(pages), most), 50):
         records = pages.take(np.arange(start, min(start + 50, len(pages))))
         batch = Batch.of(records, device)
@@ -170,7 +172,7 @@ def evaluate(network: torch.nn.Module, pages: Pages, device: torch.device, most:
         for number, record in enumerate(records):
             found = find_centres(heat[number], sizes[number])
             true = record["centres"][: record["count"]].astype(np.float32)
-            sums[KIND_NAMES[record["kind"]]] += (
+            sums[KINDS[record["kind"]]] += (
                 1,
                 both[number] / max(either[number], 1) if record["count"] else float(either[number] < 20),
                 matched(found, true),

@@ -5,20 +5,21 @@ import pytest
 
 from training.datasets.mnist import load_training
 from training.finder import pages
-from training.finder.pages import CELL, CELLS, FRAME, KIND_NAMES, KINDS, Canvas, page, write_shards
+from training.finder.layouts import FRAME, LAYOUTS, Canvas, dense, none
+from training.finder.pages import CELL, CELLS, page, write_shards
 from training.finder.writing import Glyph, Writers
 
 SQUARE = Glyph(np.full((20, 20), 255, np.uint8), np.full((20, 20), 255, np.uint8), 0)
 
 
-@pytest.mark.parametrize("kind", range(len(KINDS)), ids=KIND_NAMES)
+@pytest.mark.parametrize("kind", range(len(LAYOUTS)), ids=[layout.__name__ for layout in LAYOUTS])
 def test_offsets_lead_from_ink_to_its_own_centre(kind: int, writers: Writers) -> None:
     random = np.random.default_rng(0)
     places = (np.arange(CELLS) + 0.5) * CELL
     for _ in range(20):
-        one = KINDS[kind](writers, random, kind)
+        one = page(writers, random, kind)
         centres = one["centres"][: one["count"]].astype(float)
-        assert (one["count"] == 0) == (KIND_NAMES[kind] == "none") or KIND_NAMES[kind] == "dense"
+        assert (one["count"] == 0) == (LAYOUTS[kind] is none) or LAYOUTS[kind] is dense
         assert not one["centres"][one["count"] :].any()
         assert (one["ink"].max() > 0) == (one["count"] > 0)
         rows, columns = np.nonzero(one["sizes"])
@@ -33,7 +34,7 @@ def test_digit_fills_a_tight_page(writers: Writers) -> None:
     random = np.random.default_rng(0)
     touched = 0
     for _ in range(40):
-        ink = KINDS[0](writers, random, 0)["ink"]
+        ink = page(writers, random, 0)["ink"]
         touched += bool(ink[[0, -1]].any() or ink[:, [0, -1]].any())
     assert touched > 20
 

@@ -24,7 +24,7 @@ def test_every_source_gives_every_digit(writers: Writers) -> None:
 
 
 def test_turned_digit_keeps_its_ink(writers: Writers) -> None:
-    style = writers.random_style(np.random.default_rng(0))
+    style = writers.random_style(np.random.default_rng(0), Least())
     upright, turned = (style.digit(80, turn, np.random.default_rng(1)).ink for turn in (0, math.pi / 2))
     assert abs(np.log(upright.shape[0] / turned.shape[1])) < 0.1
     assert abs(np.log(upright.mean() / turned.mean())) < 0.2
