@@ -13,7 +13,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from digits.picture import Pixels
+from digits.decode import Pixels
 from training.datasets.outliers import _shape, _silhouette
 from training.finder.paper import Field, beyond_paper, texture
 from training.finder.writing import Glyph, Least, Style, Writers, enclosure, punctuation, ratio, scribble, symbol

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from digits.picture import Pixels
+from digits.decode import Pixels
 from training.datasets.mnist import Dataset, load_training, split
 from training.datasets.pen_strokes import PEN_STROKES, TRAINING_WRITERS, PenDigit, load_pen_digits
 from training.finder.layouts import FRAME, LAYOUT_SHARES, LAYOUTS, MOST_DIGITS, Canvas, Layout

@@ -14,7 +14,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from digits.picture import Pixels
+from digits.decode import Pixels
 from training.datasets.photographed import (
     _across,
     _affected,

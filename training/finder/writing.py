@@ -12,9 +12,10 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from digits.picture import Pixels
+from digits.classifier import CLASSES
+from digits.decode import Pixels
 from training.datasets.drawn import Stroke, draw, random_digit, smooth
-from training.datasets.mnist import CLASSES, Dataset
+from training.datasets.mnist import Dataset
 from training.datasets.pen_strokes import PenDigit
 from training.datasets.photographed import redrawn
 
