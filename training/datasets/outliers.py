@@ -36,10 +36,10 @@ def make_negatives(digits: Dataset, count: int) -> Dataset:
         lambda: _glyph(random),
         lambda: _rotated(digits, random),
         lambda: _cut_up(digits, random),
-        lambda: _shape(random),
-        lambda: _silhouette(random),
-        lambda: _silhouette(random),
-        lambda: _silhouette(random),
+        lambda: filled_outlines(random),
+        lambda: silhouette(random),
+        lambda: silhouette(random),
+        lambda: silhouette(random),
     ]
     images: list[Pixels] = []
     with tqdm(desc="negatives", total=count, unit="image", leave=False, disable=None) as progress:
@@ -95,7 +95,7 @@ def _cut_up(digits: Dataset, random: np.random.Generator) -> Pixels:
     return np.pad(np.vstack([np.hstack(quarters[:2]), np.hstack(quarters[2:])]), 4)
 
 
-def _shape(random: np.random.Generator) -> Pixels:
+def filled_outlines(random: np.random.Generator) -> Pixels:
     """Filled outlines that may overlap or be cut by the frame, shaded and textured."""
     image = Image.new("L", (SIDE, SIDE))
     canvas = ImageDraw.Draw(image)
@@ -120,7 +120,7 @@ def _texture(random: np.random.Generator) -> NDArray[np.float64]:
     return np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC), dtype=np.float64).clip(0, 1)
 
 
-def _silhouette(random: np.random.Generator) -> Pixels:
+def silhouette(random: np.random.Generator) -> Pixels:
     """The outline of an object such as a vase, a bell, a fork or a sole, mostly symmetric; plain or patterned."""
     rows = np.linspace(0, 1, SIDE)[:, None]
     columns = np.linspace(-1, 1, SIDE)[None, :]

@@ -139,28 +139,28 @@ def _canvas(ink: Field, random: Generator) -> Field:
 def _scan(ink: Field, random: Generator) -> Field:
     """Even light, a little noise, sometimes a form's lines or specks of dust."""
     paper = np.full_like(ink, random.uniform(0.85, 1))
-    paper = _affected(paper, random, [(_ruled, 0.25), (_grainy, 0.3), (_specked, 0.2)])
-    page = paper * (1 - _written(ink, random))
+    paper = affected(paper, random, [(_ruled, 0.25), (grainy, 0.3), (specked, 0.2)])
+    page = paper * (1 - pen_marks(ink, random))
     return page + random.normal(0, _ratio(random, 0.002, 0.03), ink.shape)
 
 
 def _photo(ink: Field, random: Generator) -> Field:
     """Printed paper and its surroundings in uneven light, seen by an imperfect camera."""
     paper = np.full_like(ink, random.uniform(0.7, 1))
-    effects = [(_ruled, 0.35), (_grainy, 0.4), (_creased, 0.15), (_specked, 0.1), (_on_a_table, 0.2)]
-    paper = _affected(paper, random, effects)
+    effects = [(_ruled, 0.35), (grainy, 0.4), (creased, 0.15), (specked, 0.1), (_on_a_table, 0.2)]
+    paper = affected(paper, random, effects)
     if random.random() < 0.12:
         ink = np.maximum(ink, _neighbour(ink, random))
-    page = paper * (1 - _written(ink, random))
+    page = paper * (1 - pen_marks(ink, random))
     light = np.full_like(ink, random.uniform(0.5, 1.05))
-    light = _affected(light, random, [(_falling_light, 0.6), (_shaded, 0.35), (_clouded, 0.25)])
-    return _seen(page * light, random)
+    light = affected(light, random, [(falling_light, 0.6), (shaded, 0.35), (clouded, 0.25)])
+    return seen(page * light, random)
 
 
 KINDS = (_canvas, _scan, _photo, _photo, _photo)
 
 
-def _affected(field: Field, random: Generator, effects: Iterable[tuple[Effect, float]]) -> Field:
+def affected(field: Field, random: Generator, effects: Iterable[tuple[Effect, float]]) -> Field:
     """The field after applying each effect with its probability."""
     for effect, share in effects:
         if random.random() < share:
@@ -168,19 +168,19 @@ def _affected(field: Field, random: Generator, effects: Iterable[tuple[Effect, f
     return field
 
 
-def _written(ink: Field, random: Generator) -> Field:
+def pen_marks(ink: Field, random: Generator) -> Field:
     """The absorption of a grainy pencil, a pen running dry or a marker."""
     match random.integers(3):
         case 0:
-            strength, grain = random.uniform(0.25, 0.6), random.uniform(0, 0.5) * _noise(ink.shape, 1.5, random)
+            strength, grain = random.uniform(0.25, 0.6), random.uniform(0, 0.5) * smooth_noise(ink.shape, 1.5, random)
         case 1:
-            strength, grain = random.uniform(0.4, 0.9), random.uniform(0, 0.6) * _noise(ink.shape, 12, random)
+            strength, grain = random.uniform(0.4, 0.9), random.uniform(0, 0.6) * smooth_noise(ink.shape, 12, random)
         case _:
-            strength, grain = random.uniform(0.5, 0.95), random.uniform(0, 0.3) * _noise(ink.shape, 25, random)
+            strength, grain = random.uniform(0.5, 0.95), random.uniform(0, 0.3) * smooth_noise(ink.shape, 25, random)
     return ink * strength * (1 - grain)
 
 
-def _noise(shape: tuple[int, ...], scale: float, random: Generator, length: float = 1) -> Field:
+def smooth_noise(shape: tuple[int, ...], scale: float, random: Generator, length: float = 1) -> Field:
     """Smooth noise from 0 to 1 with features about `scale` pixels high and `length` times as wide."""
     height, width = shape
     coarse = random.random((max(2, round(height / scale) + 1), max(2, round(width / scale / length) + 1)))
@@ -188,7 +188,7 @@ def _noise(shape: tuple[int, ...], scale: float, random: Generator, length: floa
     return np.asarray(large).clip(0, 1)
 
 
-def _across(shape: tuple[int, ...], angle: float) -> Field:
+def distance_along(shape: tuple[int, ...], angle: float) -> Field:
     """Every pixel's distance from the centre along a direction, in pixels."""
     rows, columns = (np.arange(side, dtype=np.float32) - side / 2 for side in shape)
     return rows[:, None] * math.cos(angle) + columns[None, :] * math.sin(angle)
@@ -202,7 +202,7 @@ def _ruled(paper: Field, random: Generator) -> Field:
     strength = random.uniform(0.05, 0.4)
 
     def lines(turn: float, pitch: float) -> Field:
-        place = (_across(paper.shape, angle + turn) + random.uniform(0, pitch)) % pitch
+        place = (distance_along(paper.shape, angle + turn) + random.uniform(0, pitch)) % pitch
         return np.clip(width / 2 + 0.5 - np.abs(place - pitch / 2), 0, 1)
 
     level, upright = lines(0, pitch), lines(math.pi / 2, pitch)
@@ -212,23 +212,23 @@ def _ruled(paper: Field, random: Generator) -> Field:
     return paper * (1 - strength * marks[random.integers(len(marks))])
 
 
-def _grainy(paper: Field, random: Generator) -> Field:
+def grainy(paper: Field, random: Generator) -> Field:
     for scale in (1.2, 3, 10):
-        paper = paper * (1 + random.uniform(0, 0.09) * (_noise(paper.shape, scale, random) - 0.5))
+        paper = paper * (1 + random.uniform(0, 0.09) * (smooth_noise(paper.shape, scale, random) - 0.5))
     return paper
 
 
-def _creased(paper: Field, random: Generator) -> Field:
+def creased(paper: Field, random: Generator) -> Field:
     """Folds, where the paper bends towards the light or away from it."""
     for _ in range(random.integers(1, 4)):
-        across = _across(paper.shape, random.uniform(0, math.pi)) - random.uniform(-0.4, 0.4) * min(paper.shape)
+        across = distance_along(paper.shape, random.uniform(0, math.pi)) - random.uniform(-0.4, 0.4) * min(paper.shape)
         reach = _ratio(random, 0.02, 0.3) * max(paper.shape)
         fold = np.sign(across) * np.exp(-np.abs(across) / reach)
         paper = paper * (1 + random.uniform(-0.15, 0.15) * fold)
     return paper
 
 
-def _specked(paper: Field, random: Generator) -> Field:
+def specked(paper: Field, random: Generator) -> Field:
     paper = paper.copy()
     for _ in range(random.integers(1, 6)):
         row, column = (int(random.integers(side)) for side in paper.shape)
@@ -239,11 +239,11 @@ def _specked(paper: Field, random: Generator) -> Field:
 
 def _on_a_table(paper: Field, random: Generator) -> Field:
     """The sheet ends inside the frame at one or two edges; beyond is a table of another shade, possibly grained."""
-    grain = _noise(paper.shape, 3, random, length=8)
+    grain = smooth_noise(paper.shape, 3, random, length=8)
     table = random.uniform(0.08, 0.7) * (1 + random.uniform(0, 0.4) * (grain - 0.5))
     turn = int(random.integers(4)) * math.pi / 2
     for _ in range(random.integers(1, 3)):
-        beyond = _across(paper.shape, turn + random.normal(0, 0.06))
+        beyond = distance_along(paper.shape, turn + random.normal(0, 0.06))
         beyond = beyond - beyond.max() + _ratio(random, 0.02, 0.18) * max(paper.shape)
         shadow = 1 - random.uniform(0, 0.4) * np.exp(-np.abs(beyond) / (0.02 * max(paper.shape)))
         paper = np.where(beyond > 0, table * shadow, paper)
@@ -264,7 +264,7 @@ def _neighbour(ink: Field, random: Generator) -> Field:
     return np.moveaxis(shifted if random.random() < 0.5 else shifted[::-1], 0, axis)
 
 
-def _falling_light(light: Field, random: Generator) -> Field:
+def falling_light(light: Field, random: Generator) -> Field:
     """A lamp or window to one side, or a lens that darkens the corners."""
     place = [random.uniform(-1.5, 1.5) * side for side in light.shape]
     rows, columns = (
@@ -275,11 +275,11 @@ def _falling_light(light: Field, random: Generator) -> Field:
     return light * (fall / fall.max())
 
 
-def _shaded(light: Field, random: Generator) -> Field:
+def shaded(light: Field, random: Generator) -> Field:
     """The shadow of a hand, phone or shelf: a straight or wavy edge, or a patch, hard or soft."""
     for _ in range(random.integers(1, 3)):
         angle, reach = random.uniform(0, 2 * math.pi), min(light.shape)
-        across, along = _across(light.shape, angle), _across(light.shape, angle + math.pi / 2)
+        across, along = distance_along(light.shape, angle), distance_along(light.shape, angle + math.pi / 2)
         if random.random() < 0.6:
             wave = random.uniform(0, 0.12) * reach * np.sin(along / (random.uniform(0.1, 0.5) * reach))
             edge = across + wave - random.uniform(-0.5, 0.5) * reach
@@ -292,13 +292,13 @@ def _shaded(light: Field, random: Generator) -> Field:
     return light
 
 
-def _clouded(light: Field, random: Generator) -> Field:
+def clouded(light: Field, random: Generator) -> Field:
     """Light through leaves, from several lamps or reflected by a glossy page."""
     scale = random.uniform(0.3, 1) * max(light.shape)
-    return light * (1 + random.uniform(-0.5, 0.5) * _noise(light.shape, scale, random))
+    return light * (1 + random.uniform(-0.5, 0.5) * smooth_noise(light.shape, scale, random))
 
 
-def _seen(page: Field, random: Generator) -> Field:
+def seen(page: Field, random: Generator) -> Field:
     """The camera: exposure, focus, noise, then smoothing or sharpening."""
     page = page * (random.uniform(0.6, 1.1) / np.percentile(page, 97))
     if random.random() < 0.5:

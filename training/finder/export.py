@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import onnx
 import torch
@@ -165,3 +166,18 @@ def require_parity(model: onnx.ModelProto, network: Finder) -> None:
             raise ExportError(
                 f"expected outputs within {PARITY_TOLERANCE} of PyTorch's; got a difference of {difference:.2g}"
             )
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
+def main(checkpoint: Path, output: Path) -> None:
+    """Write the finder of a checkpoint as OUTPUT, an ONNX file."""
+    try:
+        export(checkpoint, output)
+    except ExportError as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from digits.decode import Pixels
-from training.datasets.outliers import _shape, _silhouette
+from training.datasets.outliers import filled_outlines, silhouette
 from training.finder.paper import Field, beyond_paper, texture
 from training.finder.writing import Glyph, Least, Style, Writers, enclosure, punctuation, ratio, scribble, symbol
 
@@ -325,7 +325,7 @@ def none(writers: Writers, random: Generator) -> Layout:
             noise = random.uniform(0, 1) + random.normal(0, ratio(random, 0.01, 0.5), canvas.shape)
             return Layout(canvas, size, 0, sent, noise)
         case 3:  # a thing seen from one side
-            outline = Image.fromarray((_shape if random.random() < 0.4 else _silhouette)(random))
+            outline = Image.fromarray((filled_outlines if random.random() < 0.4 else silhouette)(random))
             side = max(8, round(min(canvas.shape) * random.uniform(0.4, 1)))
             thing = np.asarray(outline.resize((side, side), Image.Resampling.BILINEAR))
             canvas.mark(thing, *(random.integers(0, np.array(canvas.shape) - side + 1)))

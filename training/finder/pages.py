@@ -6,7 +6,9 @@ scribbles, and digits of which the frame cuts off more than half are in the imag
 """
 
 import math
+import multiprocessing
 import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -169,33 +171,44 @@ def _set_cells(record: NDArray[np.void], owners: Pixels, boxes: NDArray[np.float
         record["sizes"] = np.where(owner > 0, centre[:, :, 2].round().clip(1, 255), 0)
 
 
-def write_shards(directory: Path, count: int, digits: Dataset, pen_digits: list[PenDigit], seed: int) -> None:
+def write_shards(
+    directory: Path, count: int, digits: Dataset, pen_digits: list[PenDigit], seed: int, processes: int = 1
+) -> None:
     """Writes `count` pages in files of SHARD pages each. Files that exist already are kept."""
     directory.mkdir(parents=True, exist_ok=True)
-    for number in tqdm(range(math.ceil(count / SHARD)), desc="making pages", unit="shard", disable=None):
-        path = directory / f"{number:04}.npy"
-        if path.exists():
-            continue
-        random = np.random.default_rng((seed, number))
-        writers = Writers(digits, pen_digits, random)
-        pages = np.stack([page(writers, random) for _ in range(SHARD)])
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            np.save(file, pages)
-        os.replace(partial, path)  # a kill leaves a whole file or none
+    paths = [directory / f"{number:04}.npy" for number in range(math.ceil(count / SHARD))]
+    missing = [(path, (seed, number)) for number, path in enumerate(paths) if not path.exists()]
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("forkserver")) as pool:
+        jobs = [pool.submit(_write_shard, path, one, SHARD, digits, pen_digits) for path, one in missing]
+        for job in tqdm(as_completed(jobs), f"{directory.name} pages", len(jobs), unit="shard", disable=None):
+            job.result()
+
+
+def _write_shard(path: Path, seed: tuple[int, int], count: int, digits: Dataset, pen_digits: list[PenDigit]) -> None:
+    random = np.random.default_rng(seed)
+    writers = Writers(digits, pen_digits, random)
+    pages = np.stack([page(writers, random) for _ in range(count)])
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.save(file, pages)
+    os.replace(partial, path)  # a kill leaves a whole file or none
+
+
+def make_pages(directory: Path, training: int = 60_000, validation: int = 3_000, processes: int = 1) -> None:
+    """Writes pages to train and to validate on, from digits that are not in both. Re-run to resume."""
+    digits, held_back = split(load_training())
+    write_shards(directory / "validation", validation, held_back, [], 2, processes)
+    write_shards(directory / "training", training, digits, load_pen_digits(PEN_STROKES, TRAINING_WRITERS), 1, processes)
 
 
 @click.command()
-@click.option("--part", type=click.Choice(["training", "validation"]), default="training", show_default=True)
-@click.option("--count", type=click.IntRange(min=1), default=60_000, show_default=True, help="How many pages.")
+@click.option("--training", type=click.IntRange(min=1), default=60_000, show_default=True, help="How many pages.")
+@click.option("--validation", type=click.IntRange(min=1), default=3_000, show_default=True, help="How many pages.")
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), default=RUN, show_default=True)
-def main(part: str, count: int, output: Path) -> None:
-    """Make pages to train or validate the finder on. Re-run the same command to resume."""
-    training, validation = split(load_training())
-    if part == "training":
-        write_shards(output / part, count, training, load_pen_digits(PEN_STROKES, TRAINING_WRITERS), seed=1)
-    else:
-        write_shards(output / part, count, validation, [], seed=2)
+@click.option("--processes", type=click.IntRange(min=1), default=1, show_default=True)
+def main(training: int, validation: int, output: Path, processes: int) -> None:
+    """Make pages to train and validate the finder on. Re-run the same command to resume."""
+    make_pages(output, training, validation, processes)
 
 
 if __name__ == "__main__":

@@ -16,17 +16,17 @@ from PIL import Image, ImageFilter
 
 from digits.decode import Pixels
 from training.datasets.photographed import (
-    _across,
-    _affected,
-    _clouded,
-    _creased,
-    _falling_light,
-    _grainy,
-    _noise,
-    _seen,
-    _shaded,
-    _specked,
-    _written,
+    affected,
+    clouded,
+    creased,
+    distance_along,
+    falling_light,
+    grainy,
+    pen_marks,
+    seen,
+    shaded,
+    smooth_noise,
+    specked,
 )
 from training.finder.writing import ratio
 
@@ -88,7 +88,7 @@ def screen(scene: Scene, random: Generator) -> Field:
 def _scan(scene: Scene, random: Generator) -> Field:
     """Even light and little noise."""
     paper = np.full_like(scene.ink, random.uniform(0.85, 1))
-    paper = _affected(paper, random, [(_grainy, 0.3), (_specked, 0.2)])
+    paper = affected(paper, random, [(grainy, 0.3), (specked, 0.2)])
     if random.random() < 0.4:
         paper = paper * (1 - ratio(random, 0.03, 0.8) * ruling(scene, random))
     page = _inked(paper, scene, random, ratio(random, 0.3, 0.95))
@@ -99,31 +99,31 @@ def _photo(scene: Scene, random: Generator) -> Field:
     """Paper in uneven light, on a table or not, seen by a camera."""
     page = _inked(_sheet(scene, random), scene, random, ratio(random, 0.25, 0.95))
     light = np.full_like(page, random.uniform(0.5, 1.05))
-    light = _affected(light, random, [(_falling_light, 0.6), (_shaded, 0.4), (_clouded, 0.25)])
-    return _seen(page * light, random)
+    light = affected(light, random, [(falling_light, 0.6), (shaded, 0.4), (clouded, 0.25)])
+    return seen(page * light, random)
 
 
 def _faint(scene: Scene, random: Generator) -> Field:
     """Hard pencil, or ink whose colour is as bright as the paper: hardly any contrast, but little noise too."""
     paper = np.full_like(scene.ink, random.uniform(0.7, 1))
-    paper = _affected(paper, random, [(_grainy, 0.2), (_creased, 0.15)])
+    paper = affected(paper, random, [(grainy, 0.2), (creased, 0.15)])
     if random.random() < 0.3:
         paper = paper * (1 - ratio(random, 0.01, 0.1) * ruling(scene, random))
     page = _inked(paper, scene, random, ratio(random, 0.05, 0.3))
     light = np.full_like(page, random.uniform(0.6, 1))
-    light = _affected(light, random, [(_falling_light, 0.7), (_shaded, 0.25), (_clouded, 0.3)])
+    light = affected(light, random, [(falling_light, 0.7), (shaded, 0.25), (clouded, 0.3)])
     return page * light + random.normal(0, ratio(random, 0.001, 0.012), page.shape)
 
 
 def _dim(scene: Scene, random: Generator) -> Field:
     """Low light: strong noise, fine and in blotches."""
     page = _inked(_sheet(scene, random), scene, random, ratio(random, 0.4, 0.95))
-    light = _affected(np.full_like(page, 1.0), random, [(_falling_light, 0.7), (_shaded, 0.4), (_clouded, 0.2)])
+    light = affected(np.full_like(page, 1.0), random, [(falling_light, 0.7), (shaded, 0.4), (clouded, 0.2)])
     exposure = random.uniform(0.08, 0.5)
     page = page * light * exposure
     grain = ratio(random, 0.03, 0.16) * exposure
     page = page + random.normal(0, grain, page.shape)
-    page = page + random.uniform(0, 1.2) * grain * (_noise(page.shape, random.uniform(2, 5), random) - 0.5) * 3
+    page = page + random.uniform(0, 1.2) * grain * (smooth_noise(page.shape, random.uniform(2, 5), random) - 0.5) * 3
     if random.random() < 0.4:
         page = np.asarray(_pixels(page).filter(ImageFilter.MedianFilter(3)), np.float32) / 255
     return page * random.uniform(0.9, 1.8)
@@ -138,7 +138,7 @@ SMALL, SMALL_LOOK_SHARES = 32, (0.4, 0.4, 0.14, 0.04, 0.02)
 def _sheet(scene: Scene, random: Generator) -> Field:
     """Paper of any tone with its grain, folds and ruling, often with the table beside it."""
     paper = np.full_like(scene.ink, random.uniform(0.7, 1))
-    paper = _affected(paper, random, [(_grainy, 0.4), (_creased, 0.15), (_specked, 0.1)])
+    paper = affected(paper, random, [(grainy, 0.4), (creased, 0.15), (specked, 0.1)])
     if random.random() < 0.45:
         paper = paper * (1 - ratio(random, 0.03, 0.6) * ruling(scene, random))
     if scene.table.any():
@@ -149,7 +149,7 @@ def _sheet(scene: Scene, random: Generator) -> Field:
 
 def _inked(paper: Field, scene: Scene, random: Generator, strength: float) -> Field:
     """The paper with the writing on it; marks are as dark as the digits, or written with another pen."""
-    written = _written(np.maximum(scene.ink, 1e-3), random)
+    written = pen_marks(np.maximum(scene.ink, 1e-3), random)
     written = written * (strength / max(float(written.max()), 1e-3)) * (scene.ink > 0)
     other = scene.marks * (strength if random.random() < 0.6 else ratio(random, 0.05, 0.95))
     page = paper * (1 - np.maximum(written, other))
@@ -166,10 +166,10 @@ def ruling(scene: Scene, random: Generator) -> Field:
     width = min(max(0.5, ratio(random, 0.01, 0.12) * pitch), 0.25 * pitch)
 
     def lines(angle: float, pitch: float) -> Field:
-        place = (_across(shape, angle) + random.uniform(0, pitch)) % pitch
+        place = (distance_along(shape, angle) + random.uniform(0, pitch)) % pitch
         return np.clip(width / 2 + 0.5 - np.abs(place - pitch / 2), 0, min(1, width))
 
-    # _across measures along rows for angle 0, so that its lines are level; a positive turn lowers their right ends.
+    # Distances for angle 0 are along the columns, so their lines are level; a positive turn lowers their right ends.
     level, upright = (
         lines(-turn, pitch),
         lines(math.pi / 2 - turn, pitch * random.choice([1.0, random.uniform(0.7, 3)])),
@@ -190,7 +190,7 @@ def beyond_paper(shape: tuple[int, int], random: Generator) -> NDArray[np.bool_]
     beyond = np.zeros(shape, bool)
     turn = random.choice([0, 1, 2, 3]) * math.pi / 2 + random.normal(0, 0.12)
     for _ in range(random.integers(1, 3)):
-        across = _across(shape, turn)
+        across = distance_along(shape, turn)
         beyond |= across > across.max() - ratio(random, 0.02, 0.45) * float(np.ptp(across))
         turn += math.pi / 2 * random.choice([-1, 1])
     return beyond
@@ -200,16 +200,16 @@ def texture(shape: tuple[int, ...], random: Generator) -> Field:
     """Wood, weave, stripes, checks, speckles, stains or smooth noise, 0 to 1."""
     size = max(shape)
     turn = random.choice([0, math.pi / 2, random.uniform(0, math.pi)])
-    across, along = _across(shape, turn), _across(shape, turn + math.pi / 2)
-    bends = _noise(shape, ratio(random, 0.1, 0.6) * size, random) - 0.5
+    across, along = distance_along(shape, turn), distance_along(shape, turn + math.pi / 2)
+    bends = smooth_noise(shape, ratio(random, 0.1, 0.6) * size, random) - 0.5
     match random.integers(7):
         case 0 | 1:  # wood: rings cut lengthwise, and fine grain along them
             rings = across * ratio(random, 2, 25) / size + bends * ratio(random, 0.3, 4)
             sharp = random.uniform(0.5, 6)
             wood = 1 / (1 + np.exp(-sharp * (np.sin(2 * math.pi * rings) - random.uniform(-0.5, 0.9))))
-            return np.clip(wood * random.uniform(0.4, 1) + 0.4 * _noise(shape, 2, random, length=12), 0, 1)
+            return np.clip(wood * random.uniform(0.4, 1) + 0.4 * smooth_noise(shape, 2, random, length=12), 0, 1)
         case 2:  # long grain
-            grain = _noise(shape, ratio(random, 1.2, 6), random, length=ratio(random, 3, 20))
+            grain = smooth_noise(shape, ratio(random, 1.2, 6), random, length=ratio(random, 3, 20))
             return grain if random.random() < 0.5 or shape[0] != shape[1] else grain.T
         case 3:  # checks, stripes or a weave
             waves = [
@@ -219,12 +219,12 @@ def texture(shape: tuple[int, ...], random: Generator) -> Field:
             ]
             return (waves[0] ^ waves[1] if random.random() < 0.5 else waves[random.integers(2)]).astype(np.float32)
         case 4:  # speckles
-            return (_noise(shape, ratio(random, 1, 5), random) > random.uniform(0.5, 0.9)).astype(np.float32)
+            return (smooth_noise(shape, ratio(random, 1, 5), random) > random.uniform(0.5, 0.9)).astype(np.float32)
         case 5:  # leaves and stains
-            coarse = _noise(shape, ratio(random, 0.04, 0.3) * size, random)
+            coarse = smooth_noise(shape, ratio(random, 0.04, 0.3) * size, random)
             return np.clip((coarse - random.uniform(0.3, 0.7)) * ratio(random, 2, 40) + 0.5, 0, 1)
         case _:
-            return _noise(shape, ratio(random, 1.5, 40), random)
+            return smooth_noise(shape, ratio(random, 1.5, 40), random)
 
 
 def _reduced(image: Image.Image, size: int) -> Image.Image:

@@ -296,6 +296,16 @@ def load_finder(checkpoint: Path) -> Finder:
     return network.eval()
 
 
+def train(pages: Path, run: Path, seed: int = 0, recipe: Recipe | None = None) -> Path:
+    """Trains a finder on the pages of `make_pages`, or resumes the run in that directory; returns its checkpoint.
+
+    Raises DataError if there are no pages, or if the directory holds another run.
+    """
+    training = Run(recipe or Recipe(), seed, pages, run, default_device())
+    training.train()
+    return training.checkpoint
+
+
 @click.command()
 @click.option("--pages", type=click.Path(exists=True, file_okay=False, path_type=Path), default=RUN, show_default=True)
 @click.option("--run", type=click.Path(file_okay=False, path_type=Path), default=RUN / "seed-0", show_default=True)
@@ -307,7 +317,7 @@ def main(pages: Path, run: Path, seed: int, steps: int, threads: int | None) -> 
     if threads:
         torch.set_num_threads(threads)
     try:
-        Run(Recipe(steps=steps), seed, pages, run, default_device()).train()
+        train(pages, run, seed, Recipe(steps=steps))
     except DataError as error:
         raise click.ClickException(str(error)) from error
 
