@@ -1,6 +1,6 @@
 """Synthetic digits in styles that MNIST hardly has: 1s with flags and bases, barred 7s, slashed 0s.
 
-Each style is a few strokes through points, which are jittered and drawn with a random pen.
+Each style is a few strokes through points, which are jittered_strokes and drawn with a random pen.
 """
 
 import math
@@ -99,7 +99,15 @@ def random_digit(label: int, random: np.random.Generator) -> list[Stroke]:
     way = WAYS[label][random.integers(len(WAYS[label]))]
     # A wider 1 has a flag as long as its stem, or a roof.
     width = random.uniform(STRETCH[0], 0.75 if label == 1 else STRETCH[1])
-    strokes = []
+    strokes = jittered_strokes(way, random)
+    cos, sin = math.cos(turn := random.uniform(-TURN, TURN)), math.sin(turn)
+    shape = np.array([[width, 0], [-random.normal(0, SLANT / 2), 1]]) @ np.array([[cos, sin], [-sin, cos]])
+    return [stroke @ shape for stroke in strokes]
+
+
+def jittered_strokes(way: str, random: np.random.Generator) -> list[Stroke]:
+    """The strokes of a plan as in WAYS, its points jittered; in its box from 0 to 1."""
+    strokes: list[Stroke] = []
     for stroke in way.split(";"):
         curves: list[Stroke] = []
         for curve in stroke.split("|"):
@@ -107,9 +115,7 @@ def random_digit(label: int, random: np.random.Generator) -> list[Stroke]:
             points += random.normal(0, JITTER, points.shape)
             curves.append(points if not curves else np.concatenate([curves[-1][-1:], points]))
         strokes.append(np.concatenate([smooth(points) for points in curves]))
-    cos, sin = math.cos(turn := random.uniform(-TURN, TURN)), math.sin(turn)
-    shape = np.array([[width, 0], [-random.normal(0, SLANT / 2), 1]]) @ np.array([[cos, sin], [-sin, cos]])
-    return [stroke @ shape for stroke in strokes]
+    return strokes
 
 
 def make_synthetic_digits(count: int) -> Dataset:

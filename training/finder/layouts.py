@@ -15,8 +15,9 @@ from PIL import Image, ImageDraw
 
 from digits.decode import Pixels
 from training.datasets.outliers import filled_outlines, silhouette
+from training.finder.marks import bars, enclosure, letter, punctuation, scribble, symbol, word
 from training.finder.paper import Field, beyond_paper, texture
-from training.finder.writing import Glyph, Least, Style, Writers, enclosure, punctuation, ratio, scribble, symbol
+from training.finder.writing import Glyph, Least, Style, Writers, ratio
 
 # The finder's frame is a square of so many pixels.
 FRAME = 128
@@ -64,11 +65,11 @@ class Canvas:
         into, visible = _overlap(self.shape, ink.shape, round(top), round(left))
         self.marks[into] = np.maximum(self.marks[into], ink[visible])
 
-    def show_through(self, random: Generator) -> None:
-        """Writing on the other side of the paper: this side's, mirrored, moved and softened."""
-        other = np.roll(np.maximum(self.ink, self.marks)[:, ::-1], random.integers(1, min(self.shape), 2), (0, 1))
-        soft = Image.fromarray(other).resize([max(2, side // 2) for side in other.shape[::-1]], Image.Resampling.BOX)
-        self.behind = np.asarray(soft.resize(other.shape[::-1], Image.Resampling.BILINEAR))
+    def show_through(self, other: "Canvas", random: Generator) -> None:
+        """Writing on the other side of the paper: another page's or this one's own, mirrored, moved and softened."""
+        back = np.roll(np.maximum(other.ink, other.marks)[:, ::-1], random.integers(1, min(other.shape), 2), (0, 1))
+        soft = Image.fromarray(back).resize([max(2, side // 2) for side in self.shape[::-1]], Image.Resampling.BOX)
+        self.behind = np.asarray(soft.resize(self.shape[::-1], Image.Resampling.BILINEAR))
 
 
 def _overlap(
@@ -164,7 +165,7 @@ def single(writers: Writers, random: Generator) -> Layout:
 
 
 def several(writers: Writers, random: Generator) -> Layout:
-    """Two to five digits, in a row from far apart to overlapping, or scattered."""
+    """Two to five digits, in a row or column from far apart to overlapping, or scattered."""
     count = int(random.choice([2, 3, 4, 5], p=[0.6, 0.2, 0.1, 0.1]))
     sent = _sent_size(random, 14 * count)
     scene = _scene_size(sent)
@@ -177,15 +178,19 @@ def several(writers: Writers, random: Generator) -> Layout:
         canvas = Canvas(scene, max(scene // 2, round(scene * random.uniform(0.6, 1))))
         _scatter(canvas, glyphs, random)
     else:
-        places = _row(glyphs, str(gap), random)
-        top = min(place[0] for place in places)
+        if random.random() < 0.25:  # below one another
+            turned = [Glyph(glyph.shown.T, glyph.ink.T, glyph.label) for glyph in glyphs]
+            places = [(down, across) for across, down in _row(turned, str(gap), random)]
+        else:
+            places = _row(glyphs, str(gap), random)
+        top, left = (min(place[axis] for place in places) for axis in (0, 1))
         bottom = max(place[0] + glyph.ink.shape[0] for place, glyph in zip(places, glyphs, strict=True))
         right = max(place[1] + glyph.ink.shape[1] for place, glyph in zip(places, glyphs, strict=True))
         room = 0.0 if random.random() < 0.25 else 0.35
         above, below, before, after = (round(random.uniform(0, room) * scene) for _ in range(4))
-        canvas = Canvas(max(SLIMMEST, bottom - top + above + below), max(SLIMMEST, right + before + after))
+        canvas = Canvas(max(SLIMMEST, bottom - top + above + below), max(SLIMMEST, right - left + before + after))
         for glyph, (down, across) in zip(glyphs, places, strict=True):
-            canvas.place(glyph, down - top + above, across + before)
+            canvas.place(glyph, down - top + above, across - left + before)
     if random.random() < 0.25:
         _add_company(canvas, (canvas.shape[0] // 4, canvas.shape[1] // 4), glyphs[0], random)
     size = float(np.mean([max(glyph.ink.shape) for glyph in glyphs]))
@@ -267,6 +272,10 @@ def dense(writers: Writers, random: Generator) -> Layout:
     return Layout(canvas, size, turn, sent)
 
 
+# What a line of text is made of.
+TEXTS = (letter, letter, word, scribble)
+
+
 def _write_line(
     canvas: Canvas,
     style: Style,
@@ -276,13 +285,13 @@ def _write_line(
     middle: NDArray[np.float64],
     random: Generator,
 ) -> None:
-    """Numbers along a line, with blanks and punctuation between them, or now and then a row of scribbles.
+    """Numbers along a line, with blanks and punctuation between them, or now and then a row of letters or scribbles.
 
     `line` is how far it lies below the frame's middle, where it begins and ends right of it, and the usual gap by the
     digits' size.
     """
     down, along, end, usual_gap = line
-    is_text = random.random() < 0.07
+    text = TEXTS[random.integers(len(TEXTS))] if random.random() < 0.15 else None
     to_frame = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
     left_in_number = int(random.integers(1, 14))
     while along < end:
@@ -294,9 +303,8 @@ def _write_line(
         is_far = (place < -size).any() or (place > 2 * middle + size).any()
         if is_far:  # out of sight
             along += size * (0.6 + usual_gap)
-        elif is_text or random.random() < 0.04:
-            make = scribble if is_text else punctuation
-            ink = make(height * random.uniform(0.5, 1), min(style.pen, 0.15), random)
+        elif text or random.random() < 0.04:
+            ink = (text or punctuation)(height * random.uniform(0.5, 1), min(style.pen, 0.15), random)
             canvas.mark(ink, place[1] - ink.shape[0] / 2, place[0])
             along += ink.shape[1] + size * usual_gap * random.uniform(0.3, 1.5)
         else:
@@ -307,13 +315,13 @@ def _write_line(
 
 
 def none(writers: Writers, random: Generator) -> Layout:
-    """No digit: paper alone, textures, things, scribbles and symbols, tables, cut neighbours."""
+    """No digit: paper alone, textures, things, text, the other side's digits, bars, symbols, cut neighbours."""
     sent = _sent_size(random, 24)
     scene = _scene_size(sent)
     canvas = Canvas(scene, round(scene * random.uniform(0.5, 1)))
     size = scene * ratio(random, 0.1, 0.9)
     pen = ratio(random, 0.015, 0.2)
-    match random.integers(8):
+    match random.integers(13):
         case 0:
             pass
         case 1:  # a texture and nothing else
@@ -329,31 +337,35 @@ def none(writers: Writers, random: Generator) -> Layout:
             side = max(8, round(min(canvas.shape) * random.uniform(0.4, 1)))
             thing = np.asarray(outline.resize((side, side), Image.Resampling.BILINEAR))
             canvas.mark(thing, *(random.integers(0, np.array(canvas.shape) - side + 1)))
-        case 4:  # rows of scribbles, as text is
-            size = scene * ratio(random, 0.06, 0.3)
+        case 4:  # lines of text
+            size, make = scene * ratio(random, 0.06, 0.3), TEXTS[random.integers(len(TEXTS))]
             for top in np.arange(0, scene, size * random.uniform(1.2, 2.5)):
-                for left in np.arange(0, scene, size * random.uniform(0.7, 1.2)):
-                    canvas.mark(scribble(size * random.uniform(0.5, 1), min(pen, 0.15), random), top, left)
+                left = random.uniform(-1, 1) * size
+                while left < canvas.shape[1]:
+                    ink = make(size * random.uniform(0.6, 1), min(pen, 0.15), random)
+                    canvas.mark(ink, top, left)
+                    left += ink.shape[1] + size * random.uniform(0.1, 0.8)
         case 5:
             for _ in range(random.integers(1, 4)):
                 _add_cut_neighbour(canvas, writers.random_style(random, _least(scene, sent)), size, random)
+        case 6:  # the other side of a page
+            canvas.show_through(dense(writers, random).canvas, random)
+        case 7:
+            canvas.mark(bars(canvas.shape, random), 0, 0)
         case _:
-            for _ in range(random.choice([1, 1, 2, 4])):
-                ink = (scribble if random.random() < 0.4 else symbol)(size, pen, random)
-                top, left = (
-                    random.uniform(-0.1 * size, max(1, room - side))
-                    for room, side in zip(canvas.shape, ink.shape, strict=True)
-                )
+            for _ in range(random.choice([1, 1, 1, 2, 4])):
+                ink = (scribble if random.random() < 0.25 else symbol)(size, pen, random)
+                top, left = random.uniform(-0.1, 1.0, 2) * (np.array(canvas.shape) - ink.shape)
                 canvas.mark(ink, top, left)
     return Layout(canvas, size, random.normal(0, 0.1), sent)
 
 
 LAYOUTS: tuple[Callable[[Writers, Generator], Layout], ...] = (tight, single, several, dense, none)
-LAYOUT_SHARES = (0.25, 0.25, 0.16, 0.22, 0.12)
+LAYOUT_SHARES = (0.26, 0.23, 0.16, 0.2, 0.15)
 
 
 def _small_turn(random: Generator) -> float:
-    return math.radians(random.uniform(-12, 12)) if random.random() < 0.5 else 0.0
+    return math.radians(random.uniform(-15, 15)) if random.random() < 0.5 else 0.0
 
 
 def _add_company(canvas: Canvas, place: tuple[int, int], glyph: Glyph, random: Generator) -> None:

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from digits.decode import Pixels
 from training.datasets.mnist import Dataset, load_training, split
 from training.datasets.pen_strokes import PEN_STROKES, TRAINING_WRITERS, PenDigit, load_pen_digits
-from training.finder.layouts import FRAME, LAYOUT_SHARES, LAYOUTS, MOST_DIGITS, Canvas, Layout
+from training.finder.layouts import FRAME, LAYOUT_SHARES, LAYOUTS, MOST_DIGITS, Canvas, Layout, dense
 from training.finder.paper import Scene, beyond_paper, image_of, screen
 from training.finder.writing import Writers
 
@@ -59,7 +59,10 @@ def page(writers: Writers, random: Generator, kind: int | None = None) -> NDArra
     """One random page, of the type PAGE; `kind` counts LAYOUTS, one at random unless given."""
     if kind is None:
         kind = int(random.choice(len(LAYOUTS), p=LAYOUT_SHARES))
-    return _photographed(LAYOUTS[kind](writers, random), random, kind)
+    layout = LAYOUTS[kind](writers, random)
+    if random.random() < 0.12:
+        layout.canvas.show_through(layout.canvas if random.random() < 0.5 else dense(writers, random).canvas, random)
+    return _photographed(layout, random, kind)
 
 
 def _photographed(layout: Layout, random: Generator, kind: int) -> NDArray[np.void]:
@@ -68,8 +71,6 @@ def _photographed(layout: Layout, random: Generator, kind: int) -> NDArray[np.vo
     place = _place_in_frame(canvas.shape, random)
     if layout.picture is not None:
         return _framed(np.clip(255 * layout.picture, 0, 255).astype(np.uint8), canvas, place, kind)
-    if random.random() < 0.12:
-        canvas.show_through(random)
     if not canvas.table.any() and random.random() < 0.25:
         table = beyond_paper(canvas.shape, random)
         if not (table & (canvas.found > 0)).any():

@@ -26,7 +26,6 @@ from training.datasets.photographed import (
     seen,
     shaded,
     smooth_noise,
-    specked,
 )
 from training.finder.writing import ratio
 
@@ -59,6 +58,8 @@ def image_of(scene: Scene, size: int, random: Generator, look: Look | None = Non
     shares = SMALL_LOOK_SHARES if size < SMALL else LOOK_SHARES
     look = look or LOOKS[random.choice(len(LOOKS), p=shares)]
     image = _reduced(_pixels(look(scene, random)), size)
+    if size < SMALL and random.random() < 0.2:  # a small sensor
+        image = _noisy(image, random)
     draw = random.random()
     if draw < 0.3 and look in (screen, _scan):
         image = _black_and_white(image, random)
@@ -88,7 +89,7 @@ def screen(scene: Scene, random: Generator) -> Field:
 def _scan(scene: Scene, random: Generator) -> Field:
     """Even light and little noise."""
     paper = np.full_like(scene.ink, random.uniform(0.85, 1))
-    paper = affected(paper, random, [(grainy, 0.3), (specked, 0.2)])
+    paper = affected(paper, random, [(grainy, 0.3), (_dusty, 0.2)])
     if random.random() < 0.4:
         paper = paper * (1 - ratio(random, 0.03, 0.8) * ruling(scene, random))
     page = _inked(paper, scene, random, ratio(random, 0.3, 0.95))
@@ -99,7 +100,7 @@ def _photo(scene: Scene, random: Generator) -> Field:
     """Paper in uneven light, on a table or not, seen by a camera."""
     page = _inked(_sheet(scene, random), scene, random, ratio(random, 0.25, 0.95))
     light = np.full_like(page, random.uniform(0.5, 1.05))
-    light = affected(light, random, [(falling_light, 0.6), (shaded, 0.4), (clouded, 0.25)])
+    light = affected(light, random, [(falling_light, 0.6), (shaded, 0.4), (_slanting_shadow, 0.15), (clouded, 0.25)])
     return seen(page * light, random)
 
 
@@ -109,10 +110,28 @@ def _faint(scene: Scene, random: Generator) -> Field:
     paper = affected(paper, random, [(grainy, 0.2), (creased, 0.15)])
     if random.random() < 0.3:
         paper = paper * (1 - ratio(random, 0.01, 0.1) * ruling(scene, random))
-    page = _inked(paper, scene, random, ratio(random, 0.05, 0.3))
+    page = _inked(paper, scene, random, ratio(random, 0.02, 0.3))
     light = np.full_like(page, random.uniform(0.6, 1))
     light = affected(light, random, [(falling_light, 0.7), (shaded, 0.25), (clouded, 0.3)])
     return page * light + random.normal(0, ratio(random, 0.001, 0.012), page.shape)
+
+
+def _slanting_shadow(light: Field, random: Generator) -> Field:
+    """A deep shadow with a sharp, straight edge, somewhere near the middle."""
+    across = distance_along(light.shape, random.uniform(0, 2 * math.pi))
+    reach = float(across.max())
+    edge = (across - random.uniform(-0.5, 0.5) * reach) / (ratio(random, 0.005, 0.08) * reach)
+    return light * (1 - random.uniform(0.35, 0.8) * np.clip(edge + 0.5, 0, 1))
+
+
+def _dusty(paper: Field, random: Generator) -> Field:
+    """Specks all over the paper, mostly darker than it."""
+    paper = paper.copy()
+    most = max(paper.shape) // 60 + 1
+    for row, column in random.integers(paper.shape, size=(int(ratio(random, 2, 60)), 2)):
+        height, width = random.integers(1, most + 1, 2)
+        paper[row : row + height, column : column + width] *= random.uniform(0.3, 1.15)
+    return paper
 
 
 def _dim(scene: Scene, random: Generator) -> Field:
@@ -132,15 +151,15 @@ def _dim(scene: Scene, random: Generator) -> Field:
 LOOKS = (screen, _scan, _photo, _faint, _dim)
 LOOK_SHARES = (0.14, 0.18, 0.46, 0.12, 0.10)
 # Images smaller than this are mostly cut out of scans, or drawn.
-SMALL, SMALL_LOOK_SHARES = 32, (0.4, 0.4, 0.14, 0.04, 0.02)
+SMALL, SMALL_LOOK_SHARES = 40, (0.36, 0.34, 0.2, 0.05, 0.05)
 
 
 def _sheet(scene: Scene, random: Generator) -> Field:
     """Paper of any tone with its grain, folds and ruling, often with the table beside it."""
     paper = np.full_like(scene.ink, random.uniform(0.7, 1))
-    paper = affected(paper, random, [(grainy, 0.4), (creased, 0.15), (specked, 0.1)])
+    paper = affected(paper, random, [(grainy, 0.4), (creased, 0.15), (_dusty, 0.12)])
     if random.random() < 0.45:
-        paper = paper * (1 - ratio(random, 0.03, 0.6) * ruling(scene, random))
+        paper = paper * (1 - ratio(random, 0.03, 0.8) * ruling(scene, random))
     if scene.table.any():
         table = random.uniform(0.05, 0.9) * (1 - random.uniform(0, 0.7) * texture(paper.shape, random))
         paper = np.where(scene.table, table, paper)
@@ -154,7 +173,7 @@ def _inked(paper: Field, scene: Scene, random: Generator, strength: float) -> Fi
     other = scene.marks * (strength if random.random() < 0.6 else ratio(random, 0.05, 0.95))
     page = paper * (1 - np.maximum(written, other))
     if scene.behind.any():
-        page = page * (1 - random.uniform(0.05, 0.45) * strength * scene.behind)
+        page = page * (1 - random.uniform(0.05, 0.55) * strength * scene.behind)
     return page
 
 
@@ -163,7 +182,7 @@ def ruling(scene: Scene, random: Generator) -> Field:
     shape = scene.ink.shape
     turn = scene.turn + random.normal(0, 0.03)
     pitch = max(4.0, ratio(random, 0.3, 2.5) * scene.size)
-    width = min(max(0.5, ratio(random, 0.01, 0.12) * pitch), 0.25 * pitch)
+    width = min(max(0.5, ratio(random, 0.01, 0.2) * pitch), 0.25 * pitch)
 
     def lines(angle: float, pitch: float) -> Field:
         place = (distance_along(shape, angle) + random.uniform(0, pitch)) % pitch
@@ -186,13 +205,14 @@ def ruling(scene: Scene, random: Generator) -> Field:
 
 
 def beyond_paper(shape: tuple[int, int], random: Generator) -> NDArray[np.bool_]:
-    """Where the sheet has ended, bool [H, W]: along one side of the frame or two."""
+    """Where the sheet has ended, bool [H, W]: along one side of the frame, two or all four."""
     beyond = np.zeros(shape, bool)
     turn = random.choice([0, 1, 2, 3]) * math.pi / 2 + random.normal(0, 0.12)
-    for _ in range(random.integers(1, 3)):
+    count = int(random.choice([1, 2, 4], p=[0.4, 0.4, 0.2]))
+    for _ in range(count):
         across = distance_along(shape, turn)
-        beyond |= across > across.max() - ratio(random, 0.02, 0.45) * float(np.ptp(across))
-        turn += math.pi / 2 * random.choice([-1, 1])
+        beyond |= across > across.max() - ratio(random, 0.02, 0.9 / max(2, count)) * float(np.ptp(across))
+        turn += math.pi / 2
     return beyond
 
 
@@ -232,6 +252,10 @@ def _reduced(image: Image.Image, size: int) -> Image.Image:
         return image
     scale = size / max(image.size)
     return image.resize((max(2, round(image.width * scale)), max(2, round(image.height * scale))), Image.Resampling.BOX)
+
+
+def _noisy(image: Image.Image, random: Generator) -> Image.Image:
+    return _pixels(np.asarray(image, np.float32) / 255 + random.normal(0, ratio(random, 0.01, 0.06), image.size[::-1]))
 
 
 def _black_and_white(image: Image.Image, random: Generator) -> Image.Image:

@@ -1,9 +1,8 @@
 import math
 
 import numpy as np
-import pytest
 
-from training.finder.writing import Least, Writers, enclosure, punctuation, scribble, symbol
+from training.finder.writing import Least, Writers
 
 
 def test_digits_have_the_size_asked_for(writers: Writers) -> None:
@@ -39,21 +38,13 @@ def test_hollow_digit_is_found_filled(writers: Writers) -> None:
     assert (glyph.shown <= glyph.ink).all()
 
 
-@pytest.mark.parametrize("make", [scribble, symbol, punctuation])
-def test_marks_of_any_size_and_pen(make: type) -> None:
-    random = np.random.default_rng(0)
-    for size in (4, 20, 150):
-        for pen in (0.01, 0.3):
-            for _ in range(10):
-                ink = make(size, pen, random)
-                assert ink.any()
-                assert max(ink.shape) < 2.5 * size + 8
-
-
-def test_enclosure_leaves_room_inside() -> None:
-    random = np.random.default_rng(0)
-    for _ in range(20):
-        around = enclosure(40, 30, 0.05, random)
-        assert around.shape[0] > 40
-        assert around.shape[1] > 30
-        assert not around[around.shape[0] // 2 - 5 :][:10, around.shape[1] // 2 - 5 :][:, :10].any()
+def test_broken_digit_keeps_nearly_all_its_ink(writers: Writers) -> None:
+    style = writers.random_style(np.random.default_rng(0), Least())
+    style.hollow, style.source = False, "mnist"
+    for seed in range(10):
+        style.broken = False
+        whole = style.digit(60, 0, np.random.default_rng(seed)).ink
+        style.broken = True
+        broken = style.digit(60, 0, np.random.default_rng(seed)).ink
+        assert (broken <= whole).all()
+        assert broken.sum() > 0.7 * whole.sum()
