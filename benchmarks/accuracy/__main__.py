@@ -8,11 +8,14 @@ import click
 
 from benchmarks.accuracy import (
     corruptions,
+    crops,
     input_variations,
+    marks,
     mnist,
     not_a_digit,
     pen_strokes,
     real_images,
+    several,
     simulated_photos,
 )
 from benchmarks.accuracy.figures import Figure, heading, load
@@ -26,6 +29,9 @@ MEASURES: dict[str, Callable[..., list[Figure]]] = {
     "pen_strokes": pen_strokes.measure,
     "input_variations": input_variations.measure,
     "simulated_photos": simulated_photos.measure,
+    "crops": crops.measure,
+    "marks": marks.measure,
+    "several": several.measure,
     "not_a_digit": not_a_digit.measure,
     "corruptions": corruptions.measure,
 }
@@ -49,7 +55,7 @@ def main(
     names: tuple[str, ...], real_images: Path | None, pen_strokes: Path | None, check: bool, publish: bool
 ) -> None:
     """Measure the accuracy of the served model by the benchmarks NAME..., default all whose data is available: mnist,
-    real_images, pen_strokes, input_variations, simulated_photos, not_a_digit, corruptions."""
+    real_images, pen_strokes, input_variations, simulated_photos, crops, marks, several, not_a_digit, corruptions."""
     data = {"real_images": real_images, "pen_strokes": pen_strokes}
     recognizer = Recognizer.from_settings(ModelSettings.from_environment())
     version = recognizer.classifier.version

@@ -6,7 +6,6 @@ import matplotlib
 import numpy as np
 import pytest
 from numpy.random import Generator
-from skimage.measure import label
 
 import benchmarks.accuracy.not_a_digit
 from benchmarks.accuracy.not_a_digit import (
@@ -17,7 +16,6 @@ from benchmarks.accuracy.not_a_digit import (
     measure,
     noise,
     predict,
-    several_digits,
     texture,
 )
 from digits.classifier import Images, Probabilities
@@ -81,7 +79,7 @@ def test_figures_of_a_model_that_rejects_nothing(stand_ins: Path, monkeypatch: p
     figures = {one.name: one for one in measure(Credulous(), 4, stand_ins, stand_ins)}
     assert figures["MNIST test digits not rejected"].value == 1
     assert figures["blank images rejected as such"].value == 1
-    assert figures["several digits rejected as such"].count == 4
+    assert figures["noise rejected as such"].count == 4
     # Both sides are the same images.
     assert figures["Fashion-MNIST: area under ROC curve"].value == pytest.approx(0.5, abs=0.3)
     assert figures["Fashion-MNIST: rejected"].value == 0
@@ -105,16 +103,6 @@ def test_generated_images_are_seeded_and_vary_in_size(draw: Callable[[Generator]
     assert min(min(one.shape) for one in images) >= 28
     assert len({one.shape for one in images}) > 10
     assert all(np.array_equal(one, other) for one, other in zip(images, again, strict=True))
-
-
-@pytest.mark.parametrize("touching", [False, True])
-def test_several_digits_are_separate_unless_they_touch(touching: bool) -> None:
-    blocks = np.zeros((5, 28, 28), np.uint8)
-    blocks[:, 4:24, 8:20] = 255
-    random = np.random.default_rng(1)
-    images = [several_digits(random, blocks, touching) for _ in range(20)]
-    parts = [label(one < np.ptp(one) / 2 + one.min(), return_num=True)[1] for one in images]
-    assert set(parts) == ({1} if touching else {2, 3})
 
 
 def test_letters_are_dark_on_light(stand_ins: Path) -> None:
