@@ -9,6 +9,7 @@ import click
 from benchmarks.accuracy import (
     corruptions,
     crops,
+    hard_photos,
     input_variations,
     marks,
     mnist,
@@ -17,6 +18,7 @@ from benchmarks.accuracy import (
     real_images,
     several,
     simulated_photos,
+    symbols,
 )
 from benchmarks.accuracy.figures import Figure, heading, load
 from benchmarks.accuracy.figures import publish as publish_figures
@@ -29,10 +31,12 @@ MEASURES: dict[str, Callable[..., list[Figure]]] = {
     "pen_strokes": pen_strokes.measure,
     "input_variations": input_variations.measure,
     "simulated_photos": simulated_photos.measure,
+    "hard_photos": hard_photos.measure,
     "crops": crops.measure,
     "marks": marks.measure,
     "several": several.measure,
     "not_a_digit": not_a_digit.measure,
+    "symbols": symbols.measure,
     "corruptions": corruptions.measure,
 }
 
@@ -55,7 +59,8 @@ def main(
     names: tuple[str, ...], real_images: Path | None, pen_strokes: Path | None, check: bool, publish: bool
 ) -> None:
     """Measure the accuracy of the served model by the benchmarks NAME..., default all whose data is available: mnist,
-    real_images, pen_strokes, input_variations, simulated_photos, crops, marks, several, not_a_digit, corruptions."""
+    real_images, pen_strokes, input_variations, simulated_photos, hard_photos, crops, marks, several, not_a_digit,
+    symbols, corruptions."""
     data = {"real_images": real_images, "pen_strokes": pen_strokes}
     recognizer = Recognizer.from_settings(ModelSettings.from_environment())
     version = recognizer.classifier.version

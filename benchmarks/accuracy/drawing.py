@@ -1,8 +1,11 @@
 """What the benchmarks' generators share: digits redrawn at any size, pen strokes, paper, and reading the files."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from itertools import islice
+from multiprocessing import get_context
+from typing import TypeVar
 
 import numpy as np
 from numpy.random import Generator
@@ -17,12 +20,15 @@ from training.datasets.mnist import Dataset
 
 # How much larger than MNIST's a redrawn digit is: its longer side is about 200 pixels.
 FINE = 10
+CONFIDENT = 0.99
 
 Pixels = NDArray[np.uint8]
 # How much of a pixel is ink, 0 to 1, float32 [H, W].
 Ink = NDArray[np.float32]
 # Points of a pen stroke, float64 [n, 2], x to the right and y down.
 Stroke = NDArray[np.float64]
+
+Task = TypeVar("Task")
 
 # The result for an image that is rejected or cannot be decoded.
 NOTHING = Prediction(None, 0.0, (0.1,) * 10, "not decoded")
@@ -41,9 +47,23 @@ def read(recognizer: Recognizer, files: Iterable[bytes]) -> list[Prediction]:
     return [one if isinstance(one, Prediction) else NOTHING for one in results]
 
 
+def in_processes(function: Callable[[Task], bytes], tasks: Sequence[Task]) -> Iterator[bytes]:
+    """The files that a function makes of each task, one process per core."""
+    if len(tasks) < 16:
+        yield from map(function, tasks)
+        return
+    with ProcessPoolExecutor(mp_context=get_context("forkserver")) as pool:
+        yield from pool.map(function, tasks, chunksize=4)
+
+
 def digits_of(predictions: Iterable[Prediction]) -> NDArray[np.int64]:
     """The digits read, -1 for rejected images."""
     return np.array([-1 if one.digit is None else one.digit for one in predictions])
+
+
+def confident(predictions: Iterable[Prediction]) -> NDArray[np.bool_]:
+    """Which images are read as a digit with a confidence of at least CONFIDENT."""
+    return np.array([one.digit is not None and one.confidence >= CONFIDENT for one in predictions])
 
 
 def redrawn(digit: Pixels) -> Ink:

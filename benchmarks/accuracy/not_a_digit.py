@@ -17,6 +17,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from benchmarks.accuracy.drawing import CONFIDENT, confident
 from benchmarks.accuracy.figures import Figure, area_under_roc, share
 from digits.idx import decode_idx
 from digits.ink import BLANK, NOT_A_DIGIT
@@ -47,6 +48,8 @@ HANDWRITING = {
 IMAGES_PER_LETTER = 4
 # Letters that many people write like a digit; they have figures of their own.
 DIGIT_LIKE = "OIlSZBgq"
+# With the small letters that have the shape of one of these capitals, and b, which looks like a 6.
+DIGIT_SHAPED = DIGIT_LIKE + "oszb"
 
 Pixels = NDArray[np.uint8]
 Grey = NDArray[np.float64]
@@ -89,7 +92,7 @@ def measure(recognizer: Recognizer, count: int = COUNT, fonts: Path = FONTS, fas
         random = np.random.default_rng(0)
         generated = predict(recognizer, [draw(random) for _ in range(count)])
         figures.append(share(f"{name} rejected as such", generated.rejected(*reasons)))
-    like_digits = np.array([letter in DIGIT_LIKE for letter, _ in letters])
+    like_digits, shaped = (np.array([letter in some for letter, _ in letters]) for some in (DIGIT_LIKE, DIGIT_SHAPED))
     written = predict(recognizer, [image for _, image in letters])
     for name, predicted, chosen in (
         ("Fashion-MNIST", garments, np.ones(len(garments.scores), bool)),
@@ -98,6 +101,13 @@ def measure(recognizer: Recognizer, count: int = COUNT, fonts: Path = FONTS, fas
     ):
         figures.append(area_under_roc(f"{name}: area under ROC curve", known.scores, predicted.scores[chosen]))
         figures.append(share(f"{name}: rejected", predicted.rejected()[chosen]))
+    for name, predicted, chosen in (
+        ("Fashion-MNIST", garments, np.ones(len(garments.scores), bool)),
+        (f"letters except {', '.join(DIGIT_LIKE)}", written, ~like_digits),
+        (f"letters except {', '.join(DIGIT_SHAPED)}", written, ~shaped),
+    ):
+        sure = confident(predicted.predictions)[chosen]
+        figures.append(share(f"{name}: read at confidence {CONFIDENT}", sure, higher_is_better=False))
     return figures
 
 
@@ -113,7 +123,7 @@ def generated_sets() -> dict[str, tuple[Callable[[Generator], Pixels], tuple[str
 def load_fashion(folder: Path) -> list[Pixels]:
     """Fashion-MNIST's test images, uint8 [28, 28] each."""
     path = folder / "t10k-images-idx3-ubyte.gz"
-    return list(decode_idx(_read(path, "dataset-fashion-mnist")))
+    return list(decode_idx(read_packaged(path, "dataset-fashion-mnist")))
 
 
 def load_letters(folder: Path) -> list[tuple[str, Pixels]]:
@@ -122,13 +132,13 @@ def load_letters(folder: Path) -> list[tuple[str, Pixels]]:
     images = []
     for package, fonts in HANDWRITING.items():
         for name, letters in fonts.items():
-            file = _read(folder / name, package)
+            file = read_packaged(folder / name, package)
             for letter in letters * IMAGES_PER_LETTER:
                 images.append((letter, letter_image(random, file, letter)))
     return images
 
 
-def _read(path: Path, package: str) -> bytes:
+def read_packaged(path: Path, package: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
