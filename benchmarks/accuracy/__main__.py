@@ -14,6 +14,7 @@ from benchmarks.accuracy import (
     marks,
     mnist,
     not_a_digit,
+    pages,
     pen_strokes,
     real_images,
     several,
@@ -35,6 +36,7 @@ MEASURES: dict[str, Callable[..., list[Figure]]] = {
     "crops": crops.measure,
     "marks": marks.measure,
     "several": several.measure,
+    "pages": pages.measure,
     "not_a_digit": not_a_digit.measure,
     "symbols": symbols.measure,
     "corruptions": corruptions.measure,
@@ -59,8 +61,8 @@ def main(
     names: tuple[str, ...], real_images: Path | None, pen_strokes: Path | None, check: bool, publish: bool
 ) -> None:
     """Measure the accuracy of the served model by the benchmarks NAME..., default all whose data is available: mnist,
-    real_images, pen_strokes, input_variations, simulated_photos, hard_photos, crops, marks, several, not_a_digit,
-    symbols, corruptions."""
+    real_images, pen_strokes, input_variations, simulated_photos, hard_photos, crops, marks, several, pages,
+    not_a_digit, symbols, corruptions."""
     data = {"real_images": real_images, "pen_strokes": pen_strokes}
     recognizer = Recognizer.from_settings(ModelSettings.from_environment())
     version = recognizer.classifier.version

@@ -6,7 +6,7 @@ FOLDER` measures photos of MNIST's validation digits, for development, and write
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,11 +72,11 @@ def photo(task: tuple[str, Pixels, tuple[int, int]]) -> bytes:
 
 @dataclass
 class Sheet:
-    """A sheet of paper, the ink on it, 0 to 1, the light on it, and the camera's faults."""
+    """A sheet of paper, of one colour or not, the ink on it, 0 to 1, the light on it, and the camera's faults."""
 
     random: Generator
     ink: Ink
-    paper: Colour
+    paper: Colour | Light
     pen: Colour
     light: Light = field(default_factory=lambda: np.ones((1, 1, 1), np.float32))
     exposure: float = 0.9
@@ -160,17 +160,23 @@ def slanting_shadow(ink: Ink, random: Generator) -> bytes:
     """The shadow of a hand or phone across the digit, bluish, with a soft edge."""
     size = size_of(random, int(random.choice([960, 1280])))
     sheet = framed(written(ink, random), random, size, 0.35, 0.8)
-    rows, columns = (place / max(size) for place in np.indices(size, dtype=np.float32))
-    middle = [float(one.mean()) / max(size) for one in np.nonzero(sheet > 0.5)]
+    middle = [float(one.mean()) for one in np.nonzero(sheet > 0.5)]
+    light = shadowed(random, size, middle)
+    pen = [GRAPHITE, BLUE, BLACK][random.integers(3)]
+    return Sheet(random, sheet, WHITE, pen, light, noise=random.uniform(0.002, 0.006)).file()
+
+
+def shadowed(random: Generator, size: tuple[int, int], middle: Sequence[float]) -> Light:
+    """Light with a slanting shadow, or a stripe of one, whose edge is near a point: its row and column."""
+    rows, columns = np.indices(size, dtype=np.float32)
     angle = random.choice([-1, 1]) * np.radians(random.uniform(20, 70)) + random.choice([0, np.pi])
-    across = (rows - middle[0]) * np.sin(angle) + (columns - middle[1]) * np.cos(angle) + random.uniform(-0.15, 0.15)
+    across = (rows - middle[0]) * np.sin(angle) + (columns - middle[1]) * np.cos(angle)
+    across = across / max(size) + random.uniform(-0.15, 0.15)
     if random.random() < 0.4:
         across = random.uniform(0.1, 0.25) - np.abs(across)
     lit = 1 / (1 + np.exp(np.clip(across / random.uniform(0.001, 0.02), -30, 30)))
     left = random.uniform(0.2, 0.45) * np.array([0.9, 0.98, 1.1])
-    light = (left + (1 - left) * lit[..., None]).astype(np.float32)
-    pen = [GRAPHITE, BLUE, BLACK][random.integers(3)]
-    return Sheet(random, sheet, WHITE, pen, light, noise=random.uniform(0.002, 0.006)).file()
+    return (left + (1 - left) * lit[..., None]).astype(np.float32)
 
 
 def thin_paper(ink: Ink, random: Generator) -> bytes:

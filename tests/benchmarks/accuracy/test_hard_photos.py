@@ -25,9 +25,8 @@ def test_photos_depend_on_their_seed_alone(kind: str) -> None:
 
 @pytest.mark.parametrize(("kind", "longest"), [(PENCIL, (4000, 4000)), ("32-pixel webcam crops", (28, 36))])
 def test_photos_have_the_size_of_their_kind(kind: str, longest: tuple[int, int]) -> None:
-    for seed in range(2):
-        with Image.open(io.BytesIO(photo((kind, DIGITS.images[0], (seed, 0))))) as image:
-            assert longest[0] <= max(image.size) <= longest[1]
+    with Image.open(io.BytesIO(photo((kind, DIGITS.images[0], (0, 0))))) as image:
+        assert longest[0] <= max(image.size) <= longest[1]
 
 
 def test_whole_digit_is_in_the_frame() -> None:

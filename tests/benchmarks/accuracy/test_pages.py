@@ -1,0 +1,57 @@
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.accuracy.pages import DIGITS, LINES, SMALLEST, measure, page, write_examples
+from digits.recognizer import Recognizer
+
+PAGES = [page(seed) for seed in range(6)]
+
+
+def test_page_depends_on_its_seed_alone() -> None:
+    assert page(0) == PAGES[0] != PAGES[1]
+
+
+def test_every_digit_has_a_box_inside_the_image() -> None:
+    for made in PAGES:
+        with Image.open(io.BytesIO(made.file)) as image:
+            assert 400 <= min(image.size) <= max(image.size) <= 4000
+            assert 1 <= len(made.lines) <= LINES
+            for line, boxes in zip(made.lines, made.boxes, strict=True):
+                assert 1 <= len(line) == len(boxes) <= DIGITS
+                assert set(line) <= set("0123456789")
+                for left, top, width, height in boxes:
+                    assert 0 <= left <= left + width <= image.width
+                    assert 0 <= top <= top + height <= image.height
+                    assert max(width, height) >= SMALLEST / 2
+
+
+def test_boxes_hold_ink_and_lines_go_down_the_page() -> None:
+    for made in PAGES:
+        with Image.open(io.BytesIO(made.file)) as image:
+            pixels = np.asarray(image.convert("L"), dtype=int)
+        for boxes in made.boxes:
+            assert [box[0] for box in boxes] == sorted(box[0] for box in boxes)
+            left, top, width, height = boxes[0]
+            part = pixels[top : top + height, left : left + width]
+            assert np.ptp(part) > 25
+        tops = [np.mean([top + height / 2 for _, top, _, height in boxes]) for boxes in made.boxes]
+        assert tops == sorted(tops)
+
+
+def test_examples_are_written_with_their_truth(tmp_path: Path) -> None:
+    write_examples(tmp_path / "pages", count=1)
+    assert (tmp_path / "pages" / "000.jpg").read_bytes() == PAGES[0].file
+    truth = json.loads((tmp_path / "pages" / "000.json").read_bytes())
+    assert truth["lines"] == PAGES[0].lines
+    assert [len(line) for line in truth["boxes"]] == [len(line) for line in PAGES[0].lines]
+
+
+def test_pages_have_a_figure(recognizer: Recognizer) -> None:
+    [figure] = measure(recognizer, count=2)
+    assert figure.count == 2
+    assert figure.value == pytest.approx(0.5, abs=0.5)
