@@ -41,8 +41,8 @@ def predict(images: tuple[Path, ...], as_json: bool) -> None:
       digits predict *.png
       digits predict --json photo.jpg
     """
-    from digits.classifier import ModelError  # here, so that --help does not load ONNX Runtime
     from digits.recognizer import Prediction, Recognizer
+    from digits.session import ModelError  # here, so that --help does not load ONNX Runtime
 
     try:
         recognizer = Recognizer.from_settings(ModelSettings.from_environment())

@@ -9,8 +9,9 @@ import onnxruntime
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from digits.classifier import EXPLANATION, ModelError, ModelFile, first_run, load_session
 from digits.preprocess import SIZE
+from digits.session import ModelError, ModelFile, first_run, load_session
+from digits.version import EXPLANATION
 
 Values = NDArray[np.float32]
 Volume = Annotated[tuple[int, ...], Meta(min_length=3, max_length=3, description="width, height and depth")]

@@ -51,7 +51,7 @@ COLOUR_DIFFERENCES: tuple[Weights, ...] = ((-0.1687, -0.3313, 0.5, 128.0), (0.5,
 COLOUR_ADVANTAGE, COLOUR_CONTRAST, COLOUR_SAMPLE = 4, 30, 128
 # The quantiles of a sample between which its contrast is measured.
 CONTRAST_QUANTILES = np.array([0.002, 0.998])
-# The long side, in pixels, of the reduced image that is searched for a digit first.
+# The long side, in pixels, of the image in which digits are searched for first.
 FIRST_SIZE = 128
 # How many times smaller than necessary a JPEG may become when it is reduced to FIRST_SIZE.
 COARSER = 1.25
@@ -67,10 +67,17 @@ class ImageTooLargeError(ImageError):
 
 @dataclass(frozen=True)
 class GreyImage:
-    """Grey pixels, uint8 [H, W]; reduced if `full` is given, which decodes them in full size."""
+    """Grey pixels, uint8 [H, W]; reduced if `full` is given, which decodes them in full size, `full_size`."""
 
     pixels: Pixels
     full: Callable[[], Pixels] | None = None
+    full_size: tuple[int, int] | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in full size."""
+        height, width = self.full_size or self.pixels.shape
+        return height, width
 
     def whole(self) -> Pixels:
         """The pixels in full size."""
@@ -126,12 +133,15 @@ def _reduced_jpeg(data: bytes) -> GreyImage | None:
         return None
     with _memory_lock(image):
         try:
-            image.draft("YCbCr", (max(1, image.width // scale), max(1, image.height // scale)))
+            width, height = image.size
+            image.draft("YCbCr", (max(1, width // scale), max(1, height // scale)))
             image.load()
             bands = image.split()
             weights = _choose_weights(*map(_sample, bands)) if len(bands) == 3 else LUMINANCE
             pixels = np.asarray(bands[(LUMINANCE, *COLOUR_DIFFERENCES).index(weights)])
-            return GreyImage(_upright(pixels, _orientation(image)), partial(_whole, data, weights))
+            orientation = _orientation(image)
+            size = (width, height) if orientation in _SIDEWAYS else (height, width)
+            return GreyImage(_upright(pixels, orientation), partial(_whole, data, weights), size)
         except Exception:  # as in `_whole`, which then says what is wrong
             return None
 
@@ -354,9 +364,13 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
+# The EXIF orientations that exchange width and height.
+_SIDEWAYS = (5, 6, 7, 8)
+
+
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
     """Rotates and mirrors by EXIF orientation, 1 to 8."""
-    if orientation in (5, 6, 7, 8):
+    if orientation in _SIDEWAYS:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]

@@ -10,8 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from digits import tracing
 from digits.decode import GreyImage, Pixels
-from digits.ink import BLANK, Grey, find_ink
+from digits.finder import Finder, FoundDigit, Ink, is_marked
+
+# Why there is no digit to read.
+BLANK, SEVERAL_DIGITS, NOT_A_DIGIT = "blank", "several digits", "not a digit"
 
 SIZE = 28
 BOX = 20
@@ -23,29 +27,40 @@ CENTRE = SIZE / 2 + 0.5
 
 @dataclass(frozen=True)
 class Preprocessed:
-    """`image` is uint8 [28, 28], white ink on black; `reason` says why it holds no digit, None if it may hold one."""
+    """`image` is uint8 [28, 28], white ink on black; `reason` says why it holds no digit, None if it may hold one.
+
+    `found` is the digit as the finder found it, None if there is none, or the image was preprocessed already. Where
+    none was found, the image is black.
+    """
 
     image: Pixels
     reason: str | None = None
+    found: FoundDigit | None = None
 
 
-def preprocess(image: GreyImage | Pixels) -> Preprocessed:
+def preprocess(image: GreyImage | Pixels, finder: Finder) -> Preprocessed:
     """Finds the digit in a grey image, uint8 [H, W], and makes it look like MNIST."""
     image = image if isinstance(image, GreyImage) else GreyImage(image)
-    pixels = image.pixels
-    if pixels.shape == (SIZE, SIZE):
-        if is_preprocessed(pixels):
-            return Preprocessed(pixels)
-        if is_preprocessed(inverted := 255 - pixels):
-            return Preprocessed(inverted)
-    ink = find_ink(pixels, image.full)
-    if ink.reason == BLANK:
-        return Preprocessed(np.zeros((SIZE, SIZE), np.uint8), BLANK)
-    return Preprocessed(_centred(_thickened(ink.pixels)), ink.reason)
+    already = preprocessed_already(image.pixels)
+    if already is not None:
+        return Preprocessed(already)
+    digits = finder.find(image)
+    with tracing.span("prepare"):
+        if digits:
+            reason = SEVERAL_DIGITS if len(digits) > 1 else None
+            return Preprocessed(centred(digits[0].ink), reason, digits[0])
+        reason = NOT_A_DIGIT if is_marked(image.pixels) else BLANK
+        return Preprocessed(np.zeros((SIZE, SIZE), np.uint8), reason)
 
 
-def is_preprocessed(image: Pixels) -> bool:
-    """Whether an image, uint8 [28, 28], already looks like MNIST; preprocessing it again would only blur it."""
+def preprocessed_already(pixels: Pixels) -> Pixels | None:
+    """An image of 28×28 that looks like MNIST, white on black, or None; preprocessing it again would only blur it."""
+    if pixels.shape != (SIZE, SIZE):
+        return None
+    return next((image for image in (pixels, 255 - pixels) if _is_like_mnist(image)), None)
+
+
+def _is_like_mnist(image: Pixels) -> bool:
     lines = (image.sum(axis=1), image.sum(axis=0))
     inked = [one.nonzero()[0] for one in lines]
     if not len(inked[0]) or max(one[-1] - one[0] + 1 for one in inked) not in (BOX - 1, BOX):
@@ -58,7 +73,7 @@ def _centre_of_mass(lines: NDArray[np.number]) -> float:
     return float(lines @ (np.arange(len(lines)) + 0.5) / lines.sum())
 
 
-def _stroke_width(ink: Grey) -> float:
+def _stroke_width(ink: Ink) -> float:
     """The mean stroke width in pixels: a stroke of width w and length l has the area w·l and edges of about 2·l."""
     padded = np.zeros((ink.shape[0] + 2, ink.shape[1] + 2), np.float32)
     padded[1:-1, 1:-1] = ink
@@ -67,18 +82,19 @@ def _stroke_width(ink: Grey) -> float:
     return float(2 * ink.sum() / edges)
 
 
-def _thickened(ink: Grey) -> Grey:
+def _thickened(ink: Ink) -> Ink:
     """Thickens strokes that would vanish when scaled to 20×20."""
     missing = MINIMUM_STROKE * max(ink.shape) / BOX - _stroke_width(ink)
     border = int(missing / 2)
     if border < 1:
         return ink
-    padded = Image.fromarray(np.pad(ink, border).astype(np.uint8))
+    padded = Image.fromarray((255 * np.pad(ink, border)).astype(np.uint8))
     return np.asarray(padded.filter(ImageFilter.MaxFilter(2 * border + 1)), dtype=np.float32)
 
 
-def _centred(ink: Grey) -> Pixels:
-    """Scales cropped ink to fit 20×20 and centres it in 28×28 by its centre of mass."""
+def centred(ink: Ink) -> Pixels:
+    """Scales a digit's ink, cropped to it, to fit 20×20 and centres it in 28×28 by its centre of mass."""
+    ink = _thickened(ink)
     scale = BOX / max(ink.shape)
     height, width = (max(1, round(side * scale)) for side in ink.shape)
     scaled = np.asarray(Image.fromarray(ink).resize((width, height), Image.Resampling.BILINEAR))

@@ -9,12 +9,13 @@ import numpy as np
 from msgspec import Meta
 
 from digits import tracing
-from digits.classifier import CLASSES, Classifier, ModelFile, ModelVersion
-from digits.decode import ImageError, decode
-from digits.ink import BLANK, NOT_A_DIGIT, SEVERAL_DIGITS
+from digits.classifier import CLASSES, Classifier, ModelVersion
+from digits.decode import GreyImage, ImageError, Pixels, decode
+from digits.finder import Finder
 from digits.memory import MemoryLockScope
-from digits.preprocess import Preprocessed, preprocess
+from digits.preprocess import BLANK, NOT_A_DIGIT, SEVERAL_DIGITS, Preprocessed, preprocess
 from digits.settings import ModelSettings
+from digits.version import VersionFiles
 
 UNCERTAIN = "uncertain"
 
@@ -41,33 +42,59 @@ class Prediction:
 
 
 class Recognizer:
-    """A model with its rejection thresholds; may be called from several threads."""
+    """A version of the model with its rejection thresholds; may be called from several threads."""
 
     def __init__(
         self,
-        model: Path | ModelFile,
+        version: Path | VersionFiles,
         provider: str = ModelSettings.provider,
         minimum_is_digit: float = ModelSettings.minimum_is_digit,
         minimum_confidence: float = ModelSettings.minimum_confidence,
     ) -> None:
-        """Loads an ONNX file on the execution provider `auto`, `cpu` or `cuda`. Raises ModelError."""
-        self.classifier = Classifier(model, provider)
+        """Loads a version on the execution provider `auto`, `cpu` or `cuda`. Raises ModelError.
+
+        A path is that of the classifier, `<version>/model.onnx`, which has the finder next to it.
+        """
+        files = version if isinstance(version, VersionFiles) else VersionFiles.read(version)
+        self.finder = Finder(files.finder, provider)
+        self.classifier = Classifier(files.classifier, provider)
+        self.sha256 = files.sha256
         self.minimum_is_digit, self.minimum_confidence = minimum_is_digit, minimum_confidence
 
     @classmethod
-    def from_settings(cls, settings: ModelSettings, model: Path | ModelFile | None = None) -> "Recognizer":
-        """A recognizer of `model`, by default the settings' highest version. Raises ModelError and SettingsError."""
+    def from_settings(cls, settings: ModelSettings, version: Path | VersionFiles | None = None) -> "Recognizer":
+        """A recognizer of a version, by default the settings' highest. Raises ModelError and SettingsError."""
         thresholds = (settings.minimum_is_digit, settings.minimum_confidence)
-        return cls(model or settings.model_path, settings.provider, *thresholds)
+        return cls(version or settings.model_path, settings.provider, *thresholds)
 
     @property
     def model(self) -> ModelVersion:
         """The model's name and version."""
         return self.classifier.model
 
+    def warm_up(self) -> None:
+        """Runs both networks once, so that the first request finds everything loaded. Raises ModelError."""
+        self.finder.warm_up()
+        self.classifier.warm_up()
+
     def recognize(self, files: Sequence[bytes]) -> list[Prediction | ImageError]:
         """Predictions for image files, in their order, or the error of a file that cannot be decoded."""
-        return self.predict_each([_preprocessed_or_error(data) for data in files])
+        return self.predict_each([self._preprocessed_or_error(data) for data in files])
+
+    def decode_and_preprocess(self, data: bytes) -> Preprocessed:
+        """The image in a file, preprocessed. Raises ImageError."""
+        try:
+            with MemoryLockScope():
+                with tracing.span("decode"):
+                    image = decode(data)
+                return self.preprocess(image)
+        except ImageError:
+            tracing.outcome(tracing.BROKEN)
+            raise
+
+    def preprocess(self, image: GreyImage | Pixels) -> Preprocessed:
+        """An image, grey, uint8 [H, W], preprocessed."""
+        return preprocess(image, self.finder)
 
     def predict_each(self, images: Sequence[Preprocessed | ImageError]) -> list[Prediction | ImageError]:
         """Predictions for preprocessed images, in their order; errors stay in place."""
@@ -85,7 +112,7 @@ class Recognizer:
 
     def _prediction(self, image: Preprocessed, digit: int, probabilities: list[float], is_digit: float) -> Prediction:
         reason = image.reason
-        if reason == BLANK:
+        if reason is not None and not image.image.any():
             probabilities = [1 / CLASSES] * CLASSES  # nothing was classified
         confidence = probabilities[digit]
         if reason is None:
@@ -96,24 +123,10 @@ class Recognizer:
         tracing.outcome(reason or tracing.DIGIT)
         return Prediction(digit if reason is None else None, confidence, tuple(probabilities), reason)
 
-
-def decode_and_preprocess(data: bytes) -> Preprocessed:
-    """The image in a file, preprocessed. Raises ImageError."""
-    try:
-        with MemoryLockScope():
-            with tracing.span("decode"):
-                image = decode(data)
-            with tracing.span("prepare"):
-                return preprocess(image)
-    except ImageError:
-        tracing.outcome(tracing.BROKEN)
-        raise
-
-
-def _preprocessed_or_error(data: bytes) -> Preprocessed | ImageError:
-    try:
-        return decode_and_preprocess(data)
-    except ImageError as error:
-        # Its traceback would keep the file in memory, in a cycle with the caller's list of results.
-        error.__traceback__ = error.__cause__ = error.__context__ = None
-        return error
+    def _preprocessed_or_error(self, data: bytes) -> Preprocessed | ImageError:
+        try:
+            return self.decode_and_preprocess(data)
+        except ImageError as error:
+            # Its traceback would keep the file in memory, in a cycle with the caller's list of results.
+            error.__traceback__ = error.__cause__ = error.__context__ = None
+            return error

@@ -2,14 +2,14 @@
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TypeVar
 
 from digits.activations import Activations
-from digits.classifier import EXPLANATION, ModelError, ModelFile
 from digits.recognizer import Recognizer
+from digits.session import ModelError
 from digits.settings import ModelSettings
+from digits.version import VersionFiles
 
 log = logging.getLogger(__name__)
 
@@ -19,20 +19,6 @@ Loaded = TypeVar("Loaded")
 
 class VersionError(Exception):
     """The requested version is not served; the message may be shown to the client."""
-
-
-@dataclass(frozen=True)
-class VersionFiles:
-    """The files of a version, read once."""
-
-    model: ModelFile
-    explanation: ModelFile | None
-
-    @classmethod
-    def read(cls, model: Path) -> "VersionFiles":
-        """Raises ModelError."""
-        file = ModelFile.read(model)
-        return cls(file, file.sibling(EXPLANATION))
 
 
 def read_versions(settings: ModelSettings) -> list[VersionFiles]:
@@ -84,8 +70,8 @@ class Registry:
 
 
 def _load(files: VersionFiles, settings: ModelSettings) -> Recognizer:
-    recognizer = Recognizer.from_settings(settings, files.model)
-    recognizer.classifier.warm_up()
+    recognizer = Recognizer.from_settings(settings, files)
+    recognizer.warm_up()
     return recognizer
 
 

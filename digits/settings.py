@@ -45,7 +45,7 @@ class ModelSettings:
     model: Path | None = setting(
         "DIGITS_MODEL",
         None,
-        "folder of versions, `<version>/model.onnx`, or one ONNX file; the shipped models unless set",
+        "folder of versions, `<version>/{model,finder}.onnx`, or of one version; the shipped models unless set",
     )
     provider: Provider = setting(
         "DIGITS_PROVIDER", "auto", "execution provider: `auto`, `cpu` or `cuda`; `auto` uses CUDA where it works"
@@ -96,6 +96,8 @@ class ModelSettings:
         model = self.model or MODELS
         if not os.path.isdir(model):  # noqa: PTH112 - Path.is_dir raises errors, which loading the model reports better
             return [model]
+        if (model / "model.onnx").exists():
+            return [model / "model.onnx"]
         versions = [path for path in model.glob("*/model.onnx") if VERSION.fullmatch(path.parent.name)]
         if not versions:
             raise SettingsError(f"DIGITS_MODEL: expected <version>/model.onnx in {model}; got none")

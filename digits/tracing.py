@@ -19,7 +19,7 @@ class DeadlineError(Exception):
 
 @dataclass
 class Trace:
-    """Seconds by span (queue, decode, prepare, inference), batch sizes, and numbers of images by outcome.
+    """Seconds by span (queue, decode, finder, prepare, inference), batch sizes, and numbers of images by outcome.
 
     `deadline` is a `time.monotonic()`; `rejection` is why the server was too busy for the request, if it was.
     """

@@ -8,7 +8,8 @@ from flask import Flask, Request
 from werkzeug.routing import MapAdapter
 
 from digits.decode import MAXIMUM_BYTES
-from digits.registry import Registry, VersionFiles, read_versions
+from digits.registry import Registry, read_versions
+from digits.version import VersionFiles
 from service.access_log import register_observation
 from service.admission import Limiter
 from service.errors import register_errors

@@ -5,7 +5,7 @@ import signal
 import sys
 from typing import Any
 
-from digits.classifier import ModelError
+from digits.session import ModelError
 from digits.settings import EXAMPLES, SettingsError
 from digits.system import usable_cores
 from service import master

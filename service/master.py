@@ -15,8 +15,9 @@ from typing import Any
 
 from flask import Flask
 
-from digits.classifier import ModelError
-from digits.registry import VersionFiles, read_versions, try_out
+from digits.registry import read_versions, try_out
+from digits.session import ModelError
+from digits.version import VersionFiles
 from service.app import create_app
 from service.metrics import Metrics, end_slot
 from service.settings import Settings

@@ -52,7 +52,10 @@ class Metrics:
             "digits_request_seconds", "Time from a request's headers to its response", ["route"], buckets=_SECONDS
         )
         self._stage_seconds = histogram(
-            "digits_stage_seconds", "Time by stage: queue, decode, prepare, inference", ["stage"], buckets=_SECONDS
+            "digits_stage_seconds",
+            "Time by stage: queue, decode, finder, prepare, inference",
+            ["stage"],
+            buckets=_SECONDS,
         )
         self._batch_size = histogram("digits_batch_size", "Images per run of the network", buckets=_SIZES)
         self._images = counter(

@@ -161,16 +161,17 @@ def _with_made_images(digits: "Dataset", photographed: bool, strokes: Path | Non
     from training.datasets.pen_strokes import load_strokes
     from training.datasets.photographed import simulate_photos_of_digits, simulate_photos_of_synthetic_digits
     from training.recipes import NEGATIVE_SHARE, PHOTO_SHARE, SYNTHETIC_PHOTO_SHARE, SYNTHETIC_SHARE
+    from training.served import served_finder
 
-    images = digits
+    images, finder = digits, served_finder()
     if photographed:  # random weights and labels alone would need many more epochs for those
-        images += simulate_photos_of_digits(digits, round(PHOTO_SHARE * len(digits)))
-    images += make_synthetic_digits(round(SYNTHETIC_SHARE * len(digits)))
+        images += simulate_photos_of_digits(digits, round(PHOTO_SHARE * len(digits)), finder)
+    images += make_synthetic_digits(round(SYNTHETIC_SHARE * len(digits)), finder)
     if photographed:
-        images += simulate_photos_of_synthetic_digits(round(SYNTHETIC_PHOTO_SHARE * len(digits)))
-    images += make_negatives(digits, round(NEGATIVE_SHARE * len(digits)))
+        images += simulate_photos_of_synthetic_digits(round(SYNTHETIC_PHOTO_SHARE * len(digits)), finder)
+    images += make_negatives(digits, round(NEGATIVE_SHARE * len(digits)), finder)
     if strokes:
-        images += load_strokes(strokes)
+        images += load_strokes(strokes, finder)
     return images
 
 
@@ -199,16 +200,22 @@ def finetune(model: Path, data: Path) -> None:
 
 def _fine_tune(start: Path, data: Path) -> None:
     from digits.accuracy import accuracy_text
+    from digits.finder import Finder
     from digits.recognizer import Recognizer
+    from digits.session import ModelError, ModelFile
+    from digits.version import FINDER
     from training.datasets.mnist import DataError, load_test, load_training
     from training.evaluate import evaluate
     from training.export import ExportError
     from training.finetune import fine_tune, hold_out
+    from training.network import load_network
 
     try:
-        learned, held_out = hold_out(load_training(data))
+        load_network(start)  # before the images are preprocessed, which takes longer
+        finder = Finder(ModelFile.read(start.with_name(FINDER)), "cpu")
+        learned, held_out = hold_out(load_training(data, finder))
         tuned = fine_tune(start, learned, start.parent.parent)
-    except (DataError, ExportError) as error:
+    except (DataError, ExportError, ModelError) as error:
         raise _Failure(str(error)) from error
     for name, path in (("before", start), ("after", tuned)):
         for title, images in (("images held out", held_out), ("MNIST test set", load_test())):
@@ -246,17 +253,20 @@ def export(run: Path, data: Path | None, models: Path, version: int | None) -> N
       digits export
       digits export --run runs/mine --data letters/ --models models/mine
     """
+    from digits.session import ModelError
+    from digits.settings import SettingsError
     from training.datasets.mnist import MNIST, DataError, load_test, load_training, split
     from training.export import ExportError, best_checkpoint, next_version
     from training.export import export as write_model
+    from training.served import served_finder
 
     try:
         _, validation = split(load_training(data or MNIST))
         checkpoint = best_checkpoint(run)
         click.echo(f"{checkpoint} has the best validation accuracy")
         test = load_test() if MNIST.is_dir() else None
-        path = write_model(checkpoint, validation, test, models, version or next_version(models))
-    except (DataError, ExportError) as error:
+        path = write_model(checkpoint, validation, test, models, version or next_version(models), served_finder().file)
+    except (DataError, ExportError, ModelError, SettingsError) as error:
         raise _Failure(str(error)) from error
     click.echo(f"wrote {path}; to serve it: DIGITS_MODEL={models} digits serve")
 
@@ -274,7 +284,7 @@ def explain(models: tuple[Path, ...]) -> None:
     Example:
       digits explain models/digits/3/model.onnx
     """
-    from digits.classifier import EXPLANATION
+    from digits.version import EXPLANATION
     from training.export import ExportError, write_explanation
 
     for model in models:
@@ -305,8 +315,8 @@ def evaluate(model: Path | None, data: Path | None, report: Path | None) -> None
       digits evaluate
       digits evaluate --model models/digits/2/model.onnx --report report/
     """
-    from digits.classifier import ModelError
     from digits.recognizer import Recognizer
+    from digits.session import ModelError
     from digits.settings import ModelSettings, SettingsError
     from training.datasets.mnist import MNIST, DataError, load_test
     from training.evaluate import evaluate as measure

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from digits.accuracy import accuracy_text, confusion_text
 from digits.classifier import CLASSES
-from digits.preprocess import preprocess
 from digits.recognizer import Recognizer
 from training.datasets.mnist import Dataset
 
@@ -51,7 +50,7 @@ class Results:
 
 def evaluate(recognizer: Recognizer, data: Dataset) -> Results:
     """Preprocesses and predicts every image as the service does."""
-    predictions = recognizer.predict([preprocess(image) for image in data.images])
+    predictions = recognizer.predict([recognizer.preprocess(image) for image in data.images])
     return Results(
         data.labels,
         np.array([-1 if one.digit is None else one.digit for one in predictions]),

@@ -15,9 +15,11 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
 
-from digits.classifier import CLASSES, EXPLANATION, Classifier
+from digits.classifier import CLASSES, Classifier
 from digits.recognizer import Recognizer
+from digits.session import ModelFile
 from digits.settings import VERSION
+from digits.version import EXPLANATION, FINDER
 from training.activations import with_activations
 from training.datasets.mnist import Dataset
 from training.evaluate import evaluate
@@ -70,8 +72,10 @@ def next_version(models: Path) -> int:
     return 1 + max((int(path.name) for path in models.glob("*") if VERSION.fullmatch(path.name)), default=0)
 
 
-def export(checkpoint: Path, validation: Dataset, test: Dataset | None, models: Path, version: int) -> Path:
-    """Writes `models/<version>/model.onnx` and `explain.onnx`, verified, and `models/config.pbtxt`.
+def export(
+    checkpoint: Path, validation: Dataset, test: Dataset | None, models: Path, version: int, finder: ModelFile
+) -> Path:
+    """Writes `models/<version>/model.onnx` and `explain.onnx`, verified, `finder.onnx`, and `models/config.pbtxt`.
 
     `validation` must be the validation set of the training run; the model is calibrated on it. Accuracy on `test`,
     if given, through the serving pipeline, goes into the metadata. Raises ExportError.
@@ -108,6 +112,7 @@ def export(checkpoint: Path, validation: Dataset, test: Dataset | None, models: 
     }
     with tempfile.TemporaryDirectory() as directory:
         partial = Path(directory) / "model.onnx"
+        partial.with_name(FINDER).write_bytes(finder.data)
         _save(model, metadata, partial)
         if test:
             results = evaluate(Recognizer(partial, "cpu"), test)
@@ -118,6 +123,7 @@ def export(checkpoint: Path, validation: Dataset, test: Dataset | None, models: 
         path = models / str(version) / "model.onnx"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_explanation(partial, path.with_name(EXPLANATION))
+        _move(partial.with_name(FINDER), path.with_name(FINDER))
         _move(partial, path)
         config = Path(directory) / "config.pbtxt"
         config.write_text(TRITON_CONFIG)

@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from digits.classifier import CLASSES
+from digits.finder import Finder
+from digits.session import ModelFile
+from digits.version import FINDER
 from training.datasets.mnist import DataError, Dataset, load_test, load_training, split
 from training.datasets.outliers import make_negatives
 from training.export import export, next_version
@@ -21,18 +24,19 @@ HELD_OUT = 4
 def fine_tune(start: Path, images: Dataset, models: Path) -> Path:
     """Trains the ONNX file `start` on labelled images and writes the next version into `models`.
 
-    Raises DataError and ExportError.
+    Raises DataError, ExportError and ModelError.
     """
     architecture, _ = load_network(start)
     mnist, validation = split(load_training())
     data = images.part(np.resize(np.arange(len(images)), max(WRITER_IMAGES, len(images))))
     data += mnist.part(np.random.default_rng(0).choice(len(mnist), WRITER_MNIST, replace=False))
-    data += make_negatives(mnist, WRITER_NEGATIVES)
+    finder = ModelFile.read(start.with_name(FINDER))
+    data += make_negatives(mnist, WRITER_NEGATIVES, Finder(finder, "cpu"))
     recipe = replace(FINE_TUNE, formula=architecture.formula)
     with tempfile.TemporaryDirectory() as directory:
         run = Run(recipe, 0, data, validation, Path(directory), default_device(), start)
         run.train()
-        return export(run.checkpoint, validation, load_test(), models, next_version(models))
+        return export(run.checkpoint, validation, load_test(), models, next_version(models), finder)
 
 
 def hold_out(data: Dataset, fold: int = 0) -> tuple[Dataset, Dataset]:

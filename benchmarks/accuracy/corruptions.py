@@ -16,7 +16,7 @@ from skimage.feature import canny
 from skimage.filters import gaussian
 
 from benchmarks.accuracy.figures import Figure, share
-from digits.preprocess import SIZE, preprocess
+from digits.preprocess import SIZE
 from digits.recognizer import Recognizer
 from training.datasets.mnist import load_test
 
@@ -32,7 +32,7 @@ def measure(recognizer: Recognizer, count: int = COUNT) -> list[Figure]:
     data = data.part(np.linspace(0, len(data) - 1, count).astype(np.int64))
     rights = {}
     for name in CORRUPTIONS:
-        predictions = recognizer.predict([preprocess(image) for image in corrupt(name, data.images)])
+        predictions = recognizer.predict([recognizer.preprocess(image) for image in corrupt(name, data.images)])
         rights[name] = np.array([one.digit == label for one, label in zip(predictions, data.labels, strict=True)])
     figures = [share(f"MNIST-C, {name.replace('_', ' ')}", right) for name, right in rights.items()]
     worst = min(figures, key=lambda figure: figure.value)

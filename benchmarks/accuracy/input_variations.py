@@ -11,9 +11,9 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
+from scipy.ndimage import label
 
 from benchmarks.accuracy.figures import Figure, share
-from digits.parts import connected
 from digits.recognizer import Prediction, Recognizer
 from training.datasets.mnist import load_test
 
@@ -152,7 +152,8 @@ def _with_stroke(digit: Digit, random: Generator, factor: float) -> Image.Image:
 def _topology(image: Image.Image) -> tuple[int, int]:
     """The numbers of connected components of ink and of background."""
     ink = np.asarray(image) > 127
-    return connected(ink)[1], connected(~ink)[1]
+    around = np.ones((3, 3))
+    return label(ink, around)[1], label(~ink, around)[1]
 
 
 KINDS: dict[str, Render] = {

@@ -20,8 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from benchmarks.accuracy.drawing import CONFIDENT, confident
 from benchmarks.accuracy.figures import Figure, area_under_roc, share
 from digits.idx import decode_idx
-from digits.ink import BLANK, NOT_A_DIGIT
-from digits.preprocess import SIZE, preprocess
+from digits.preprocess import BLANK, NOT_A_DIGIT, SIZE
 from digits.recognizer import Prediction, Recognizer
 from training.datasets.mnist import load_test
 
@@ -73,7 +72,7 @@ def predict(recognizer: Recognizer, images: Sequence[Pixels]) -> Predictions:
 
     An image rejected by preprocessing scores 0, as it is rejected whatever the network says.
     """
-    preprocessed = [preprocess(image) for image in images]
+    preprocessed = [recognizer.preprocess(image) for image in images]
     _, scores = recognizer.classifier.classify(np.stack([one.image for one in preprocessed]))
     scores[[one.reason is not None for one in preprocessed]] = 0
     return Predictions(recognizer.predict(preprocessed), scores)

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.accuracy.figures import Figure, share
-from digits.preprocess import preprocess
 from digits.recognizer import Recognizer
 from training.datasets.drawn import draw
 from training.datasets.pen_strokes import HELD_OUT_WRITERS, load_pen_digits
@@ -20,7 +19,9 @@ def measure(recognizer: Recognizer, file: Path) -> list[Figure]:
     labels = np.array([digit.label for digit in digits])
     figures = []
     for name, (pen, size) in PENS.items():
-        predictions = recognizer.predict([preprocess(255 - draw(digit.strokes, pen, size)) for digit in digits])
+        predictions = recognizer.predict(
+            [recognizer.preprocess(255 - draw(digit.strokes, pen, size)) for digit in digits]
+        )
         figures.append(
             share(
                 f"pen strokes of 5 unseen writers, drawn by {name}",

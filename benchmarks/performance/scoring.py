@@ -22,9 +22,9 @@ from benchmarks.performance.conditions import conditions
 from benchmarks.performance.processes import peak_memory, proportional, resident
 from benchmarks.tables import document, table
 from digits.classifier import MAXIMUM_BATCH, Classifier
-from digits.decode import GreyImage, decode
+from digits.decode import decode
 from digits.memory import set_memory_options
-from digits.preprocess import preprocess
+from digits.recognizer import Recognizer
 from digits.settings import ModelSettings
 from digits.system import usable_cores
 from scoring.engines.local import LocalEngine
@@ -54,12 +54,14 @@ def write_files(folder: Path) -> list[Path]:
 def preprocess_all(images: Images, barrier: Barrier) -> None:
     """Decodes and preprocesses in step with other processes; reads files that are given by their path."""
     set_memory_options()
+    recognizer = Recognizer(ModelSettings().model_path, "cpu")
+    recognizer.warm_up()
     barrier.wait()
     for image in images:
         if isinstance(image, np.ndarray):
-            preprocess(GreyImage(image))
+            recognizer.preprocess(image)
         else:
-            preprocess(decode(image if isinstance(image, bytes) else read(str(image))))
+            recognizer.preprocess(decode(image if isinstance(image, bytes) else read(str(image))))
     barrier.wait()
 
 

@@ -18,6 +18,7 @@ from training.datasets.mnist import Dataset, load_test
 from training.datasets.pen_strokes import HELD_OUT_WRITERS, load_pen_digits
 from training.evaluate import evaluate
 from training.finetune import HELD_OUT, fine_tune, hold_out
+from training.served import served_finder
 
 
 @click.command()
@@ -47,7 +48,9 @@ def main(file: Path, writers: tuple[int, ...], pens: tuple[str, ...]) -> None:
 def written(file: Path, writer: int, pens: tuple[str, ...]) -> Dataset:
     """A writer's digits drawn with the pens, preprocessed."""
     digits = load_pen_digits(file, [writer])
-    images = [preprocess(255 - draw(digit.strokes, *PENS[pen])).image for pen in pens for digit in digits]
+    images = [
+        preprocess(255 - draw(digit.strokes, *PENS[pen]), served_finder()).image for pen in pens for digit in digits
+    ]
     return Dataset(np.stack(images), np.tile([digit.label for digit in digits], len(pens)))
 
 

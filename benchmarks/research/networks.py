@@ -23,8 +23,9 @@ from benchmarks.performance.conditions import processor
 from benchmarks.research.recipes import PEERS, count_correct, train, write
 from benchmarks.tables import table
 from digits.accuracy import wilson_interval
-from digits.classifier import Classifier, ModelFile, load_session
+from digits.classifier import Classifier
 from digits.recognizer import Recognizer
+from digits.session import ModelFile, load_session
 from digits.settings import ModelSettings
 from training.commands import main as training
 from training.datasets.mnist import load_test, load_training

@@ -31,6 +31,7 @@ from digits.recognizer import Recognizer
 from training.datasets.mnist import Dataset, load_test, load_training, split
 from training.evaluate import evaluate
 from training.export import best_checkpoint, export
+from training.served import served_finder
 
 RESULTS = Path("benchmarks/results/training_time.md")
 NAME = "pytorch/examples mnist"
@@ -108,7 +109,7 @@ def run_ours(seed: int) -> tuple[float, int]:
         before = cpu_seconds(resource.RUSAGE_CHILDREN)
         subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)  # noqa: S603 - our own command
         seconds = cpu_seconds(resource.RUSAGE_CHILDREN) - before
-        model = export(best_checkpoint(run), validation, load_test(), Path(directory), 1)
+        model = export(best_checkpoint(run), validation, load_test(), Path(directory), 1, served_finder().file)
         return seconds, evaluate(Recognizer(model, "cpu"), load_test()).correct
 
 

@@ -28,10 +28,11 @@ from ray.exceptions import RayError, RayTaskError
 
 import digits
 import scoring
-from digits.classifier import Classifier, ModelError
 from digits.recognizer import Recognizer
+from digits.session import ModelError
 from digits.settings import ModelSettings
 from digits.system import usable_cores
+from digits.version import FINDER, VersionFiles
 from scoring.engines.local import IMAGE_SECONDS, LocalEngine
 from scoring.engines.worker import Images, identity, preprocess_only, score
 from scoring.errors import ScoringError
@@ -61,10 +62,10 @@ Found = dict[str, bytes] | Exception | None
 
 @dataclass(frozen=True)
 class Job:
-    """What every actor needs. It carries the model's file if the actors may run on other machines."""
+    """What every actor needs. It carries the model's files if the actors may run on other machines."""
 
     settings: ModelSettings
-    model: bytes | None
+    model: VersionFiles | None
     sha256: str
     paths: Sequence[str]
     directory: str
@@ -81,17 +82,19 @@ class Job:
         return replace(self.settings, model=self._model_path())
 
     def _model_path(self) -> Path:
-        """The model's file; one folder per model, since actors that Ray kills cannot remove theirs."""
-        path = self.settings.model_path
+        """The classifier's file; one folder per model, since actors that Ray kills cannot remove theirs."""
+        model = self.settings.model_path
         if self.model is None:
-            return path
-        path = Path(gettempdir(), f"digits-{self.sha256}", path.parent.name, path.name)
-        if not path.exists() or path.read_bytes() != self.model:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with NamedTemporaryFile(dir=path.parent, delete=False) as file:
-                file.write(self.model)
-            os.replace(file.name, path)
-        return path
+            return model
+        folder = Path(gettempdir(), f"digits-{self.sha256}", model.parent.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, file in ((FINDER, self.model.finder), (model.name, self.model.classifier)):
+            path = folder / name
+            if not path.exists() or path.read_bytes() != file.data:
+                with NamedTemporaryFile(dir=folder, delete=False) as partial:
+                    partial.write(file.data)
+                os.replace(partial.name, path)
+        return folder / model.name
 
 
 def packed(answer: object) -> dict[str, bytes]:
@@ -155,7 +158,7 @@ class ClassifyingActor(Actor[list[tuple[list[str], Images]]]):
 
     def start(self, settings: ModelSettings, image_seconds: float) -> None:
         self._recognizer = Recognizer.from_settings(settings)
-        self._model = identity(self._recognizer.classifier)
+        self._model = identity(self._recognizer)
 
     def answer(self, given: list[tuple[list[str], Images]]) -> Scored:
         return _file(score(names, images, self._recognizer, self._model) for names, images in given)
@@ -187,13 +190,15 @@ class RayEngine:
         """Loads the model to identify it; Ray starts on entry. Raises ScoringError and SettingsError."""
         path = settings.model_path.absolute()
         try:
-            classifier = Classifier(path, "cpu")
+            files = VersionFiles.read(path)
+            self.model = identity(Recognizer(files, "cpu"))
         except ModelError as error:
             raise ScoringError(str(error)) from error
-        self.model = identity(classifier)
         here = [one for one in paths if not is_remote(one)]
-        settings, file = replace(settings, model=path), path.read_bytes() if address is not None else None
-        self._job = Job(settings, file, self.model.sha256, here, os.getcwd(), image_seconds)
+        settings = replace(settings, model=path)
+        self._job = Job(
+            settings, files if address is not None else None, self.model.sha256, here, os.getcwd(), image_seconds
+        )
         self._address = address
         self._stack = ExitStack()
 

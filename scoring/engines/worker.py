@@ -6,20 +6,23 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from ctypes import c_int64
+from dataclasses import replace
 from multiprocessing.connection import Connection
 
-from digits.classifier import Classifier, ModelError
-from digits.decode import ImageError
+from digits.decode import GreyImage, ImageError
+from digits.finder import Finder
 from digits.memory import set_memory_options
 from digits.preprocess import Preprocessed, preprocess
 from digits.recognizer import Recognizer
+from digits.session import ModelError, ModelFile
 from digits.settings import ModelSettings, SettingsError
+from digits.version import FINDER
 from scoring.inputs.images import Chunk
 from scoring.rows import ModelIdentity, Row, Scored, error_row
 
 # The index that a worker reports while it is not processing an image.
 NO_IMAGE = -1
-# What a worker reports if it loads no model.
+# What a worker reports if it does not classify.
 NO_MODEL = ModelIdentity("", "", "")
 # How much freed memory a worker keeps: with less, it may return memory and request it again for every image.
 KEPT_BYTES = 2**26
@@ -42,19 +45,35 @@ def work(connection: Connection, current: c_int64, settings: ModelSettings, imag
     except (ModelError, SettingsError) as error:
         connection.send(error)
         return
-    model = identity(recognizer.classifier)
-    _serve(connection, current, image_seconds, model, lambda names, images: score(names, images, recognizer, model))
+    model = identity(recognizer)
+    _serve(
+        connection,
+        current,
+        image_seconds,
+        model,
+        recognizer.preprocess,
+        lambda names, images: score(names, images, recognizer, model),
+    )
 
 
-def preprocess_only(connection: Connection, current: c_int64, _settings: ModelSettings, image_seconds: float) -> None:
-    """Like `work`, but loads no model, and sends the names and images for `score`, which runs on a GPU elsewhere."""
+def preprocess_only(connection: Connection, current: c_int64, settings: ModelSettings, image_seconds: float) -> None:
+    """Like `work`, but does not classify; it sends the names and images for `score`, which runs on a GPU elsewhere."""
     _set_up_process()
-    _serve(connection, current, image_seconds, NO_MODEL, lambda names, images: (names, images))
+    try:
+        finder = Finder(ModelFile.read(settings.model_path.with_name(FINDER)), "cpu")
+    except (ModelError, SettingsError) as error:
+        connection.send(error)
+        return
+
+    def found(image: GreyImage) -> Preprocessed:
+        return replace(preprocess(image, finder), found=None)  # the ink is not needed there
+
+    _serve(connection, current, image_seconds, NO_MODEL, found, lambda names, images: (names, images))
 
 
-def identity(classifier: Classifier) -> ModelIdentity:
-    """The model that a classifier runs."""
-    return ModelIdentity(**classifier.model, sha256=classifier.sha256)
+def identity(recognizer: Recognizer) -> ModelIdentity:
+    """The version that a recognizer runs."""
+    return ModelIdentity(**recognizer.model, sha256=recognizer.sha256)
 
 
 def _set_up_process() -> None:
@@ -68,6 +87,7 @@ def _serve(
     current: c_int64,
     image_seconds: float,
     model: ModelIdentity,
+    prepare: Callable[[GreyImage], Preprocessed],
     answer: Callable[[Sequence[str], Images], object],
 ) -> None:
     # Everything loaded so far stays to the end: the garbage collector need not scan it.
@@ -76,10 +96,16 @@ def _serve(
         connection.send(model)
         while True:
             chunk, errors = connection.recv()
-            connection.send(answer(chunk.names, _preprocessed(chunk, errors, current, image_seconds)))
+            connection.send(answer(chunk.names, _preprocessed(chunk, errors, current, image_seconds, prepare)))
 
 
-def _preprocessed(chunk: Chunk, errors: Mapping[int, ImageError], current: c_int64, image_seconds: float) -> Images:
+def _preprocessed(
+    chunk: Chunk,
+    errors: Mapping[int, ImageError],
+    current: c_int64,
+    image_seconds: float,
+    prepare: Callable[[GreyImage], Preprocessed],
+) -> Images:
     images: Images = []
     overdue = 0.0
     for index in range(len(chunk.names)):
@@ -91,7 +117,7 @@ def _preprocessed(chunk: Chunk, errors: Mapping[int, ImageError], current: c_int
             signal.setitimer(signal.ITIMER_REAL, image_seconds)
             overdue = now + image_seconds / 32  # setting the timer for every image would take 1 % of the time
         try:
-            images.append(preprocess(chunk.load(index)))
+            images.append(prepare(chunk.load(index)))
         except ImageError as error:
             images.append(error)
     signal.setitimer(signal.ITIMER_REAL, 0)

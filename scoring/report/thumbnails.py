@@ -10,7 +10,12 @@ from typing import NamedTuple
 from PIL import Image
 
 from digits.decode import ImageError, Pixels
+from digits.finder import Finder
 from digits.preprocess import preprocess
+from digits.session import ModelError, ModelFile
+from digits.settings import ModelSettings
+from digits.version import FINDER
+from scoring.errors import ScoringError
 from scoring.inputs.images import Chunk, is_idx, is_parquet, read_many
 
 # The longest side of a thumbnail, in pixels.
@@ -25,7 +30,12 @@ class Thumbnails(NamedTuple):
 
 
 def load_thumbnails(names: Iterable[str]) -> dict[str, Thumbnails | ImageError]:
-    """The thumbnails of images, or why an image cannot be loaded again."""
+    """The thumbnails of images, or why an image cannot be loaded again. Raises ScoringError and SettingsError."""
+    try:
+        model = ModelSettings.from_environment().model_path
+        finder = Finder(ModelFile.read(model.with_name(FINDER)), "cpu")
+    except ModelError as error:
+        raise ScoringError(str(error)) from error
     files: defaultdict[str, set[str]] = defaultdict(set)
     for name in names:
         files[_file(name)].add(name)
@@ -35,7 +45,7 @@ def load_thumbnails(names: Iterable[str]) -> dict[str, Thumbnails | ImageError]:
             for index, name in enumerate(chunk.names):
                 if name in wanted:
                     wanted.remove(name)
-                    thumbnails[name] = _thumbnails(chunk, index)
+                    thumbnails[name] = _thumbnails(chunk, index, finder)
             if not wanted:
                 break
         thumbnails |= dict.fromkeys(wanted, ImageError("the image is no longer there"))
@@ -53,10 +63,10 @@ def _chunks(file: str, wanted: set[str]) -> Iterator[Chunk]:
     return iter([Chunk([file], [file])]) if wanted == {file} else read_many(file)
 
 
-def _thumbnails(chunk: Chunk, index: int) -> Thumbnails | ImageError:
+def _thumbnails(chunk: Chunk, index: int, finder: Finder) -> Thumbnails | ImageError:
     try:
         picture = chunk.load(index)
-        return Thumbnails(_original(picture.pixels), _uri(Image.fromarray(preprocess(picture).image)))
+        return Thumbnails(_original(picture.pixels), _uri(Image.fromarray(preprocess(picture, finder).image)))
     except ImageError as error:
         return error
 

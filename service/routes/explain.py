@@ -9,7 +9,6 @@ from flask import Blueprint, Response, request
 from msgspec import Meta
 
 from digits.activations import Activations, Layer, Values
-from digits.recognizer import decode_and_preprocess
 from service.context import admitted, recognizer, registry, version
 from service.openapi import IMAGE, VERSION_IN_QUERY, Operation, json, parameter
 from service.request_image import received, unpacked
@@ -56,10 +55,10 @@ def explain_image() -> Response:
     """Shows how an image is recognized. The response is that of `/predict` with every layer's feature maps."""
     data = received()
     with admitted():
-        data = unpacked(data)
-        image = decode_and_preprocess(data)
+        served = recognizer()
+        image = served.decode_and_preprocess(unpacked(data))
         outputs = zip(activations().layers(), activations().outputs(image.image), strict=True)
-        response = predict_response(recognizer(), image, encoded(image.image))
+        response = predict_response(served, image, encoded(image.image))
         return reply(Explanation(**vars(response), layers=[_maps(layer, output) for layer, output in outputs]))
 
 

@@ -7,9 +7,8 @@ from flask import Blueprint, Response, request
 from msgspec import UNSET, Meta
 
 from digits.classifier import ModelVersion
-from digits.decode import ImageError, decode
-from digits.preprocess import preprocess
-from digits.recognizer import Confidence, Digit, Prediction, Reason, Recognizer, TenProbabilities, decode_and_preprocess
+from digits.decode import ImageError
+from digits.recognizer import Confidence, Digit, Prediction, Reason, Recognizer, TenProbabilities
 from service.context import admitted, example_image, recognizer, registry
 from service.openapi import IMAGE, IMAGES, VERSION_IN_QUERY, Operation, json, parameter
 from service.request_body import RequestError
@@ -39,7 +38,8 @@ class BatchResponse:
 
 
 def _example() -> PredictResponse:
-    return predict_response(registry().recognizer(), preprocess(decode(example_image())))
+    served = registry().recognizer()
+    return predict_response(served, served.decode_and_preprocess(example_image()))
 
 
 def _batch_example() -> BatchResponse:
@@ -64,9 +64,9 @@ def predict_one() -> Response:
         raise RequestError(f"expected show=image or no `show`; got show={show}")
     data = received()
     with admitted():
-        data = unpacked(data)
-        image = decode_and_preprocess(data)
-        return reply(predict_response(recognizer(), image, encoded(image.image) if show else UNSET))
+        served = recognizer()
+        image = served.decode_and_preprocess(unpacked(data))
+        return reply(predict_response(served, image, encoded(image.image) if show else UNSET))
 
 
 @predict.post("/predict/batch")

@@ -46,7 +46,7 @@ class Server(Struct):
 
 
 class ServedFile(Struct):
-    """The served ONNX file: its model's name and version, and its SHA-256 in hexadecimal."""
+    """The served version, and the SHA-256 of its finder.onnx followed by its model.onnx, in hexadecimal."""
 
     name: str
     version: str
@@ -194,7 +194,7 @@ def model(name: str, version: str | None = None) -> Response:
     """Returns a model's versions, inputs and outputs, and the served ONNX file."""
     served, recognizer = _served(name), registry().recognizer(version)
     image, outputs = served.describe(recognizer)
-    file = ServedFile(**recognizer.model, sha256=recognizer.classifier.sha256)
+    file = ServedFile(**recognizer.model, sha256=recognizer.sha256)
     return reply(ModelMetadata(name, registry().versions, served.platform, [image], outputs, file))
 
 

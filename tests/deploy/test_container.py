@@ -340,8 +340,7 @@ def test_missing_temporary_directory_stops_the_start(image: str) -> None:
 
 def test_mounted_model(image: str, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
-    (tmp_path / "12").mkdir()
-    shutil.copy(Settings().model_path, tmp_path / "12")
+    shutil.copytree(Settings().model_path.parent, tmp_path / "12")
     with running(image, *LOCKED, f"--volume={tmp_path}:/models:ro", "--env=DIGITS_MODEL=/models") as (_, port):
         assert request(port, "POST", "/predict", example(7))[2]["model"] == {"name": "digits", "version": "12"}
 

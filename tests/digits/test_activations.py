@@ -6,12 +6,12 @@ from onnxruntime import InferenceSession
 
 from digits import activations as module
 from digits.activations import Activations, ActivationsError
-from digits.classifier import ModelFile, load_session
-from digits.preprocess import preprocess
+from digits.session import ModelFile, load_session
 from digits.settings import ModelSettings
+from tests.helpers.finding import preprocess
 from tests.helpers.images import example_pixels
 
-EXPLANATION = ModelFile.read(ModelSettings().model_path).sibling("explain.onnx")
+EXPLANATION = ModelFile.read(ModelSettings().model_path.with_name("explain.onnx"))
 
 
 def test_threads_load_the_model_once(monkeypatch: pytest.MonkeyPatch) -> None:

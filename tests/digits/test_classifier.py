@@ -8,7 +8,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from digits.classifier import MAXIMUM_BATCH, Classifier, ModelError
+from digits.classifier import MAXIMUM_BATCH, Classifier
+from digits.session import ModelError
 from digits.settings import ModelSettings
 
 

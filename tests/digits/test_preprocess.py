@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from digits.ink import BLANK, SEVERAL_DIGITS
-from digits.preprocess import BOX, SIZE, preprocess
+from digits.preprocess import BLANK, BOX, SEVERAL_DIGITS, SIZE
+from tests.helpers.finding import preprocess
 from tests.helpers.images import example_pixels
 from training.datasets.mnist import load_test
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from digits.decode import ImageError
-from digits.preprocess import Preprocessed, preprocess
+from digits.preprocess import Preprocessed
 from digits.recognizer import Prediction, Recognizer
 from digits.settings import ModelSettings
+from tests.helpers.finding import preprocess
 from tests.helpers.images import encode, example, example_pixels
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from digits.classifier import ModelError
 from digits.registry import Registry, read_versions
+from digits.session import ModelError
 from digits.settings import SettingsError
+from digits.version import VersionFiles
 from service.app import create_app
 from service.settings import Settings
 from tests.helpers.client import assert_error
@@ -16,11 +17,8 @@ from tests.helpers.images import example
 
 def add_version(folder: Path, version: str, content: bytes | None = None) -> None:
     """Adds a version: the shipped model, or the given bytes instead."""
-    (folder / version).mkdir()
-    if content is None:
-        shutil.copy(Settings().model_path, folder / version)
-        shutil.copy(Settings().model_path.with_name("explain.onnx"), folder / version)
-    else:
+    shutil.copytree(Settings().model_path.parent, folder / version)
+    if content is not None:
         (folder / version / "model.onnx").write_bytes(content)
 
 
@@ -59,6 +57,24 @@ def test_broken_version_is_skipped_and_logged(tmp_path: Path, caplog: pytest.Log
         models = load_registry(Settings(model=tmp_path, provider="cpu"))
     assert models.versions == ["1"]
     assert [f"{tmp_path / '2' / 'model.onnx'}: expected an ONNX model" in caplog.text] == [True]
+
+
+def test_version_without_a_finder_is_skipped_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    add_version(tmp_path, "1")
+    add_version(tmp_path, "2")
+    (tmp_path / "2" / "finder.onnx").unlink()
+    models = load_registry(Settings(model=tmp_path, provider="cpu"))
+    assert models.versions == ["1"]
+    assert f"{tmp_path / '2' / 'finder.onnx'}: expected an ONNX model; got: No such file" in caplog.text
+
+
+def test_digest_covers_both_networks(tmp_path: Path) -> None:
+    add_version(tmp_path, "1")
+    add_version(tmp_path, "2")
+    for name in ("finder.onnx", "model.onnx"):
+        before = VersionFiles.read(tmp_path / "2" / "model.onnx").sha256
+        (tmp_path / "2" / name).write_bytes(b"other")
+        assert VersionFiles.read(tmp_path / "2" / "model.onnx").sha256 != before
 
 
 def test_no_usable_version_is_one_clear_error(tmp_path: Path) -> None:

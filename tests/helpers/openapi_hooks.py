@@ -14,6 +14,8 @@ from PIL import Image
 from requests import PreparedRequest
 from schemathesis import Case, HookContext
 
+from service.settings import Settings
+
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 COMPRESS: dict[Any, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
 LENGTH = "Inference-Header-Content-Length"
@@ -41,7 +43,7 @@ IMAGE = file("PNG", bytes(784), 28)
 
 @schemathesis.hook
 def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -> None:
-    """Turns allowed requests into meaningful ones: real images, tensors that fit, compressed bodies."""
+    """Turns allowed requests into meaningful ones: served versions, real images, fitting tensors, compressed bodies."""
     if not case.meta:
         return
     case.headers = case.headers.copy()  # shared with other cases
@@ -51,6 +53,8 @@ def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -
         if case.media_type == "application/json" and case.headers.get(LENGTH) == "0":
             del case.headers[LENGTH]
         return
+    if case.query.get("version", "").isdecimal():
+        case.query = {**case.query, "version": Settings().model_path.parent.name}
     if case.path.endswith("/infer"):
         make_inference(case)
     elif case.media_type == "application/json" and isinstance(case.body, dict):

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from digits.classifier import Classifier, ModelError
+from digits.classifier import Classifier
+from digits.session import ModelError
 from digits.settings import SettingsError
 from service.app import create_app
 from service.settings import Settings

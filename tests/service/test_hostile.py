@@ -15,8 +15,8 @@ from flask.testing import FlaskClient
 from PIL import Image
 
 from digits.decode import MAXIMUM_BYTES
-from digits.preprocess import preprocess
 from tests.helpers.client import FORM, assert_error, part
+from tests.helpers.finding import preprocess
 from tests.helpers.images import encode, example, png_chunk, png_of_size, runs_bmp
 from tests.helpers.processes import peak_megabytes, reset_peak
 

@@ -116,7 +116,7 @@ REQUESTS: dict[str, tuple[bytes, list[int], str]] = {
     "path traversal": (b"GET /page/..%2f..%2f..%2fetc/passwd" + GET, [404], "no such path"),
     "path that is not UTF-8": (b"GET /v2/models/%ff%00%0a" + GET, [404], "expected a model that is served"),
     "path without end": (b"GET /" + b"a" * 10**6, [414], ILL_FORMED),
-    "version that is not UTF-8": (POST.replace(b"/predict", b"/predict?version=%ff%00") + FIVE, [400], ""),
+    "version that is not UTF-8": (POST.replace(b"/predict", b"/predict?version=%ff%00") + FIVE, [404], ""),
     "method in lower case": (POST.replace(b"POST", b"post") + FIVE, [400], ILL_FORMED),
     "TLS": (bytes.fromhex("1603010200010001fc0303") + b"\r\n" * 9, [400], ILL_FORMED),
     "only NULs": (bytes(10_000), [414], ILL_FORMED),

@@ -17,10 +17,11 @@ from service.openapi import IMPLICIT_METHODS
 from service.settings import Settings
 from tests.helpers.images import example
 
+VERSION = Settings().model_path.parent.name
 REQUESTS: list[tuple[str, str, str, dict[str, Any], int]] = [
     # Method, path in the document, URL, request options, status.
     ("post", "/predict", "/predict", {"data": example(3)}, 200),
-    ("post", "/predict", "/predict?show=image&version=1", {"data": example(3)}, 200),
+    ("post", "/predict", f"/predict?show=image&version={VERSION}", {"data": example(3)}, 200),
     ("post", "/predict", "/predict", {"data": b"no image"}, 400),
     ("post", "/predict", "/predict?version=99", {"data": example(3)}, 404),
     ("post", "/predict", "/predict", {"data": bytes(2**24 + 1)}, 413),
@@ -40,7 +41,13 @@ REQUESTS: list[tuple[str, str, str, dict[str, Any], int]] = [
     ("get", "/v2/health/ready", "/v2/health/ready", {}, 200),
     ("get", "/v2/models/{name}", "/v2/models/digits", {}, 200),
     ("get", "/v2/models/{name}/ready", "/v2/models/digits/ready", {}, 200),
-    ("get", "/v2/models/{name}/versions/{version}/config", "/v2/models/digits-image/versions/1/config", {}, 200),
+    (
+        "get",
+        "/v2/models/{name}/versions/{version}/config",
+        f"/v2/models/digits/versions/{VERSION}/config",
+        {},
+        200,
+    ),
     (
         "post",
         "/v2/models/{name}/infer",
@@ -150,11 +157,11 @@ def test_examples_match_their_schemas(document: dict[str, Any]) -> None:
     assert shown
 
 
-@pytest.fixture(params=["shipped", "one file", "one version"])
+@pytest.fixture(params=["shipped", "a version's folder", "another version"])
 def other(request: pytest.FixtureRequest, tmp_path: Path) -> FlaskClient:
     """A client of a service with the shipped or other model versions."""
-    model = {"shipped": None, "one file": MODELS / "1" / "model.onnx", "one version": tmp_path}[request.param]
-    shutil.copytree(MODELS / "2", tmp_path / "7")
+    shutil.copytree(MODELS / VERSION, tmp_path / "7")
+    model = {"shipped": None, "a version's folder": MODELS / VERSION, "another version": tmp_path}[request.param]
     return create_app(Settings(model=model, provider="cpu")).test_client()
 
 

@@ -30,6 +30,11 @@ def test_environment_is_read_and_empty_means_unset() -> None:
     assert settings.model_path == Path("/m.onnx")
 
 
+def test_model_may_be_the_folder_of_one_version(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").touch()
+    assert Settings(model=tmp_path).model_paths == [tmp_path / "model.onnx"]
+
+
 def test_kubernetes_service_variables_are_ignored() -> None:
     environment = {
         "DIGITS_SERVICE_HOST": "10.0.0.1",

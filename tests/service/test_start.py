@@ -31,7 +31,7 @@ from tests.helpers.service import metric, receive, request, serving, start, wait
         ),
         (
             {"DIGITS_MODEL": "README.md"},
-            "error: README.md: expected an ONNX model; got a file that ONNX Runtime cannot load.",
+            "error: finder.onnx: expected an ONNX model; got: No such file or directory.",
         ),
         ({"DIGITS_PROVIDER": "cuda"}, "error: DIGITS_PROVIDER: expected CUDA; this ONNX Runtime is built without it"),
         ({"DIGITS_PORT": "80"}, "error: DIGITS_PORT: no such setting"),
@@ -49,9 +49,16 @@ def test_invalid_settings_stop_the_start_with_one_line(settings: dict[str, str],
     assert "Traceback" not in output
 
 
-def test_out_of_memory_kill_during_start_is_reported(tmp_path: Path) -> None:
+@pytest.fixture
+def endless(tmp_path: Path) -> Path:
+    """A version whose classifier never finishes."""
+    shutil.copy(Settings().model_path.with_name("finder.onnx"), tmp_path)
     (tmp_path / "model.onnx").write_bytes(endless_model())
-    process = start(free_port(), {"DIGITS_MODEL": str(tmp_path / "model.onnx")})
+    return tmp_path
+
+
+def test_out_of_memory_kill_during_start_is_reported(endless: Path) -> None:
+    process = start(free_port(), {"DIGITS_MODEL": str(endless)})
     wait_for(lambda: len(worker_processes(process)) == 1)
     os.kill(worker_processes(process)[0], signal.SIGKILL)
     output, _ = process.communicate(timeout=60)
@@ -60,9 +67,8 @@ def test_out_of_memory_kill_during_start_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("signal_sent", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_start_leaves_no_process(signal_sent: signal.Signals, tmp_path: Path) -> None:
-    (tmp_path / "model.onnx").write_bytes(endless_model())
-    process = start(free_port(), {"DIGITS_MODEL": str(tmp_path / "model.onnx")})
+def test_interrupted_start_leaves_no_process(signal_sent: signal.Signals, endless: Path) -> None:
+    process = start(free_port(), {"DIGITS_MODEL": str(endless)})
     wait_for(lambda: len(worker_processes(process)) == 1)
     [child] = worker_processes(process)
     process.send_signal(signal_sent)

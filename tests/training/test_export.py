@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
 from digits.classifier import Classifier
-from digits.preprocess import preprocess
 from digits.recognizer import Recognizer
+from tests.helpers.finding import finder, preprocess
 from tests.helpers.paths import ROOT
 from training.commands import main
 from training.datasets.mnist import load_training, split
@@ -83,7 +83,7 @@ def test_disagreement_with_pytorch_fails_the_export(tmp_path: Path) -> None:
 
 def test_exported_file_carries_its_metadata(run: Path, tmp_path: Path) -> None:
     checkpoint = best_checkpoint(run)
-    path = export(checkpoint, VALIDATION, TEST, tmp_path / "digits", 3)
+    path = export(checkpoint, VALIDATION, TEST, tmp_path / "digits", 3, finder().file)
     assert path == tmp_path / "digits" / "3" / "model.onnx"
     assert 'name: "digits"' in (tmp_path / "digits" / "config.pbtxt").read_text()
     assert not list(tmp_path.rglob("*.partial"))
@@ -104,7 +104,7 @@ def test_exported_file_carries_its_metadata(run: Path, tmp_path: Path) -> None:
 
 
 def test_exported_graph_has_only_the_formulas_layers(run: Path, tmp_path: Path) -> None:
-    model = onnx.load(export(best_checkpoint(run), VALIDATION, TEST, tmp_path, 1))
+    model = onnx.load(export(best_checkpoint(run), VALIDATION, TEST, tmp_path, 1, finder().file))
     layers = [node.op_type for node in model.graph.node if node.name.startswith("layer_")]
     assert layers == ["Conv", "Relu", "MaxPool", "Gemm"]
 
@@ -164,7 +164,7 @@ def test_unfinished_runs_and_other_data_are_rejected(run: Path, tmp_path: Path) 
     with pytest.raises(ExportError, match="expected a finished run"):
         best_checkpoint(tmp_path)
     with pytest.raises(ExportError, match="expected the data the network was trained on"):
-        export(best_checkpoint(run), TEST, TEST, tmp_path, 1)
+        export(best_checkpoint(run), TEST, TEST, tmp_path, 1, finder().file)
     assert not list(tmp_path.iterdir())
 
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from digits.classifier import CLASSES
 from digits.decode import Pixels
+from digits.finder import Finder
 from digits.preprocess import preprocess
 from training.datasets.mnist import Dataset
 
@@ -118,12 +119,12 @@ def jittered_strokes(way: str, random: np.random.Generator) -> list[Stroke]:
     return strokes
 
 
-def make_synthetic_digits(count: int) -> Dataset:
+def make_synthetic_digits(count: int, finder: Finder) -> Dataset:
     """Preprocessed images of synthetic digits, the same number of each class; deterministic."""
     random = np.random.default_rng(0)
     labels = np.arange(count, dtype=np.int64) % CLASSES
     images = [
-        preprocess(draw(random_digit(int(label), random), random_pen(random))).image
+        preprocess(draw(random_digit(int(label), random), random_pen(random)), finder).image
         for label in tqdm(labels, desc="synthetic digits", unit="digit", leave=False, disable=None)
     ]
     return Dataset(np.stack(images), labels)

@@ -11,8 +11,10 @@ from tqdm import tqdm
 
 from digits.classifier import CLASSES
 from digits.decode import GreyImage, ImageError, Pixels, decode
+from digits.finder import Finder
 from digits.idx import decode_idx
-from digits.preprocess import SIZE, preprocess
+from digits.preprocess import SIZE, Preprocessed, preprocess, preprocessed_already
+from training.served import served_finder
 
 MNIST = Path(__file__).resolve().parents[1] / "data" / "mnist"
 # The label of a training image without a digit.
@@ -53,20 +55,20 @@ class Dataset:
         return hashlib.sha256(self.images.tobytes() + self.labels.tobytes()).hexdigest()
 
 
-def load_training(directory: Path = MNIST) -> Dataset:
+def load_training(directory: Path = MNIST, finder: Finder | None = None) -> Dataset:
     """The training set: MNIST, the IDX files `train-…` of a directory, or its subfolders of labelled images."""
     if directory.resolve() == MNIST:
         return _mnist("train")
     if any(directory.glob("*train-images*")):
-        return _preprocessed_idx(directory, "train")
-    return _labelled_folders(directory)
+        return _preprocessed_idx(directory, "train", finder)
+    return _labelled_folders(directory, finder)
 
 
-def load_test(directory: Path = MNIST) -> Dataset:
+def load_test(directory: Path = MNIST, finder: Finder | None = None) -> Dataset:
     """The test set of MNIST or of another directory of IDX files (`t10k-…` or `test-…`)."""
     if directory.resolve() == MNIST:
         return _mnist("t10k")
-    return _preprocessed_idx(directory, "t10k" if any(directory.glob("*t10k-images*")) else "test")
+    return _preprocessed_idx(directory, "t10k" if any(directory.glob("*t10k-images*")) else "test", finder)
 
 
 def split(data: Dataset) -> tuple[Dataset, Dataset]:
@@ -100,7 +102,7 @@ def _verified(name: str) -> NDArray[np.uint8]:
     return values
 
 
-def _preprocessed_idx(directory: Path, part: str) -> Dataset:
+def _preprocessed_idx(directory: Path, part: str, finder: Finder | None) -> Dataset:
     files = []
     for kind in ("images", "labels"):
         found = sorted(directory.glob(f"*{part}-{kind}*"))
@@ -115,10 +117,10 @@ def _preprocessed_idx(directory: Path, part: str) -> Dataset:
         raise DataError(f"{directory}: expected as many images as labels; got {images.shape} and {labels.shape}")
     if labels.size == 0 or labels.max() >= CLASSES:
         raise DataError(f"{directory}: expected labels 0 to 9; got {labels.max(initial=0)} among {len(labels)}")
-    return _preprocessed(images, labels.astype(np.int64))
+    return _preprocessed(images, labels.astype(np.int64), finder)
 
 
-def _labelled_folders(directory: Path) -> Dataset:
+def _labelled_folders(directory: Path, finder: Finder | None) -> Dataset:
     folders = sorted(path for path in directory.iterdir() if path.is_dir()) if directory.is_dir() else []
     names = [folder.name for folder in folders]
     if not names or not set(names) <= {str(digit) for digit in range(CLASSES)}:
@@ -129,7 +131,7 @@ def _labelled_folders(directory: Path) -> Dataset:
     paths = [path for folder in folders for path in sorted(folder.iterdir()) if path.is_file()]
     if not paths:
         raise DataError(f"{directory}: expected images in the subfolders; got none")
-    return _preprocessed(map(_decoded, paths), np.array([int(path.parent.name) for path in paths]))
+    return _preprocessed(map(_decoded, paths), np.array([int(path.parent.name) for path in paths]), finder)
 
 
 def _decoded(path: Path) -> GreyImage:
@@ -139,12 +141,17 @@ def _decoded(path: Path) -> GreyImage:
         raise DataError(f"{path}: {error}; remove it or replace it") from error
 
 
-def _preprocessed(images: Iterable[GreyImage | Pixels], labels: NDArray[np.int64]) -> Dataset:
+def _preprocessed(images: Iterable[GreyImage | Pixels], labels: NDArray[np.int64], finder: Finder | None) -> Dataset:
     """The images preprocessed; those in which no digit is found are dropped and counted on standard error."""
     progress = tqdm(images, "preprocessing", len(labels), unit="image", leave=False, disable=None)
-    preprocessed = [preprocess(image) for image in progress]
+    preprocessed = [_one_preprocessed(image, finder) for image in progress]
     kept = np.array([one.reason is None for one in preprocessed])
     if not kept.all():
         tqdm.write(f"dropped {np.sum(~kept)} of {len(kept)} images: no digit found")
     data = np.stack([one.image for one in preprocessed]).reshape(-1, SIZE, SIZE)
     return Dataset(data[kept], labels[kept])
+
+
+def _one_preprocessed(image: GreyImage | Pixels, finder: Finder | None) -> Preprocessed:
+    already = None if isinstance(image, GreyImage) else preprocessed_already(image)
+    return Preprocessed(already) if already is not None else preprocess(image, finder or served_finder())

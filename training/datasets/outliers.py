@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from digits.classifier import CLASSES
 from digits.decode import Pixels
-from digits.ink import BLANK, extent
+from digits.finder import Finder
 from digits.preprocess import preprocess
 from training.datasets.drawn import Stroke, draw, random_pen, smooth
 from training.datasets.mnist import NO_DIGIT, Dataset
@@ -28,7 +28,7 @@ NARROWEST = 0.4
 WAVES = (2, 14)
 
 
-def make_negatives(digits: Dataset, count: int) -> Dataset:
+def make_negatives(digits: Dataset, count: int, finder: Finder) -> Dataset:
     """Preprocessed images without a digit, a quarter of them made from `digits`; deterministic."""
     random = np.random.default_rng(0)
     kinds: list[Callable[[], Pixels]] = [
@@ -44,16 +44,16 @@ def make_negatives(digits: Dataset, count: int) -> Dataset:
     images: list[Pixels] = []
     with tqdm(desc="negatives", total=count, unit="image", leave=False, disable=None) as progress:
         while len(images) < count:
-            preprocessed = preprocess(kinds[len(images) % len(kinds)]())
-            if preprocessed.reason != BLANK and not _is_narrow(preprocessed.image):
+            preprocessed = preprocess(kinds[len(images) % len(kinds)](), finder)
+            if preprocessed.image.any() and not _is_narrow(preprocessed.image):
                 images.append(preprocessed.image)
                 progress.update()
     return Dataset(np.stack(images), np.full(count, NO_DIGIT))
 
 
 def _is_narrow(image: Pixels) -> bool:
-    top, bottom, left, right = extent(image > 0)
-    return right - left < NARROWEST * (bottom - top)
+    rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
+    return bool(np.ptp(columns) + 1 < NARROWEST * (np.ptp(rows) + 1))
 
 
 def _glyph(random: np.random.Generator) -> Pixels:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from digits.decode import ImageError
+from digits.finder import Finder
 from digits.idx import unzipped
 from digits.preprocess import preprocess
 from training.datasets.drawn import draw, random_pen
@@ -65,15 +66,15 @@ def _pen_digit(segment: str) -> PenDigit:
     return PenDigit(int(label), int(writer), tuple(strokes))
 
 
-def load_strokes(path: Path) -> Dataset:
+def load_strokes(path: Path, finder: Finder) -> Dataset:
     """The training writers' digits, drawn with pens of random width, and simulated photos of them."""
     random = np.random.default_rng(0)
     digits = load_pen_digits(path, TRAINING_WRITERS)
     labels = np.array([digit.label for digit in digits])
     images = [
-        preprocess(draw(digit.strokes, random_pen(random))).image
+        preprocess(draw(digit.strokes, random_pen(random)), finder).image
         for digit in tqdm(digits * STROKE_DRAWINGS, desc="drawing pen strokes", unit="digit", leave=False, disable=None)
     ]
     inks = (draw(digit.strokes, random_pen(random), DRAWN_SIZE) for digit in digits * STROKE_PHOTOS)
     drawings = Dataset(np.stack(images), np.tile(labels, STROKE_DRAWINGS))
-    return drawings + simulate_photos(inks, np.tile(labels, STROKE_PHOTOS), random)
+    return drawings + simulate_photos(inks, np.tile(labels, STROKE_PHOTOS), random, finder)

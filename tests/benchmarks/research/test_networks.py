@@ -11,7 +11,8 @@ from click.testing import CliRunner
 from benchmarks.research import networks
 from benchmarks.research.networks import FIRST_FORMULA, is_beaten, main, multiply_adds, render, shipped, timed
 from benchmarks.research.recipes import PEERS, Peer, count_correct, train, write
-from digits.classifier import Classifier, ModelFile, load_session
+from digits.classifier import Classifier
+from digits.session import ModelFile, load_session
 from digits.settings import ModelSettings
 from training.datasets.mnist import load_test, load_training
 from training.formula import parse

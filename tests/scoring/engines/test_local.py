@@ -1,5 +1,6 @@
 import io
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterable, Iterator
@@ -8,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from digits.decode import GreyImage, ImageError
-from digits.settings import MODELS, ModelSettings
+from digits.settings import ModelSettings
 from scoring.engines import local
 from scoring.engines.local import IMAGE_SECONDS, LocalEngine, _Task, _Worker
 from scoring.errors import ScoringError
@@ -19,6 +21,8 @@ from scoring.inputs.images import Chunk, Content, find_chunks
 from scoring.rows import Row, read_csv
 from tests.helpers.images import example_pixels
 from tests.helpers.paths import EXAMPLES
+
+SHIPPED = ModelSettings().model_path.parent
 
 BLANK = np.zeros((9, 9), np.uint8)
 SETTINGS = ModelSettings(provider="cpu")
@@ -149,15 +153,15 @@ def test_no_process_outlives_the_engine() -> None:
 
 def test_model_stays_the_same_during_a_run(tmp_path: Path) -> None:
     versions = tmp_path / "digits"
-    (versions / "2").mkdir(parents=True)
-    (versions / "2" / "model.onnx").write_bytes((MODELS / "2" / "model.onnx").read_bytes())
+    shutil.copytree(SHIPPED, versions / "2")
     with LocalEngine(ModelSettings(model=versions), processes=1) as engine:
         assert engine.model.version == "2"
-        (versions / "3").mkdir()
-        (versions / "3" / "model.onnx").write_bytes((MODELS / "3" / "model.onnx").read_bytes())
+        shutil.copytree(SHIPPED, versions / "3")
         engine._workers[0].process.kill()
         assert b",digits,2," in next(engine.score([Chunk(["a"], [BLANK])])).text
-        (versions / "2" / "model.onnx").write_bytes((MODELS / "3" / "model.onnx").read_bytes())
+        finder = onnx.load(versions / "2" / "finder.onnx")
+        finder.producer_name = "another"
+        onnx.save(finder, versions / "2" / "finder.onnx")
         engine._workers[0].process.kill()
         with pytest.raises(ScoringError, match=r"the model changed from digits 2 .* to digits 2 "):
             next(engine.score([Chunk(["a"], [BLANK])]))
@@ -181,6 +185,7 @@ def test_process_killed_during_startup_is_replaced(monkeypatch: pytest.MonkeyPat
 
 
 def test_model_that_cannot_be_loaded(tmp_path: Path) -> None:
-    (tmp_path / "model.onnx").write_bytes(b"no model")
+    shutil.copytree(SHIPPED, tmp_path / "1")
+    (tmp_path / "1" / "model.onnx").write_bytes(b"no model")
     with pytest.raises(ScoringError, match=r"expected an ONNX model; got a file that ONNX Runtime cannot load\."):
-        LocalEngine(ModelSettings(model=tmp_path / "model.onnx")).__enter__()
+        LocalEngine(ModelSettings(model=tmp_path)).__enter__()

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from digits.decode import ImageError
-from digits.preprocess import preprocess
 from scoring.report.thumbnails import SIDE, Thumbnails, load_thumbnails
+from tests.helpers.finding import preprocess
 from tests.helpers.images import encode, example, example_pixels, write_idx
 from tests.helpers.paths import EXAMPLES
 from training.datasets.mnist import load_test

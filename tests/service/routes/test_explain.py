@@ -93,10 +93,11 @@ def test_rejections(client: FlaskClient, method: str, path: str, status: int, me
 
 
 def client_with_explain_file(tmp_path: Path, content: bytes | None) -> FlaskClient:
-    shutil.copy(Settings().model_path, tmp_path / "model.onnx")
+    for name in ("model.onnx", "finder.onnx"):
+        shutil.copy(Settings().model_path.with_name(name), tmp_path)
     if content is not None:
         (tmp_path / "explain.onnx").write_bytes(content)
-    return create_app(Settings(model=tmp_path / "model.onnx", provider="cpu")).test_client()
+    return create_app(Settings(model=tmp_path, provider="cpu")).test_client()
 
 
 def test_missing_explain_file_is_404_and_not_looked_for_again(tmp_path: Path) -> None:

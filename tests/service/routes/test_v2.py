@@ -2,7 +2,6 @@
 
 import base64
 import gzip
-import hashlib
 import json
 import struct
 import zlib
@@ -15,10 +14,11 @@ from numpy.typing import NDArray
 from werkzeug.test import TestResponse
 
 from digits.classifier import Classifier
-from digits.preprocess import preprocess
 from digits.recognizer import Prediction, Recognizer
+from digits.version import VersionFiles
 from service.settings import Settings
 from tests.helpers.client import assert_error
+from tests.helpers.finding import preprocess
 from tests.helpers.images import encode, example, example_pixels
 
 VERSIONS = [path.parent.name for path in Settings().model_paths]
@@ -75,7 +75,7 @@ def test_metadata_comes_from_the_onnx_file(route: str, client: FlaskClient) -> N
         "parameters": {
             "name": "digits",
             "version": version,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "sha256": VersionFiles.read(path).sha256,
         },
     }
 

@@ -56,13 +56,12 @@ def test_labelled_folders_are_preprocessed(tmp_path: Path) -> None:
 
 
 def test_other_idx_files_are_preprocessed(tmp_path: Path) -> None:
-    digit = np.zeros((40, 40), np.uint8)
-    digit[5:15, 5:8] = 255
+    digit = np.pad(load_training().images[0], 20)
     write_idx(tmp_path / "train-images-idx3-ubyte", np.stack([digit, 255 - digit]))
-    write_idx(tmp_path / "train-labels-idx1-ubyte", np.array([1, 1]))
+    write_idx(tmp_path / "train-labels-idx1-ubyte", np.array([5, 5]))
     data = load_training(tmp_path)
     assert data.images.shape == (2, 28, 28)
-    assert np.array_equal(data.images[0], data.images[1])
+    assert np.abs(data.images[0].astype(int) - data.images[1]).mean() < 5
 
 
 @pytest.mark.parametrize(

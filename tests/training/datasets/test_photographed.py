@@ -1,7 +1,7 @@
 import numpy as np
 
-from digits.preprocess import preprocess
 from digits.recognizer import Recognizer
+from tests.helpers.finding import finder, preprocess
 from training.datasets.drawn import draw, random_digit, random_pen
 from training.datasets.mnist import load_training
 from training.datasets.photographed import (
@@ -31,13 +31,13 @@ def test_simulated_photos_are_deterministic() -> None:
 
 
 def test_preprocessed_simulated_photos_show_the_digit(recognizer: Recognizer) -> None:
-    data = simulate_photos_of_digits(DIGITS, 100)
+    data = simulate_photos_of_digits(DIGITS, 100, finder())
     assert 60 <= len(data) <= 100
     assert data.images.shape == (len(data), 28, 28)
-    assert simulate_photos_of_digits(DIGITS, 100).sha256 == data.sha256
+    assert simulate_photos_of_digits(DIGITS, 100, finder()).sha256 == data.sha256
     probabilities, _ = recognizer.classifier.classify(data.images)
     assert np.mean(probabilities.argmax(axis=1) == data.labels) > 0.85
-    synthetic = simulate_photos_of_synthetic_digits(30)
+    synthetic = simulate_photos_of_synthetic_digits(30, finder())
     assert set(synthetic.labels.tolist()) == set(range(10))
 
 
