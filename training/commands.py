@@ -313,7 +313,7 @@ def evaluate(model: Path | None, data: Path | None, report: Path | None) -> None
     \b
     Examples:
       digits evaluate
-      digits evaluate --model models/digits/2/model.onnx --report report/
+      digits evaluate --model models/digits/3/model.onnx --report report/
     """
     from digits.recognizer import Recognizer
     from digits.session import ModelError

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import atheris
 
-# Instrumented, `find_ink` leaks half a megabyte per photo; it takes pixels, so there is little to fuzz.
-with atheris.instrument_imports(include=["digits", "service", "PIL"], exclude=["digits.ink", "digits.parts"]):
+with atheris.instrument_imports(include=["digits", "service", "PIL"]):
     from tests.fuzz.targets import TARGETS
     from tests.helpers.images import with_valid_checksums
     from tests.helpers.processes import resident_megabytes

@@ -21,6 +21,7 @@ from benchmarks.accuracy.not_a_digit import (
 from digits.classifier import Images, Probabilities
 from digits.preprocess import Preprocessed
 from digits.recognizer import Prediction, Recognizer
+from tests.helpers.finding import finder
 from tests.helpers.images import example_pixels, write_idx
 from training.datasets.mnist import load_test
 
@@ -33,6 +34,7 @@ class Credulous(Recognizer):
 
     def __init__(self) -> None:
         self.classifier = self  # type: ignore[assignment]
+        self.finder = finder()
 
     def classify(self, images: Images) -> tuple[Probabilities, np.ndarray]:
         return np.full((len(images), 10), 0.1, np.float32), images.mean(axis=(1, 2), dtype=np.float32)
