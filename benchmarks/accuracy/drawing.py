@@ -12,7 +12,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 from scipy.interpolate import CubicSpline
-from scipy.ndimage import distance_transform_edt, label
+from scipy.ndimage import distance_transform_edt, label, maximum_filter
 
 from benchmarks.accuracy.input_variations import file_of
 from digits.recognizer import Prediction, Recognizer
@@ -67,12 +67,22 @@ def confident(predictions: Iterable[Prediction]) -> NDArray[np.bool_]:
 
 
 def redrawn(digit: Pixels) -> Ink:
-    """An MNIST digit, uint8 [28, 28], with the smooth and sharp edges of a pen, cropped to its ink."""
-    side = (digit.shape[0] + 2) * FINE
-    large = Image.fromarray(np.pad(digit, 1)).resize((side, side), Image.Resampling.BICUBIC)
-    soft = np.asarray(large.filter(ImageFilter.GaussianBlur(0.5 * FINE)), np.float32) / 255
-    smooth = Image.fromarray((soft > 0.4).astype(np.uint8) * 255).filter(ImageFilter.GaussianBlur(0.3 * FINE))
+    """An MNIST digit, uint8 [28, 28], with the smooth and sharp edges of a pen, cropped to its ink.
+
+    Its edge is where the digit is half as bright as the brightest pixel next to it, so that faint strokes stay whole
+    and narrow gaps open.
+    """
+    padded = np.pad(digit, 1)
+    edge = np.maximum(_enlarged(maximum_filter(padded, 3), 1.0) / 2, 0.2)
+    inked = _enlarged(padded, 0.3) > edge
+    smooth = Image.fromarray(inked.astype(np.uint8) * 255).filter(ImageFilter.GaussianBlur(0.3 * FINE))
     return cropped(np.clip((np.asarray(smooth, np.float32) / 255 - 0.5) * 3 + 0.5, 0, 1))
+
+
+def _enlarged(image: Pixels, blur: float) -> Ink:
+    """FINE times as large, 0 to 1; `blur` is in pixels of the image."""
+    large = Image.fromarray(image).resize((image.shape[1] * FINE, image.shape[0] * FINE), Image.Resampling.BICUBIC)
+    return np.asarray(large.filter(ImageFilter.GaussianBlur(blur * FINE)), np.float32) / np.float32(255)
 
 
 def cropped(ink: Ink) -> Ink:

@@ -28,6 +28,7 @@ from benchmarks.accuracy.drawing import (
     redrawn,
     sized,
     spread,
+    stroke_width,
 )
 from benchmarks.accuracy.figures import Figure, share
 from benchmarks.accuracy.input_variations import file_of
@@ -199,10 +200,12 @@ def written(ink: Ink, random: Generator) -> Ink:
 
 
 def thinned(ink: Ink, pen: float) -> Ink:
-    """The digit's middle line, drawn with a pen as wide as this share of its longer side."""
-    padded = np.pad(ink, FINE)
+    """The digit's middle line, drawn with a pen as wide as this share of its longer side; filled loops stay."""
+    padded, width = np.pad(ink, FINE), pen * max(ink.shape)
     line = skeletonize(padded > 0.5).astype(np.float32)
-    return cropped(np.clip(pen * max(ink.shape) / 2 + 0.5 - edge_distance(line), 0, 1))
+    drawn_line = width / 2 - edge_distance(line)
+    blobs = -edge_distance(padded) - 1.3 * max(0.0, stroke_width(ink) - width) / 2
+    return cropped(np.clip(np.maximum(drawn_line, blobs) + 0.5, 0, 1))
 
 
 def low_light(ink: Ink, random: Generator) -> bytes:
