@@ -182,7 +182,7 @@ def shadowed(random: Generator, size: tuple[int, int], middle: Sequence[float]) 
 
 def thin_paper(ink: Ink, random: Generator) -> bytes:
     """A ballpoint's fine and uneven line; the other side shows through."""
-    size = size_of(random, int(random.choice([960, 1280, 1600])))
+    size = size_of(random, int(random.choice([960, 1280])))
     sheet = framed(thinned(ink, random.uniform(0.018, 0.035)), random, size, 0.4, 0.85)
     sheet *= np.clip(0.9 + 0.15 * clouds(random, size, max(size) / 12), 0.5, 1)
     back = np.zeros(size, np.float32)

@@ -24,7 +24,7 @@ from digits.recognizer import Recognizer
 from training.datasets.mnist import load_test
 from training.datasets.pen_strokes import HELD_OUT_WRITERS, PEN_STROKES, PenDigit, load_pen_digits
 
-COUNT, EXAMPLES = 60, 24
+COUNT, EXAMPLES = 40, 24
 # The longer and the shorter side of a photo.
 SIZES = ((600, 400), (800, 600), (1280, 960), (1600, 1200), (2048, 1536), (4000, 3000))
 # Larger photos are enlarged, as a phone's are hardly sharper.

@@ -29,7 +29,7 @@ from digits.recognizer import Recognizer
 from training.datasets.mnist import load_test
 from training.datasets.pen_strokes import HELD_OUT_WRITERS, PEN_STROKES, load_pen_digits
 
-PAIRS, SINGLES = 500, 4000
+PAIRS, SINGLES = 500, 3000
 TALL = 200
 # 5s with a detached bar, 4s open at the top and 7s with a crossbar: see `drawing.parsed`.
 LOOSE = (
