@@ -79,7 +79,11 @@ class Recognizer:
 
     def recognize(self, files: Sequence[bytes]) -> list[Prediction | ImageError]:
         """Predictions for image files, in their order, or the error of a file that cannot be decoded."""
-        return self.predict_each([self._preprocessed_or_error(data) for data in files])
+        return self.predict_each(self.preprocess_each(files))
+
+    def preprocess_each(self, files: Sequence[bytes]) -> list[Preprocessed | ImageError]:
+        """Image files, decoded and preprocessed, in their order, or the error of a file that cannot be decoded."""
+        return [self._preprocessed_or_error(data) for data in files]
 
     def decode_and_preprocess(self, data: bytes) -> Preprocessed:
         """The image in a file, preprocessed. Raises ImageError."""

@@ -9,8 +9,10 @@ import numpy as np
 from flask import Response
 from msgspec import UNSET, Meta, Struct, UnsetType
 from numpy.typing import NDArray
+from PIL import Image
 
 from digits.classifier import ModelVersion
+from digits.finder import Box
 from digits.preprocess import Preprocessed
 from digits.recognizer import Prediction, Recognizer
 
@@ -43,12 +45,28 @@ class PredictResponse(Prediction):
 
     model: ModelVersion
     image: Annotated[Base64 | UnsetType, Meta(description="if requested: the network's 28×28 input image")] = UNSET
+    box: Annotated[
+        Box | UnsetType | None,
+        Meta(description="if requested: the digit's place in the upright image, or null if none was found"),
+    ] = UNSET
 
 
-def predict_response(recognizer: Recognizer, image: Preprocessed, shown: str | UnsetType = UNSET) -> PredictResponse:
-    """The prediction for an image; `shown` is the image in base64, if requested."""
+def predict_response(recognizer: Recognizer, image: Preprocessed, *, show: bool = False) -> PredictResponse:
+    """The prediction for an image; `show` adds the network's input image and the digit's box."""
     [prediction] = recognizer.predict([image])
-    return PredictResponse(**vars(prediction), model=recognizer.model, image=shown)
+    shown, box = (encoded(image.image), box_of(image)) if show else (UNSET, UNSET)
+    return PredictResponse(**vars(prediction), model=recognizer.model, image=shown, box=box)
+
+
+def box_of(image: Preprocessed) -> Box | None:
+    """Where the digit is in the upright image; the extent of the ink if the image was preprocessed already."""
+    if image.found:
+        return image.found.box
+    extent = Image.fromarray(image.image).getbbox()
+    if extent is None:
+        return None
+    left, top, right, bottom = extent
+    return Box(left, top, right - left, bottom - top)
 
 
 def reply(value: object, status: int = 200) -> Response:

@@ -177,6 +177,7 @@ def check_response(command: str, text: str) -> None:
         shown = json.loads(SHOWN[command][1])
         assert response.keys() == shown.keys()
         assert response["probabilities"] == pytest.approx(shown["probabilities"], abs=1e-3)
+        assert response.get("box") == pytest.approx(shown.get("box"), abs=4)
 
 
 @pytest.fixture(scope="module")

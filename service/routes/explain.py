@@ -9,10 +9,12 @@ from flask import Blueprint, Response, request
 from msgspec import Meta
 
 from digits.activations import Activations, Layer, Values
+from digits.finder import Box
+from digits.preprocess import Preprocessed
 from service.context import admitted, recognizer, registry, version
 from service.openapi import IMAGE, VERSION_IN_QUERY, Operation, json, parameter
 from service.request_image import received, unpacked
-from service.responses import Base64, PredictResponse, encoded, predict_response, reply
+from service.responses import Base64, PredictResponse, box_of, encoded, predict_response, reply
 
 explain = Blueprint("explain", __name__, url_prefix="/explain")
 
@@ -27,11 +29,20 @@ class LayerMaps(Layer, kw_only=True):
     ]
 
 
+class FoundInk(msgspec.Struct):
+    """The ink of the digit as the finder sees it, spread over the box; its pixels may be coarser than the image's."""
+
+    shape: Annotated[list[int], Meta(min_length=2, max_length=2, description="[height, width]")]
+    values: Annotated[Base64, Meta(description="bytes [height, width], 0 for paper to 255 for certain ink")]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Explanation(PredictResponse):
-    """The prediction for an image, and the activations of every layer."""
+    """The prediction for an image, the ink that was found in it, and the activations of every layer."""
 
     image: Annotated[Base64, Meta(description="the network's 28×28 input image")] = field()
+    box: Annotated[Box | None, Meta(description="the digit's place in the upright image, or null")] = field()
+    ink: Annotated[FoundInk | None, Meta(description="the digit's ink, or null")]
     layers: list[LayerMaps]
 
 
@@ -58,8 +69,9 @@ def explain_image() -> Response:
         served = recognizer()
         image = served.decode_and_preprocess(unpacked(data))
         outputs = zip(activations().layers(), activations().outputs(image.image), strict=True)
-        response = predict_response(served, image, encoded(image.image))
-        return reply(Explanation(**vars(response), layers=[_maps(layer, output) for layer, output in outputs]))
+        layers = [_maps(layer, output) for layer, output in outputs]
+        response = vars(predict_response(served, image, show=True))
+        return reply(Explanation(**response, ink=_found_ink(image), layers=layers))
 
 
 @explain.get("/<layer>")
@@ -81,6 +93,16 @@ def explain_weights(layer: str) -> Response:
     response.cache_control.no_cache = True
     response.make_conditional(request)
     return response
+
+
+def _found_ink(image: Preprocessed) -> FoundInk | None:
+    if image.found:
+        ink = (255 * image.found.ink).round().astype(np.uint8)
+    elif box := box_of(image):
+        ink = image.image[box.top : box.top + box.height, box.left : box.left + box.width]
+    else:
+        return None
+    return FoundInk(list(ink.shape), encoded(ink))
 
 
 def _maps(layer: Layer, output: Values) -> LayerMaps:

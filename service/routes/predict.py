@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from flask import Blueprint, Response, request
-from msgspec import UNSET, Meta
+from msgspec import Meta
 
 from digits.classifier import ModelVersion
 from digits.decode import ImageError
@@ -13,7 +13,7 @@ from service.context import admitted, example_image, recognizer, registry
 from service.openapi import IMAGE, IMAGES, VERSION_IN_QUERY, Operation, json, parameter
 from service.request_body import RequestError
 from service.request_image import form_files, received, unpacked
-from service.responses import PredictResponse, encoded, predict_response, reply
+from service.responses import PredictResponse, predict_response, reply
 
 predict = Blueprint("predict", __name__)
 
@@ -51,7 +51,7 @@ def _batch_example() -> BatchResponse:
 @Operation(
     {200: json(PredictResponse, _example)},
     parameters=(
-        parameter("query", "show", Literal["image"], "Adds the network's 28×28 input image."),
+        parameter("query", "show", Literal["image"], "Adds the network's 28×28 input image, and the digit's box."),
         VERSION_IN_QUERY,
     ),
     body=IMAGE,
@@ -66,7 +66,7 @@ def predict_one() -> Response:
     with admitted():
         served = recognizer()
         image = served.decode_and_preprocess(unpacked(data))
-        return reply(predict_response(served, image, encoded(image.image) if show else UNSET))
+        return reply(predict_response(served, image, show=show is not None))
 
 
 @predict.post("/predict/batch")

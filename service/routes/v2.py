@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 
 from digits import __version__
 from digits.classifier import CLASSES
+from digits.decode import ImageError
 from digits.open_inference import (
     DATATYPES,
     Inference,
@@ -25,12 +26,13 @@ from digits.open_inference import (
     decode_request,
     encode_response,
 )
+from digits.preprocess import Preprocessed
 from digits.recognizer import Prediction, Recognizer
 from digits.registry import VersionError
 from service.context import admitted, example_image, registry, stopping
 from service.openapi import BINARY, Body, Operation, VersionNumber, json, parameter
 from service.request_body import MAXIMUM_IMAGES, RequestTooLargeError, body
-from service.responses import Live, Ready, error_response, reply
+from service.responses import Live, Ready, box_of, error_response, reply
 
 v2 = Blueprint("v2", __name__, url_prefix="/v2")
 
@@ -131,12 +133,14 @@ _OUTPUTS = [
     TensorDescription("probabilities", "FP32", [-1, CLASSES]),
     TensorDescription("reason", "BYTES", [-1]),
     TensorDescription("error", "BYTES", [-1]),
+    TensorDescription("box", "INT64", [-1, 4]),
 ]
 
 
 def _infer_digits_image(recognizer: Recognizer, files: Values) -> dict[str, Values]:
     assert isinstance(files, list)
-    results = recognizer.recognize(files)
+    images = recognizer.preprocess_each(files)
+    results = recognizer.predict_each(images)
     nothing = Prediction(None, 0.0, (0.0,) * CLASSES, None)
     predictions = [one if isinstance(one, Prediction) else nothing for one in results]
     return {
@@ -145,7 +149,14 @@ def _infer_digits_image(recognizer: Recognizer, files: Values) -> dict[str, Valu
         "probabilities": np.array([one.probabilities for one in predictions], np.float32).reshape(-1, CLASSES),
         "reason": [(one.reason or "").encode() for one in predictions],
         "error": [b"" if isinstance(one, Prediction) else str(one).encode() for one in results],
+        "box": np.array([_box(one) for one in images], np.int64).reshape(-1, 4),
     }
+
+
+def _box(image: Preprocessed | ImageError) -> tuple[int, int, int, int]:
+    """Left, top, width and height; -1 each if no digit was found."""
+    box = box_of(image) if isinstance(image, Preprocessed) else None
+    return (box.left, box.top, box.width, box.height) if box else (-1, -1, -1, -1)
 
 
 SERVED: Mapping[str, Served] = {

@@ -196,6 +196,6 @@ def test_examples_are_not_counted_in_metrics(client: FlaskClient) -> None:
 
 def test_schemas_come_from_the_codec_types(document: dict[str, Any]) -> None:
     answer = document["components"]["schemas"]["PredictResponse"]
-    assert list(answer["properties"]) == ["digit", "confidence", "probabilities", "reason", "model", "image"]
-    assert "image" not in answer["required"]
-    assert "image" in document["components"]["schemas"]["Explanation"]["required"]
+    assert list(answer["properties"]) == ["digit", "confidence", "probabilities", "reason", "model", "image", "box"]
+    assert not {"image", "box"} & set(answer["required"])
+    assert {"image", "box", "ink"} <= set(document["components"]["schemas"]["Explanation"]["required"])

@@ -12,7 +12,8 @@ from flask.testing import FlaskClient
 from digits.classifier import Classifier
 from service.app import create_app
 from service.settings import Settings
-from tests.helpers.images import encode, example
+from tests.helpers.finding import preprocess
+from tests.helpers.images import encode, example, example_pixels
 
 
 def array(text: str, kind: str = "u1") -> np.ndarray[Any, np.dtype[Any]]:
@@ -23,8 +24,9 @@ def test_explanation_has_the_prediction_and_every_layer(client: FlaskClient) -> 
     explained = client.post("/explain", data=example(3)).json
     predicted = client.post("/predict?show=image", data=example(3)).json
     assert explained is not None
-    layers = explained.pop("layers")
+    layers, ink = explained.pop("layers"), explained.pop("ink")
     assert explained == predicted
+    assert array(ink["values"]).reshape(ink["shape"]).max() > 250
     assert [layer["kind"] for layer in layers[:4]] == ["INPUT", "CONV", "RELU", "CONV"]
     for layer in layers:
         assert len(array(layer["maps"])) == np.prod(layer["output"])
@@ -57,7 +59,19 @@ def test_blank_image_is_explained(client: FlaskClient) -> None:
     explained = client.post("/explain", data=encode(np.full((40, 40), 255, np.uint8))).json
     assert explained is not None
     assert explained["reason"] == "blank"
+    assert explained["box"] is explained["ink"] is None
     assert not array(explained["image"]).any()
+
+
+def test_ink_of_a_preprocessed_image_is_its_own(client: FlaskClient) -> None:
+    digit = preprocess(example_pixels(3)).image
+    explained = client.post("/explain", data=encode(digit)).json
+    assert explained is not None
+    box, ink = explained["box"], explained["ink"]
+    assert ink["shape"] == [box["height"], box["width"]]
+    rows, columns = slice(box["top"], box["top"] + box["height"]), slice(box["left"], box["left"] + box["width"])
+    np.testing.assert_array_equal(array(ink["values"]).reshape(ink["shape"]), digit[rows, columns])
+    assert array(ink["values"]).sum() == digit.sum()
 
 
 def test_weights_of_a_layer(client: FlaskClient) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
+from PIL import Image
 
 from service.settings import Settings
 from tests.helpers.client import assert_error
-from tests.helpers.images import encode, example, heic, png_of_size
+from tests.helpers.images import encode, example, example_pixels, heic, png_of_size
 
 VERSION = Settings().model_path.parent.name
 
@@ -85,6 +86,26 @@ def test_blank_image_has_reason_and_confidence(client: FlaskClient) -> None:
     assert body["digit"] is None
     assert body["reason"] == "blank"
     assert body["confidence"] == max(body["probabilities"])
+
+
+def test_box_is_where_the_ink_is_in_the_upright_image(client: FlaskClient) -> None:
+    page = np.full((900, 600), 230, np.uint8)
+    page[100:380, 250:530] = np.minimum(example_pixels(3), 230)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored a quarter turn counterclockwise
+    data = encode(Image.fromarray(page).rotate(90, expand=True), "JPEG", exif=exif)
+    body = client.post("/predict?show=image", data=data).json
+    assert body is not None
+    assert body["digit"] == 3
+    left, top, right, bottom = Image.fromarray(page).point(lambda shade: 255 * (shade < 128)).getbbox() or (0,) * 4
+    expected = {"left": left, "top": top, "width": right - left, "height": bottom - top}
+    assert body["box"] == pytest.approx(expected, abs=8)
+
+
+def test_nothing_found_has_no_box(client: FlaskClient) -> None:
+    body = client.post("/predict?show=image", data=encode(np.full((50, 50), 255, np.uint8))).json
+    assert body is not None
+    assert body["box"] is None
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,11 @@ def test_digits_image_preprocesses_and_isolates_bad_images(client: FlaskClient, 
     probabilities = np.array(found["probabilities"], np.float32).reshape(4, 10)
     np.testing.assert_array_equal(probabilities[0], np.array(three.probabilities, np.float32))
     assert not probabilities[1].any()
+    assert list(found)[-1] == "box"
+    left, top, width, height = found["box"][:4]
+    assert 0 < left < left + width < 300
+    assert 0 < top < top + height < 300
+    assert found["box"][4:12] == [-1] * 8
 
 
 def test_raw_image_body(client: FlaskClient) -> None:
