@@ -53,8 +53,6 @@ COLOUR_ADVANTAGE, COLOUR_CONTRAST, COLOUR_SAMPLE = 4, 30, 128
 CONTRAST_QUANTILES = np.array([0.002, 0.998])
 # The long side, in pixels, of the image in which digits are searched for first.
 FIRST_SIZE = 128
-# How many times smaller than necessary a JPEG may become when it is reduced to FIRST_SIZE.
-COARSER = 1.25
 
 
 class ImageError(Exception):
@@ -126,9 +124,7 @@ def _reduced_jpeg(data: bytes) -> GreyImage | None:
         _check_size(image, data)
     except ImageError:
         return None
-    # The factor of the reduction to FIRST_SIZE is rounded up to a multiple of the decoder's scale.
-    factor = -(-max(image.size) // FIRST_SIZE)
-    scale = next((one for one in (8, 4, 2) if one * -(-factor // one) <= COARSER * factor), 1)
+    scale = next((one for one in (8, 4, 2) if max(image.size) >= one * FIRST_SIZE), 1)
     if not isinstance(image, JpegImageFile) or image.mode not in ("L", "RGB") or scale == 1:
         return None
     with _memory_lock(image):

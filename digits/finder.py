@@ -7,7 +7,7 @@ digit lies, and how large that digit is (as Panoptic-DeepLab does for objects; C
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import numpy as np
 from msgspec import Meta
@@ -19,8 +19,7 @@ from digits.decode import FIRST_SIZE, GreyImage, Pixels
 from digits.session import ModelFile, check_tensors, first_run, load_session
 
 Ink = NDArray[np.float32]
-# Top, left, height and width, in pixels of the whole image.
-Place = tuple[int, int, int, int]
+Value = TypeVar("Value", bound=np.generic)
 
 # The frame's long side; the network takes any multiple of 16.
 FRAME = FIRST_SIZE
@@ -33,7 +32,10 @@ ASTRAY = 0.75
 # not. And fewer pixels are no digit.
 INK, SURE, LEAST_PIXELS = 0.5, 0.8, 6
 # A digit smaller than this part of the frame is looked at again, with this much around it, by its size.
-SMALL, MARGIN = 0.44, 0.45
+SMALL, MARGIN = 0.25, 0.45
+# Paper whose edges differ by no more shades is of one shade. What is drawn on it is looked at with this margin, in a
+# smaller frame at first.
+FLAT, DRAWING_FRAME, DRAWING_MARGIN = 3, 96, 0.2
 # What differs by so many shades from the mean of so many pixels around it, and so many times as far as most pixels do,
 # is a mark.
 LEAST_CONTRAST, AROUND, STANDS_OUT = 12, 12, 8
@@ -48,6 +50,26 @@ class Box:
     width: Annotated[int, Meta(ge=1)]
     height: Annotated[int, Meta(ge=1)]
 
+    @property
+    def side(self) -> int:
+        """The longer side."""
+        return max(self.width, self.height)
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        """Down and right."""
+        return self.top + self.height / 2, self.left + self.width / 2
+
+    def of(self, pixels: NDArray[Value]) -> NDArray[Value]:
+        """This part of an image."""
+        return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
+
+    def widened(self, by: int, size: tuple[int, int]) -> "Box":
+        """With a margin all around, within an image of that height and width."""
+        top, left = max(0, self.top - by), max(0, self.left - by)
+        bottom, right = min(size[0], self.top + self.height + by), min(size[1], self.left + self.width + by)
+        return Box(left, top, right - left, bottom - top)
+
 
 @dataclass(frozen=True)
 class FoundDigit:
@@ -60,6 +82,11 @@ class FoundDigit:
     ink: Ink
     box: Box
     heat: float
+
+    @property
+    def mass(self) -> float:
+        """How much ink it has, in pixels of the whole image."""
+        return float(self.ink.sum()) * (self.box.side / max(self.ink.shape)) ** 2
 
 
 class Finder:
@@ -74,14 +101,15 @@ class Finder:
     def find(self, image: GreyImage) -> list[FoundDigit]:
         """The digits in an image, the one with the most ink first."""
         with tracing.span("finder"):
-            everything = (0, 0, *image.size)
+            if image.full is None and (part := _drawn_part(image.pixels)) is not None:
+                return self._in_drawing(image.pixels, part)
+            height, width = image.size
+            everything = Box(0, 0, width, height)
             digits = self._look(image.pixels, everything)
-            if max(image.size) > FRAME:
-                if not digits and (place := _marked_part(pixels := image.whole())):
+            if everything.side > FRAME:
+                if not digits and (part := _marked_part(pixels := image.whole())):
                     # Perhaps too small, or too faint once averaged.
-                    top, left, height, width = place
-                    digits = self._look(pixels[top : top + height, left : left + width], place)
-                    digits = digits or self._look(pixels, everything, 2 * FRAME)
+                    digits = self._look(part.of(pixels), part) or self._look(pixels, everything, 2 * FRAME)
                 if digits:
                     digits[0] = self._closer(image, digits[0])
             return digits
@@ -89,46 +117,41 @@ class Finder:
     def warm_up(self) -> None:
         """Runs the network once, so that the first request finds everything loaded. Raises ModelError."""
         with first_run(self.file.path):
-            self._look(np.zeros((FRAME, FRAME), np.uint8), (0, 0, FRAME, FRAME))
+            self._look(np.zeros((FRAME, FRAME), np.uint8), Box(0, 0, FRAME, FRAME))
+
+    def _in_drawing(self, pixels: Pixels, part: Box) -> list[FoundDigit]:
+        """A digit alone is large enough in a small frame."""
+        if not part.side:
+            return []
+        part = part.widened(round(DRAWING_MARGIN * part.side) + 1, pixels.shape)
+        digits = self._look(part.of(pixels), part, DRAWING_FRAME)
+        return digits if len(digits) == 1 else self._look(part.of(pixels), part)
 
     def _closer(self, image: GreyImage, digit: FoundDigit) -> FoundDigit:
         """A digit that is small in a large image, as a crop of that shows it."""
-        box = digit.box
-        side = max(box.width, box.height)
-        if side > SMALL * max(image.size):
+        if digit.box.side > SMALL * max(image.size):
             return digit
-        around = round(MARGIN * side)
-        top, left = max(0, box.top - around), max(0, box.left - around)
-        bottom, right = (end + around for end in (box.top + box.height, box.left + box.width))
-        crop = image.whole()[top:bottom, left:right]
-        found = self._look(crop, (top, left, *crop.shape))
-        middle = (box.top + box.height / 2, box.left + box.width / 2)
+        pixels = image.whole()
+        part = digit.box.widened(round(MARGIN * digit.box.side), pixels.shape)
+        found = self._look(part.of(pixels), part)
 
         def distance(one: FoundDigit) -> float:
-            return math.dist(middle, (one.box.top + one.box.height / 2, one.box.left + one.box.width / 2))
+            return math.dist(digit.box.middle, one.box.middle)
 
         closest = min(found, key=distance, default=digit)
-        return closest if distance(closest) < side / 2 else digit
+        return closest if distance(closest) < digit.box.side / 2 else digit
 
-    def _look(self, pixels: Pixels, place: Place, frame: int = FRAME) -> list[FoundDigit]:
-        """The digits in a part of the whole image, given by top, left, height and width, the most ink first.
-
-        `pixels` may show that part reduced.
-        """
-        top, left, height, width = place
-        scale = max(height, width) / frame
-        ink, heat, offsets, sizes = self.session.run(_OUTPUTS, {"images": _framed(pixels, frame)[None]})
+    def _look(self, pixels: Pixels, part: Box, frame: int = FRAME) -> list[FoundDigit]:
+        """The digits in a part of the whole image, the one with the most ink first; `pixels` may show it reduced."""
+        scale = part.side / frame
+        maps = self.session.run(_OUTPUTS, {"images": _framed(pixels, frame)[None]})
         digits = []
-        for rows, columns, one, certainty in _separated(ink[0], heat[0], offsets[0], sizes[0]):
-            low = [int(first * scale) + start for first, start in ((rows.start, top), (columns.start, left))]
-            high = [
-                max(before + 1, min(math.ceil(last * scale) + start, start + side))
-                for before, last, start, side in zip(
-                    low, (rows.stop, columns.stop), (top, left), (height, width), strict=True
-                )
-            ]
-            digits.append(FoundDigit(one, Box(low[1], low[0], high[1] - low[1], high[0] - low[0]), certainty))
-        return sorted(digits, key=lambda digit: -digit.ink.sum() * scale * scale)
+        for rows, columns, ink, heat in _separated(*(one[0] for one in maps)):
+            top, bottom = _scaled(rows, scale, part.height)
+            left, right = _scaled(columns, scale, part.width)
+            box = Box(part.left + left, part.top + top, right - left, bottom - top)
+            digits.append(FoundDigit(ink, box, heat))
+        return sorted(digits, key=lambda digit: -float(digit.ink.sum()))
 
 
 _OUTPUTS = ["ink", "heat", "offsets", "sizes"]
@@ -139,6 +162,12 @@ _TENSORS: dict[str, tuple[str, tuple[int | str, ...]]] = {
     "offsets": ("tensor(float)", ("N", 2, "N", "N")),
     "sizes": ("tensor(float)", ("N", "N", "N")),
 }
+
+
+def _scaled(part: slice, scale: float, side: int) -> tuple[int, int]:
+    """A part of the frame's rows or columns in the pixels of an image, at least one and within its side."""
+    first = min(int(part.start * scale), side - 1)
+    return first, max(first + 1, min(math.ceil(part.stop * scale), side))
 
 
 def _framed(pixels: Pixels, frame: int) -> Pixels:
@@ -158,27 +187,41 @@ def _framed(pixels: Pixels, frame: int) -> Pixels:
     return framed
 
 
-def _marked_part(pixels: Pixels) -> Place | None:
-    """Where an image has marks, with a margin around them: top, left, height, width; None if it has none."""
+def _drawn_part(pixels: Pixels) -> Box | None:
+    """Where anything is drawn on paper of one shade, of no size if nothing is; None if the edges show other shades."""
+    low, high = max(0, int(pixels[0, 0]) - FLAT), min(255, int(pixels[0, 0]) + FLAT)
+    edges = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
+    if any(edge.min() < low or edge.max() > high for edge in edges):
+        return None
+    return _extent((pixels < low) | (pixels > high)) or Box(0, 0, 0, 0)
+
+
+def _marked_part(pixels: Pixels) -> Box | None:
+    """Where an image has marks, with a margin around them; None if it has none."""
     block = -(-max(pixels.shape) // FRAME)
     down, across = (np.arange(0, side, block) for side in pixels.shape)
     marked = np.zeros((len(down), len(across)), bool)
     for extreme in (np.minimum, np.maximum):
         marked |= _stand_out(extreme.reduceat(extreme.reduceat(pixels, down, axis=0), across, axis=1))
-    rows, columns = np.flatnonzero(marked.any(axis=1)), np.flatnonzero(marked.any(axis=0))
+    blocks = _extent(marked)
+    if blocks is None:
+        return None
+    blocks = blocks.widened(2 + round(MARGIN * blocks.side), marked.shape)
+    part = Box(*(block * one for one in (blocks.left, blocks.top, blocks.width, blocks.height)))
+    part = part.widened(0, pixels.shape)
+    if 2 * part.side < max(pixels.shape) and block > 1:  # again, in finer blocks
+        inside = _marked_part(part.of(pixels)) or Box(0, 0, part.width, part.height)
+        return Box(part.left + inside.left, part.top + inside.top, inside.width, inside.height)
+    return part
+
+
+def _extent(mask: NDArray[np.bool_]) -> Box | None:
+    """The box around what is set; None if nothing is."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return None
-    around = 2 + round(MARGIN * max(rows[-1] - rows[0], columns[-1] - columns[0]))
-    top, left = (max(0, int(lines[0]) - around) * block for lines in (rows, columns))
-    bottom, right = (
-        min(side, (int(lines[-1]) + 1 + around) * block)
-        for side, lines in zip(pixels.shape, (rows, columns), strict=True)
-    )
-    part = pixels[top:bottom, left:right]
-    if 2 * max(part.shape) < max(pixels.shape) and block > 1:  # again, in finer blocks
-        inside = _marked_part(part) or (0, 0, *part.shape)
-        return top + inside[0], left + inside[1], inside[2], inside[3]
-    return top, left, *part.shape
+    top, left = int(rows[0]), int(columns[0])
+    return Box(left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top)
 
 
 def is_marked(pixels: Pixels) -> bool:
@@ -202,34 +245,45 @@ def _separated(ink: Ink, heat: Ink, offsets: Ink, sizes: Ink) -> list[tuple[slic
     places = (np.arange(len(heat), dtype=np.float32) + 0.5) * CELL
     down, across = offsets[0] + places[:, None], offsets[1] + places
     distances = np.stack([np.hypot(down - row, across - column) / size for row, column, size, _ in centres])
-    owners = distances.argmin(axis=0)
+    owners = distances.argmin(axis=0).astype(np.uint8)
     owners[distances.min(axis=0) > ASTRAY] = len(centres)
     owners = owners.repeat(CELL, axis=0).repeat(CELL, axis=1)
     is_ink = ink > INK
     digits = []
     for number, (*_, certainty) in enumerate(centres):
         mask = is_ink & (owners == number)
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        if not len(rows):
+        place = _extent(mask)
+        if place is None:
             continue
-        box = (slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
-        count = np.count_nonzero(mask[box])
-        if count < LEAST_PIXELS or (ink[box] * mask[box]).sum() < SURE * count:
-            continue
-        # With the soft edge around it.
-        near = np.asarray(Image.fromarray(mask[box].astype(np.uint8)).filter(ImageFilter.MaxFilter(3)))
-        digits.append((*box, ink[box] * near, certainty))
+        mask, soft = place.of(mask), place.of(ink)
+        count = np.count_nonzero(mask)
+        if count >= LEAST_PIXELS and soft[mask].sum() > SURE * count:
+            rows, columns = slice(place.top, place.top + place.height), slice(place.left, place.left + place.width)
+            digits.append((rows, columns, soft * _dilated(mask), certainty))
     return digits
+
+
+def _dilated(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """With the pixels around each that is set."""
+    wide = mask.copy()
+    wide[:, 1:] |= mask[:, :-1]
+    wide[:, :-1] |= mask[:, 1:]
+    near = wide.copy()
+    near[1:] |= wide[:-1]
+    near[:-1] |= wide[1:]
+    return near
 
 
 def _centres(heat: Ink, sizes: Ink) -> list[tuple[float, float, float, float]]:
     """The digits' centres, the hottest first: down, right, size in pixels, and heat."""
     rows, columns = np.nonzero(heat > LEAST_HEAT)
-    heats, around = heat[rows, columns], sizes[rows, columns]
-    kept: list[tuple[float, float, float, float]] = []
-    for place in np.argsort(-heats).tolist():
-        down, right = (float(rows[place]) + 0.5) * CELL, (float(columns[place]) + 0.5) * CELL
-        size = max(float(around[place]), CELL)
-        if all(math.hypot(down - one[0], right - one[1]) > max(1.5 * CELL, APART * max(size, one[2])) for one in kept):
-            kept.append((down, right, size, float(heats[place])))
-    return kept
+    heats, around = heat[rows, columns], np.maximum(sizes[rows, columns], CELL)
+    down, right = (rows + 0.5) * CELL, (columns + 0.5) * CELL
+    centres = []
+    while len(heats):
+        hottest = int(heats.argmax())
+        row, column, size = float(down[hottest]), float(right[hottest]), float(around[hottest])
+        centres.append((row, column, size, float(heats[hottest])))
+        left = np.hypot(down - row, right - column) > np.maximum(APART * np.maximum(around, size), 1.5 * CELL)
+        down, right, around, heats = down[left], right[left], around[left], heats[left]
+    return centres

@@ -19,6 +19,8 @@ BLANK, SEVERAL_DIGITS, NOT_A_DIGIT = "blank", "several digits", "not a digit"
 
 SIZE = 28
 BOX = 20
+# Another digit counts only if the finder is so sure of it and it has this part of the first one's ink.
+OTHER_HEAT, OTHER_MASS = 0.5, 0.15
 # MNIST's strokes are rarely thinner, in pixels of 28×28; thinner ones are thickened to this.
 MINIMUM_STROKE = 1.6
 # MNIST's centre of mass, rounded up to whole pixels: 14 to 15 pixels from the edges.
@@ -47,8 +49,9 @@ def preprocess(image: GreyImage | Pixels, finder: Finder) -> Preprocessed:
     digits = finder.find(image)
     with tracing.span("prepare"):
         if digits:
-            reason = SEVERAL_DIGITS if len(digits) > 1 else None
-            return Preprocessed(centred(digits[0].ink), reason, digits[0])
+            first, *others = digits
+            several = any(one.heat > OTHER_HEAT and one.mass > OTHER_MASS * first.mass for one in others)
+            return Preprocessed(centred(first.ink), SEVERAL_DIGITS if several else None, first)
         reason = NOT_A_DIGIT if is_marked(image.pixels) else BLANK
         return Preprocessed(np.zeros((SIZE, SIZE), np.uint8), reason)
 
