@@ -16,17 +16,12 @@ DIGITS = load_training().part(np.arange(2))
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_photos_depend_on_their_seed_alone(kind: str) -> None:
-    one, again, another = (photo((kind, DIGITS.images[0], (seed, 0))) for seed in (1, 1, 2))
-    assert one == again != another
-    assert next(photos(DIGITS, kind, seed=1)) == one
+    one, another = (photo((kind, DIGITS.images[0], (seed, 0))) for seed in (1, 2))
+    assert next(photos(DIGITS, kind, seed=1)) == one != another
     with Image.open(io.BytesIO(one)) as image:
         assert (image.format, image.mode) == ("JPEG", "RGB")
-
-
-@pytest.mark.parametrize(("kind", "longest"), [(PENCIL, (4000, 4000)), ("32-pixel webcam crops", (28, 36))])
-def test_photos_have_the_size_of_their_kind(kind: str, longest: tuple[int, int]) -> None:
-    with Image.open(io.BytesIO(photo((kind, DIGITS.images[0], (0, 0))))) as image:
-        assert longest[0] <= max(image.size) <= longest[1]
+        low, high = {PENCIL: (4000, 4000), "32-pixel webcam crops": (28, 36)}.get(kind, (640, 1280))
+        assert low <= max(image.size) <= high
 
 
 def test_whole_digit_is_in_the_frame() -> None:
