@@ -17,7 +17,7 @@ from digits.decode import Pixels
 from training.datasets.outliers import filled_outlines, silhouette
 from training.finder.marks import bars, enclosure, letter, punctuation, scribble, symbol, word
 from training.finder.paper import Field, beyond_paper, texture
-from training.finder.writing import Glyph, Least, Style, Writers, ratio
+from training.finder.writing import Glyph, Least, Style, Writers, ratio, stroke_width
 
 # The finder's frame is a square of so many pixels.
 FRAME = 128
@@ -373,8 +373,9 @@ def _add_company(canvas: Canvas, place: tuple[int, int], glyph: Glyph, random: G
     top, left = place
     height, width = glyph.ink.shape
     size = max(height, width)
-    pen = ratio(random, 0.015, 0.15)
-    match random.integers(6):
+    same_pen = stroke_width(glyph.shown) / size * ratio(random, 0.8, 1.25)
+    pen = min(same_pen, 0.3) if random.random() < 0.6 else ratio(random, 0.015, 0.2)
+    match random.integers(7):
         case 0 | 1 | 2:
             around = enclosure(height, width, pen, random)
             move = random.normal(0, 0.04, 2) * size

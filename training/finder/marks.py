@@ -165,19 +165,22 @@ def symbol(size: float, pen: float, random: Generator) -> Pixels:
 
 
 def punctuation(size: float, pen: float, random: Generator) -> Pixels:
-    """A mark as it stands between digits of that size: a dot, comma, colon, dash, plus, bracket or slash."""
+    """A mark as it stands beside digits of that size: a dot, comma, colon, dash, plus, tick, bracket or slash."""
     width = max(1.0, pen * size)
-    if (kind := random.integers(6)) == 0:
+    if (kind := random.integers(8)) == 0:
         strokes, side = [np.array([[0, 0], [0.01, 0.01]])], 1.5 * width
     elif kind == 1:
         strokes, side = [np.array([[0.5, 0], [0.6, 0.4], [0, 1]])], size * random.uniform(0.15, 0.35)
     elif kind == 2:
         strokes, side = [np.array([[0, 0], [0, 0.02]]), np.array([[0, 1], [0, 1.02]])], size * random.uniform(0.3, 0.6)
     elif kind == 3:
-        strokes, side = [np.array([[0, 0], [1, random.normal(0, 0.1)]])], size * random.uniform(0.25, 0.6)
+        strokes, side = [np.array([[0, 0], [1, random.normal(0, 0.1)]])], size * random.uniform(0.25, 0.7)
     elif kind == 4:
         strokes = [np.array([[0, 0.5], [1, 0.5]]), np.array([[0.5, 0], [0.5, 1]])]
         side = size * random.uniform(0.3, 0.7)
+    elif kind == 5:
+        strokes = [np.array([[0, random.uniform(0.4, 0.7)], [0.3, 1], [random.uniform(0.7, 1.1), 0]])]
+        side = size * random.uniform(0.35, 1)
     elif random.random() < 0.5:
         bend = random.uniform(0.2, 0.35) * random.choice([-1, 1])
         strokes = [smooth(np.array([[0, 0], [bend, 0.3], [bend, 0.7], [0, 1]]))]
@@ -191,7 +194,7 @@ def punctuation(size: float, pen: float, random: Generator) -> Pixels:
 def enclosure(height: float, width: float, pen: float, random: Generator) -> Pixels:
     """A circle or a box, drawn by hand around something of that size in pixels."""
     fine = 2
-    rows, columns = (side * random.uniform(1.2, 1.9) for side in (height, width))
+    rows, columns = (side * random.uniform(1.2, 2.3) for side in (height, width))
     if random.random() < 0.7:  # not so slim around a 1
         rows, columns = max(rows, 0.7 * columns), max(columns, 0.7 * rows)
     line = max(1.0, pen * max(height, width)) * fine

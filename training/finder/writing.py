@@ -78,7 +78,7 @@ class Writers:
     def __init__(self, digits: Dataset, pen_digits: Sequence[PenDigit], random: Generator) -> None:
         chosen = random.choice(len(digits), POOL)
         inks = [cropped(redrawn(image, random)) for image in digits.images[chosen]]
-        by_width = np.argsort([_stroke_width(ink) for ink in inks])
+        by_width = np.argsort([stroke_width(ink) for ink in inks])
         self.mnist = [(inks[number], int(digits.labels[chosen[number]])) for number in by_width]
         self.pen_digits: dict[int, list[PenDigit]] = {}
         for digit in pen_digits:
@@ -95,7 +95,12 @@ class Style:
         self.least = least
         self.pen = ratio(random, THINNEST, BROADEST) if random.random() < 0.5 else ratio(random, 0.03, 0.12)
         self.slant, self.width = random.normal(0, 0.12), ratio(random, 0.8, 1.25)
-        self.hollow, self.broken = random.random() < 0.03, random.random() < 0.06
+        self.hollow, self.broken = random.random() < 0.05, random.random() < 0.06
+        if self.hollow:
+            self.pen = ratio(random, 0.1, 0.3)
+        # By how much MNIST's strokes are broadened on each side, relative to the digit's longer side.
+        self.bold = ratio(random, 0.01, 0.07) if self.hollow or random.random() < 0.15 else 0.0
+        self.outline = ratio(random, 0.01, 0.07)
         first = int(random.integers(POOL - SIMILAR))
         self.mnist = writers.mnist[first : first + SIMILAR]
         self.source = str(random.choice(["mnist", "pen", "drawn", "block"], p=[0.45, 0.28, 0.22, 0.05]))
@@ -108,7 +113,10 @@ class Style:
         """A random digit whose longer side is about `size` pixels, turned by an angle in radians."""
         if self.source == "mnist":
             chosen, label = self.mnist[random.integers(len(self.mnist))]
+            size = size / (1 + 2 * self.bold)
             shown = ink = _warped(chosen, size, self.width * ratio(random, 0.9, 1.1), self.slant, turn)
+            if self.bold:
+                shown = ink = cropped(_grown(ink, self.bold * size))
             if MNIST_STROKE * size < self.least.found - 1:
                 shown = np.pad(shown, 1)
                 ink = np.asarray(Image.fromarray(shown).filter(ImageFilter.MaxFilter(3)))
@@ -126,10 +134,8 @@ class Style:
             rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
             box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
             shown, ink = shown[box], ink[box]
-        if self.hollow and min(ink.shape) > 12:
-            border = max(1, round(0.04 * max(ink.shape)))
-            inside = Image.fromarray(np.pad(ink, 1)).filter(ImageFilter.MinFilter(2 * border + 1))
-            shown = ink - np.minimum(ink, np.asarray(inside)[1:-1, 1:-1])
+        if self.hollow:
+            shown = _outline(ink, max(self.outline * size, self.least.shown))
         elif self.broken:
             shown, ink = _broken(shown, ink, random)
         return Glyph(shown, ink, label)
@@ -177,6 +183,21 @@ def _warped(ink: Pixels, size: float, width: float, slant: float, turn: float) -
     return cropped(np.maximum(np.asarray(turned), 0)) if np.asarray(turned).any() else np.full((1, 1), 255, np.uint8)
 
 
+def _grown(ink: Pixels, by: float) -> Pixels:
+    """Ink broadened by so many pixels on every side."""
+    soft = Image.fromarray(np.pad(ink, math.ceil(2 * by))).filter(ImageFilter.GaussianBlur(by))
+    return np.clip((np.asarray(soft, np.float32) - 30) * 3, 0, 255).astype(np.uint8)
+
+
+def _outline(ink: Pixels, width: float) -> Pixels:
+    """The border of the ink, so many pixels wide; all of it if hardly anything lies inside."""
+    soft = Image.fromarray(np.pad(ink, math.ceil(2 * width))).filter(ImageFilter.GaussianBlur(width))
+    edge = math.ceil(2 * width)
+    inside = np.clip((np.asarray(soft, np.float32)[edge:-edge, edge:-edge] - 210) * 6, 0, 255)
+    hollow = ink - np.minimum(ink, inside.astype(np.uint8))
+    return hollow if hollow.sum(dtype=np.int64) < 0.8 * ink.sum(dtype=np.int64) else ink
+
+
 def _broken(shown: Pixels, ink: Pixels, random: Generator) -> tuple[Pixels, Pixels]:
     """Both without a narrow band through the digit, unless that is most of it."""
     across = distance_along(ink.shape, random.uniform(0, math.pi)) - random.uniform(-0.35, 0.35) * max(ink.shape)
@@ -184,7 +205,7 @@ def _broken(shown: Pixels, ink: Pixels, random: Generator) -> tuple[Pixels, Pixe
     return (shown * rest, ink * rest) if (ink * rest).sum() > 0.8 * ink.sum(dtype=np.int64) else (shown, ink)
 
 
-def _stroke_width(ink: Pixels) -> float:
+def stroke_width(ink: Pixels) -> float:
     """The mean stroke width in pixels: twice the area over the length of the outline."""
     values = np.pad(ink.astype(np.float32), 1)
     outline = np.hypot(np.abs(np.diff(values, axis=0)).sum(), np.abs(np.diff(values, axis=1)).sum())
