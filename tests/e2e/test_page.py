@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+import shutil
 import subprocess
 import zipfile
 from pathlib import Path
@@ -13,8 +15,9 @@ from click.testing import CliRunner
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
+from service.settings import Settings
 from tests.helpers.browser import SIZES
-from tests.helpers.images import example_pixels
+from tests.helpers.images import encode, example_pixels
 from tests.helpers.paths import EXAMPLES
 from tests.helpers.processes import free_port
 from tests.helpers.service import serving
@@ -203,6 +206,43 @@ def test_sideways_photo(page: Page) -> None:
     expect_digit(page, 4)
 
 
+def tint(page: Page) -> int:
+    """The number of orange pixels in the picture of what was found, which is grey and blue otherwise."""
+    total: int = page.evaluate(
+        """() => {
+            const { width, height } = document.querySelector("#found");
+            const context = new OffscreenCanvas(width, height).getContext("2d");
+            context.drawImage(document.querySelector("#found"), 0, 0);
+            const { data } = context.getImageData(0, 0, width, height);
+            let count = 0;
+            for (let at = 0; at < data.length; at += 4) count += data[at] > data[at + 2] + 100;
+            return count;
+        }"""
+    )
+    return total
+
+
+def test_found_ink_is_shown_in_the_upright_photo(page: Page) -> None:
+    page.set_input_files("#camera", {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": photo(4)})
+    expect_digit(page, 4)
+    expect(page.locator("#found")).to_have_attribute("aria-label", re.compile("What it found: a digit of .* pixels"))
+    expect(page.locator("#layers li").first).to_be_visible()
+    assert tint(page) > 1_000
+    blank = encode(np.full((50, 50), 255, np.uint8))
+    page.set_input_files("#file", {"name": "blank.png", "mimeType": "image/png", "buffer": blank})
+    expect(page.locator("#found")).to_have_attribute("aria-label", "What it found: no digit")
+    assert tint(page) == 0
+
+
+def test_found_ink_of_a_drawing_is_shown(page: Page) -> None:
+    draw(page, 3)
+    expect_digit(page, 3)
+    expect(page.locator("#layers li").first).to_be_visible()
+    assert tint(page) > 1_000
+    page.click("#clear")
+    expect(page.locator("#found")).to_have_attribute("aria-label", "What it found: nothing yet")
+
+
 @pytest.mark.parametrize("event", ["drop", "paste"])
 def test_dropped_and_pasted_images(page: Page, event: str) -> None:
     page.evaluate(
@@ -285,9 +325,7 @@ def test_corrections_are_training_data(page: Page, tmp_path: Path) -> None:
         assert archive.testzip() is None
         archive.extractall(tmp_path)
     # `train` reads the two images and reports that they are too few.
-    start = str(tmp_path / "digits" / "1" / "model.onnx")
-    Path(start).parent.mkdir(parents=True)
-    Path(start).touch()
+    start = str(shutil.copytree(Settings().model_path.parent, tmp_path / "digits" / "1") / "model.onnx")
     result = CliRunner().invoke(main, ["train", "--data", str(tmp_path / "corrections"), "--from", start])
     assert "got 2 images" in result.output
     page.on("dialog", lambda dialog: dialog.accept())

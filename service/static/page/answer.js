@@ -1,10 +1,11 @@
-// Shows a prediction: the digit, its confidence, ten bars, and the network's input image.
+// Shows a prediction: what was found, the network's input image, the digit, its confidence, and ten bars.
 
+import { drawFound } from "./found.js";
 import { decodeBytes } from "./service.js";
 
 const REASONS = {
   blank: "The image is blank.",
-  "several digits": "These look like several digits. Draw one at a time.",
+  "several digits": "These look like several digits. The largest is marked; draw one at a time.",
   "not a digit": "This does not look like a digit.",
   uncertain: "This looks like a digit, but it is unclear which one.",
 };
@@ -32,8 +33,9 @@ function percentage(share) {
   return `${(100 * share).toFixed(1)} %`;
 }
 
-export function showAnswer(answer) {
-  const { digit, confidence, probabilities, reason, image } = answer;
+// `image` is what was sent.
+export function showAnswer(answer, image) {
+  const { digit, confidence, probabilities, reason } = answer;
   element("digit").textContent = digit ?? "–";
   element("verdict").textContent = reason ? REASONS[reason] ?? reason : `Recognized with a confidence of ${percentage(confidence)}.`;
   probabilities.forEach((share, index) => {
@@ -42,8 +44,14 @@ export function showAnswer(answer) {
     percent.textContent = percentage(share);
     row.classList.toggle("best", index === digit);
   });
-  drawSeen(decodeBytes(image));
-  element("seen").setAttribute("aria-label", `Network input${digit === null ? "" : `, recognized as ${digit}`}`);
+  drawFound(element("found"), image, answer.box, null);
+  drawSeen(decodeBytes(answer.image));
+  element("seen").setAttribute("aria-label", `What the network saw${digit === null ? "" : `, recognized as ${digit}`}`);
+}
+
+// Adds the ink to what was found, from the response of /explain.
+export function showInk({ box, ink }, image) {
+  if (ink) drawFound(element("found"), image, box, { ...ink, bytes: decodeBytes(ink.values) });
 }
 
 export function showNothing() {
@@ -54,8 +62,9 @@ export function showNothing() {
     percent.textContent = "";
     row.classList.remove("best");
   }
+  drawFound(element("found"), null);
   drawSeen(new Uint8Array(28 * 28));
-  element("seen").setAttribute("aria-label", "Network input: empty");
+  element("seen").setAttribute("aria-label", "What the network saw: nothing yet");
 }
 
 export function showAlert(text) {

@@ -1,6 +1,6 @@
 // The page: sends what is on the canvas to the service, and shows the response.
 
-import { showAlert, showAnswer, showNothing } from "./answer.js";
+import { showAlert, showAnswer, showInk, showNothing } from "./answer.js";
 import { showCode } from "./code.js";
 import * as corrections from "./corrections.js";
 import { showNetwork } from "./network.js";
@@ -36,15 +36,16 @@ async function read() {
       showNothing();
       showAlert("");
     } else {
+      const image = paper.copy();
       const file = await paper.file();
       const answer = await ask("/predict?show=image", file);
       if (asked === version || !wasLifted) {
-        showAnswer(answer);
+        showAnswer(answer, image);
         showAlert("");
         answered = asked === version;
         showState();
       }
-      if (wasLifted && asked === version) await explain(file);
+      if (wasLifted && asked === version) await explain(file, image);
     }
   } catch (error) {
     if (error instanceof RequestError) {
@@ -61,10 +62,12 @@ async function read() {
   else read();
 }
 
-async function explain(file) {
+async function explain(file, image) {
   await showCode(paper);
   try {
-    showNetwork(await ask("/explain", file));
+    const explained = await ask("/explain", file);
+    showInk(explained, image);
+    showNetwork(explained);
   } catch (error) {
     if (!(error instanceof RequestError)) throw error;
     element("inside-status").textContent = `The layers cannot be shown: ${error.message}.`;

@@ -53,14 +53,23 @@ export class Paper {
     return this.picture && !this.strokes.length ? this.picture.file : this.render(SIZE);
   }
 
+  // What that file shows, upright.
+  copy() {
+    return this.picture && !this.strokes.length ? this.picture.bitmap : this.#sheet(SIZE);
+  }
+
   // The canvas as an image file, `side` pixels wide and high.
   render(side, type = "image/png") {
+    return new Promise((resolve) => this.#sheet(side).toBlob(resolve, type));
+  }
+
+  #sheet(side) {
     const sheet = document.createElement("canvas");
     sheet.width = sheet.height = side;
     const context = sheet.getContext("2d");
     context.scale(side / SIZE, side / SIZE);
     this.#ink(context);
-    return new Promise((resolve) => sheet.toBlob(resolve, type));
+    return sheet;
   }
 
   #place(event) {
