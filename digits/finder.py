@@ -193,7 +193,9 @@ def _drawn_part(pixels: Pixels) -> Box | None:
     edges = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
     if any(edge.min() < low or edge.max() > high for edge in edges):
         return None
-    return _extent((pixels < low) | (pixels > high)) or Box(0, 0, 0, 0)
+    # By rows and columns, so that a large image takes no more memory.
+    rows, columns = ((pixels.min(axis=axis) < low) | (pixels.max(axis=axis) > high) for axis in (1, 0))
+    return _span(rows, columns) or Box(0, 0, 0, 0)
 
 
 def _marked_part(pixels: Pixels) -> Box | None:
@@ -217,11 +219,15 @@ def _marked_part(pixels: Pixels) -> Box | None:
 
 def _extent(mask: NDArray[np.bool_]) -> Box | None:
     """The box around what is set; None if nothing is."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
+    return _span(mask.any(axis=1), mask.any(axis=0))
+
+
+def _span(rows: NDArray[np.bool_], columns: NDArray[np.bool_]) -> Box | None:
+    """From the first to the last of the rows and columns that are set; None if none is."""
+    if not rows.any():
         return None
-    top, left = int(rows[0]), int(columns[0])
-    return Box(left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top)
+    top, left = int(rows.argmax()), int(columns.argmax())
+    return Box(left, top, len(columns) - int(columns[::-1].argmax()) - left, len(rows) - int(rows[::-1].argmax()) - top)
 
 
 def is_marked(pixels: Pixels) -> bool:

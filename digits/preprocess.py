@@ -19,8 +19,9 @@ BLANK, SEVERAL_DIGITS, NOT_A_DIGIT = "blank", "several digits", "not a digit"
 
 SIZE = 28
 BOX = 20
-# Another digit counts only if the finder is so sure of it and it has this part of the first one's ink.
-OTHER_HEAT, OTHER_MASS = 0.5, 0.15
+# Another digit counts only if the finder is so sure of it and it has this part of the first one's ink and height: ticks
+# and dashes do not.
+OTHER_HEAT, OTHER_MASS, OTHER_HEIGHT = 0.5, 0.15, 0.5
 # MNIST's strokes are rarely thinner, in pixels of 28×28; thinner ones are thickened to this.
 MINIMUM_STROKE = 1.6
 # MNIST's centre of mass, rounded up to whole pixels: 14 to 15 pixels from the edges.
@@ -50,10 +51,16 @@ def preprocess(image: GreyImage | Pixels, finder: Finder) -> Preprocessed:
     with tracing.span("prepare"):
         if digits:
             first, *others = digits
-            several = any(one.heat > OTHER_HEAT and one.mass > OTHER_MASS * first.mass for one in others)
-            return Preprocessed(centred(first.ink), SEVERAL_DIGITS if several else None, first)
+            reason = SEVERAL_DIGITS if any(_counts(one, first) for one in others) else None
+            return Preprocessed(centred(first.ink), reason, first)
         reason = NOT_A_DIGIT if is_marked(image.pixels) else BLANK
         return Preprocessed(np.zeros((SIZE, SIZE), np.uint8), reason)
+
+
+def _counts(other: FoundDigit, first: FoundDigit) -> bool:
+    """Whether another digit makes it several."""
+    is_large = other.mass > OTHER_MASS * first.mass and other.box.height > OTHER_HEIGHT * first.box.height
+    return is_large and other.heat > OTHER_HEAT
 
 
 def preprocessed_already(pixels: Pixels) -> Pixels | None:
