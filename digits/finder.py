@@ -194,9 +194,8 @@ def _drawn_part(pixels: Pixels) -> Box | None:
     if any(edge.min() < low or edge.max() > high for edge in edges):
         return None
     # By rows and columns, so that a large image takes no more memory.
-    darkest = [np.asarray(pixels.min(axis=axis)) for axis in (1, 0)]
-    lightest = [np.asarray(pixels.max(axis=axis)) for axis in (1, 0)]
-    rows, columns = ((dark < low) | (light > high) for dark, light in zip(darkest, lightest, strict=True))
+    rows = (pixels.min(axis=1) < low) | (pixels.max(axis=1) > high)
+    columns = (pixels.min(axis=0) < low) | (pixels.max(axis=0) > high)
     return _span(rows, columns) or Box(0, 0, 0, 0)
 
 
