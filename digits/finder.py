@@ -194,8 +194,7 @@ def _drawn_part(pixels: Pixels) -> Box | None:
     if any(edge.min() < low or edge.max() > high for edge in edges):
         return None
     # By rows and columns, so that a large image takes no more memory.
-    rows = (pixels.min(axis=1) < low) | (pixels.max(axis=1) > high)
-    columns = (pixels.min(axis=0) < low) | (pixels.max(axis=0) > high)
+    rows, columns = (np.logical_or(pixels.min(axis=axis) < low, pixels.max(axis=axis) > high) for axis in (1, 0))
     return _span(rows, columns) or Box(0, 0, 0, 0)
 
 
