@@ -6,7 +6,7 @@ LOCKED := $(BIN)/python $(PIP) --require-hashes --requirement requirements/build
 ITSELF := $(BIN)/python $(PIP) --no-deps --no-build-isolation --editable .
 LOCK := .venv-tools/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header
 
-.PHONY: help serve test test-all lint format report bench lock audit clean
+.PHONY: help serve test test-all lint format train report bench lock audit clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,10 @@ lint: .venv/test ## Check types and style
 format: .venv/test ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+train: .venv/test ## Make everything that ships from random weights, resuming an interrupted run, then the report; SEEDS=3 trains three networks and exports the best
+	$(BIN)/python -m training.release $(if $(SEEDS),--seeds $(SEEDS))
+	@$(MAKE) report
 
 report: .venv/test ## Measure and publish every figure of the model card, or compare with CHECK=--check; draw the report into reports/; REAL_IMAGES=FOLDER PEN_STROKES=FILE
 	$(BIN)/python -m training evaluate --report reports/digits

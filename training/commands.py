@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
 
 from training.describe import describe as table
 from training.formula import FormulaError, parse
@@ -72,21 +71,9 @@ def describe(formula: str) -> None:
     help="IDX files, or a folder with one subfolder of images per digit, named 0 to 9.  [default: MNIST]",
 )
 @click.option(
-    "--from",
-    "start",
-    type=FILE,
-    help="An ONNX file of `digits export` to start from, with simulated photos added to the training set. With --data, "
-    "the same as `digits finetune`.",
-)
-@click.option(
     "--teacher",
     type=FILE,
-    help="An ONNX file of `digits export` to distill, with simulated photos added to the training set.",
-)
-@click.option(
-    "--strokes",
-    type=FILE,
-    help="pendigits-orig.tra of the UCI Machine Learning Repository, whose pen strokes are added to the training set.",
+    help="An ONNX file of `digits export` to distill.",
 )
 @click.option(
     "--run",
@@ -95,20 +82,18 @@ def describe(formula: str) -> None:
     show_default=True,
     help="Folder of the checkpoints; an interrupted run in it resumes.",
 )
-@click.pass_context
 def train(
-    context: click.Context,
     formula: str | None,
     epochs: int | None,
     quick: bool,
     seeds: tuple[int, ...],
     data: Path | None,
-    start: Path | None,
     teacher: Path | None,
-    strokes: Path | None,
     run: Path,
 ) -> None:
     """Train a network, with CUDA if there is a GPU, otherwise on the CPU.
+
+    Generated images are added to the labelled ones and kept in the folder of the checkpoints.
 
     MNIST is part of the repository, not of an installed package; outside a checkout, use --data.
 
@@ -119,60 +104,41 @@ def train(
       digits train --quick --seed 0
       digits train --data letters/ --run runs/mine
     """
-    if start and formula:
-        raise click.UsageError("expected --formula or --from, whose file has a formula; got both")
-    if quick and (start or strokes or teacher):
-        raise click.UsageError("expected --quick, which uses the labelled images only; got an option that adds others")
-    if start and data:
-        for name in ("epochs", "seeds", "teacher", "strokes", "run"):
-            if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
-                option = "seed" if name == "seeds" else name
-                raise click.UsageError(f"expected no option besides --from and --data; got --{option} too")
-        _fine_tune(start, data)
-        return
+    if quick and teacher:
+        raise click.UsageError("expected --quick, which uses the labelled images only, or --teacher; got both")
+    from digits.session import ModelError
+    from digits.settings import SettingsError
     from training.datasets.mnist import MNIST, DataError, load_training, split
-    from training.network import load_network
-    from training.recipes import DISTILL, QUICK, RETRAIN, RETRAIN_DISTILL, SHIPPED
+    from training.recipes import DISTILL, QUICK, SHIPPED
     from training.train import Run, default_device
 
     try:
         recipe = QUICK if quick else DISTILL if teacher else SHIPPED
-        if start:
-            recipe = RETRAIN_DISTILL if teacher else RETRAIN
-            formula = load_network(start)[0].formula
         recipe = replace(recipe, formula=formula or recipe.formula, epochs=epochs or recipe.epochs)
         parse(recipe.formula)  # before the images are made, which takes minutes
         images, validation = split(load_training(data or MNIST))
         click.echo(f"checkpoints are written to {run.resolve()}, and an interrupted run there is resumed")
         if not quick:
-            images = _with_made_images(images, start is not None or teacher is not None, strokes)
+            images += _generated(images, run / "images")
         for seed in seeds:
-            one = Run(recipe, seed, images, validation, run / f"seed-{seed}", default_device(), start, teacher)
+            one = Run(recipe, seed, images, validation, run / f"seed-{seed}", default_device(), teacher=teacher)
             one.train()
             accuracy = one.history[-1]["validation_accuracy"]
             click.echo(f"seed {seed}: validation accuracy {accuracy:.2%}; {one.checkpoint}")
-    except (DataError, FormulaError) as error:
+    except (DataError, FormulaError, ModelError, SettingsError) as error:
         raise _Failure(str(error)) from error
 
 
-def _with_made_images(digits: "Dataset", photographed: bool, strokes: Path | None) -> "Dataset":
-    from training.datasets.drawn import make_synthetic_digits
-    from training.datasets.outliers import make_negatives
-    from training.datasets.pen_strokes import load_strokes
-    from training.datasets.photographed import simulate_photos_of_digits, simulate_photos_of_synthetic_digits
-    from training.recipes import NEGATIVE_SHARE, PHOTO_SHARE, SYNTHETIC_PHOTO_SHARE, SYNTHETIC_SHARE
+def _generated(digits: "Dataset", directory: Path) -> "Dataset":
+    from digits.system import usable_cores
+    from training.datasets.generated import Sources, generate, numbers_for
+    from training.datasets.pen_strokes import PEN_STROKES, TRAINING_WRITERS, load_pen_digits
     from training.served import served_finder
 
-    images, finder = digits, served_finder()
-    if photographed:  # random weights and labels alone would need many more epochs for those
-        images += simulate_photos_of_digits(digits, round(PHOTO_SHARE * len(digits)), finder)
-    images += make_synthetic_digits(round(SYNTHETIC_SHARE * len(digits)), finder)
-    if photographed:
-        images += simulate_photos_of_synthetic_digits(round(SYNTHETIC_PHOTO_SHARE * len(digits)), finder)
-    images += make_negatives(digits, round(NEGATIVE_SHARE * len(digits)), finder)
-    if strokes:
-        images += load_strokes(strokes, finder)
-    return images
+    # An installed package has no pen strokes.
+    pen_digits = load_pen_digits(PEN_STROKES, TRAINING_WRITERS) if PEN_STROKES.exists() else []
+    sources = Sources(digits, pen_digits, served_finder().file)
+    return generate(numbers_for(sources), sources, directory, usable_cores())
 
 
 @main.command()

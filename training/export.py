@@ -1,6 +1,7 @@
 """Checkpoint → model.onnx with all its constants, explain.onnx, and Triton's configuration, each verified."""
 
 import json
+import math
 import os
 import tempfile
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from digits.session import ModelFile
 from digits.settings import VERSION
 from digits.version import EXPLANATION, FINDER
 from training.activations import with_activations
+from training.datasets.generated import generate_unseen_negatives
 from training.datasets.mnist import Dataset
 from training.evaluate import evaluate
 from training.formula import Architecture, parse
@@ -34,6 +36,11 @@ IR_VERSION = 8
 PARITY_TOLERANCE = 1e-5
 # Share of digits that the default threshold may reject: 2 of the 5,000 of the validation set.
 REJECTED_SHARE = 0.0004
+# Share of images without a digit, of kinds not trained on, that may be taken for one at 0.99. If these are a tenth of
+# all images, 99.7 % of what is read at 0.99 shows a digit.
+SURE_SHARE = 0.02
+# The least `energy_scale`, should hardly any negative look like a digit.
+STEEPEST = 0.1
 
 
 class ExportError(Exception):
@@ -77,8 +84,9 @@ def export(
 ) -> Path:
     """Writes `models/<version>/model.onnx` and `explain.onnx`, verified, `finder.onnx`, and `models/config.pbtxt`.
 
-    `validation` must be the validation set of the training run; the model is calibrated on it. Accuracy on `test`,
-    if given, through the serving pipeline, goes into the metadata. Raises ExportError.
+    `validation` must be the validation set of the training run; the model is calibrated on it, and on images without a
+    digit of kinds that it was not trained on. Accuracy on `test`, if given, through the serving pipeline, goes into the
+    metadata. Raises ExportError.
     """
     state = load_checkpoint(checkpoint, torch.device("cpu"))
     identity = state["identity"]
@@ -93,7 +101,7 @@ def export(
     averaged = {name.removeprefix("module."): value for name, value in state["averaged"].items()}
     trained.load_state_dict({name: averaged[name] for name in trained.state_dict()})
     network = fold_batch_norm(trained)
-    calibration = calibrate(network, validation)
+    calibration = calibrate(network, validation, generate_unseen_negatives(finder))
     model = build_model(architecture, network, calibration)
     metadata = {
         "name": NAME,
@@ -159,18 +167,18 @@ def _move(source: Path, target: Path) -> None:
     os.replace(partial, target)
 
 
-def calibrate(network: nn.Module, validation: Dataset) -> Calibration:
-    """Finds the temperature with the least cross-entropy, and the energy at which an image counts as a digit.
+def calibrate(network: nn.Module, digits: Dataset, negatives: Dataset) -> Calibration:
+    """Finds the temperature with the least cross-entropy on the digits, and two energies that fix `is_digit`.
 
-    The share REJECTED_SHARE of the digits gets an `is_digit` below 0.5; the median digit gets 0.9975.
+    The share REJECTED_SHARE of the digits gets less than 0.5, the share SURE_SHARE of the negatives more than 0.99.
     """
-    logits = compute_logits(network, torch.from_numpy(validation.images))
-    labels = torch.from_numpy(validation.labels)
+    logits, others = (compute_logits(network, torch.from_numpy(one.images)) for one in (digits, negatives))
+    labels = torch.from_numpy(digits.labels)
     candidates = torch.logspace(-1, 1, 401).tolist()
     temperature = min(candidates, key=lambda one: float(functional.cross_entropy(logits / one, labels)))
-    energy = torch.logsumexp(logits, dim=1)
-    low, median = float(torch.quantile(energy, REJECTED_SHARE)), float(energy.median())
-    return Calibration(temperature, low, (median - low) / 6)
+    middle = float(torch.quantile(logits.logsumexp(dim=1), REJECTED_SHARE))
+    sure = float(torch.quantile(others.logsumexp(dim=1), 1 - SURE_SHARE))
+    return Calibration(temperature, middle, max((sure - middle) / math.log(99), STEEPEST))
 
 
 def build_model(architecture: Architecture, network: nn.Sequential, calibration: Calibration) -> onnx.ModelProto:

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from digits.classifier import CLASSES
-from digits.finder import Finder
 from digits.session import ModelFile
 from digits.version import FINDER
+from training.datasets.generated import generate_negatives
 from training.datasets.mnist import DataError, Dataset, load_test, load_training, split
-from training.datasets.outliers import make_negatives
 from training.export import export, next_version
 from training.network import load_network
 from training.recipes import FINE_TUNE, WRITER_IMAGES, WRITER_MNIST, WRITER_NEGATIVES
@@ -31,7 +30,7 @@ def fine_tune(start: Path, images: Dataset, models: Path) -> Path:
     data = images.part(np.resize(np.arange(len(images)), max(WRITER_IMAGES, len(images))))
     data += mnist.part(np.random.default_rng(0).choice(len(mnist), WRITER_MNIST, replace=False))
     finder = ModelFile.read(start.with_name(FINDER))
-    data += make_negatives(mnist, WRITER_NEGATIVES, Finder(finder, "cpu"))
+    data += generate_negatives(mnist, finder, WRITER_NEGATIVES)
     recipe = replace(FINE_TUNE, formula=architecture.formula)
     with tempfile.TemporaryDirectory() as directory:
         run = Run(recipe, 0, data, validation, Path(directory), default_device(), start)

@@ -5,8 +5,7 @@ from pathlib import Path
 import onnx
 import torch
 from onnx import numpy_helper
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from training.datasets.mnist import DataError
 from training.formula import Architecture, parse
@@ -52,33 +51,6 @@ def fold_batch_norm(network: nn.Sequential) -> nn.Sequential:
         elif not isinstance(module, nn.Dropout):
             folded.append(module)
     return nn.Sequential(*folded).eval()
-
-
-@torch.no_grad()
-def unfold_batch_norm(network: nn.Sequential, images: Tensor) -> nn.Sequential:
-    """The same function with batch norm after every CONV, for training at the full learning rate.
-
-    Each starts as the identity, with the statistics of `images`, float32 [N, D, H, W].
-    """
-    unfolded: list[nn.Module] = []
-    for module in network.eval():
-        unfolded.append(module)
-        if isinstance(module, nn.Conv2d):
-            assert module.bias is not None
-            norm = nn.BatchNorm2d(module.out_channels).eval()
-            assert norm.running_mean is not None
-            assert norm.running_var is not None
-            plain = functional.conv2d(images, module.weight, None, module.stride, module.padding)
-            norm.running_mean.copy_(plain.mean(dim=(0, 2, 3)))
-            norm.running_var.copy_(plain.var(dim=(0, 2, 3)))
-            norm.weight.copy_((norm.running_var + norm.eps).sqrt())
-            norm.bias.copy_(module.bias + norm.running_mean)
-            module.bias = None
-            unfolded.append(norm)
-            images = norm(plain)
-        else:
-            images = module(images)
-    return nn.Sequential(*unfolded)
 
 
 @torch.no_grad()

@@ -1,10 +1,12 @@
 """What decides a network's weights, besides data and seed: hyperparameters, presets, the mix of training images."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+# The version of the model that `make train` writes.
+VERSION = 4
 FORMULA = (
-    "INPUT 28x28x1 -> [CONV 3x3x16 -> RELU]*2 -> POOL 2x2 -> [CONV 3x3x48 -> RELU]*2 -> POOL 2x2"
-    " -> [CONV 3x3x96 pad 1 -> RELU]*2 -> FC 10"
+    "INPUT 28x28x1 -> CONV 5x5x16 -> RELU -> POOL 2x2 -> CONV 3x3x32 -> RELU -> CONV 3x3x48 -> RELU -> POOL 2x2"
+    " -> CONV 3x3x64 pad 1 -> RELU -> CONV 3x3x80 pad 1 -> RELU -> CONV 3x3x96 -> RELU -> FC 10"
 )
 QUICK_FORMULA = (
     "INPUT 28x28x1 -> CONV 4x4x16 stride 2 pad 1 -> RELU -> [CONV 3x3x32 -> RELU]*2 -> POOL 2x2"
@@ -23,8 +25,8 @@ class Recipe:
     warmup_epochs: int = 2  # at most half of the epochs
     momentum: float = 0.9
     weight_decay: float = 5e-4  # on weights only, not on biases and batch norm
-    label_smoothing: float = 0.1  # share of the target spread evenly over the classes
-    dropout: float = 0.3  # before every FC layer
+    label_smoothing: float = 0.0  # share of the target spread evenly over the classes
+    dropout: float = 0.0  # before every FC layer
     weight_average: float = 0.995  # decay of the exponential moving average of the weights, which is what is exported
     start_share: float = 0.0  # share of the starting weights in the final ones (WiSE-FT, Wortsman et al. 2022)
     batch_norm: bool = True  # after every CONV layer; folded into it at export
@@ -36,18 +38,23 @@ class Recipe:
 SHIPPED = Recipe()
 # A smaller network in about a minute, on the labelled images alone.
 QUICK = Recipe(formula=QUICK_FORMULA, epochs=9, dropout=0.0)
-# Trained weights, new kinds of images: fewer epochs, batch norm again. Made the shipped version 3 from version 2.
-RETRAIN = Recipe(epochs=8, learning_rate=0.1, warmup_epochs=1, label_smoothing=0.05, dropout=0.0)
 # Trained weights, one writer or camera: small steps, and a quarter of the starting weights kept so that little is lost.
 FINE_TUNE = Recipe(epochs=10, learning_rate=0.02, warmup_epochs=1, dropout=0.0, start_share=0.25, batch_norm=False)
 # From a teacher, whose outputs say more than labels, smoothed or not.
 DISTILL = Recipe(label_smoothing=0.0, dropout=0.0, teacher_share=0.8)
-RETRAIN_DISTILL = replace(RETRAIN, label_smoothing=0.0, teacher_share=0.8)
 
-# Generated images per labelled image: 10,000, 20,000, 16,000 and 8,000 for MNIST's 55,000.
-SYNTHETIC_SHARE, NEGATIVE_SHARE = 10 / 55, 20 / 55
-PHOTO_SHARE, SYNTHETIC_PHOTO_SHARE = 16 / 55, 8 / 55
-# How often each digit of the pen strokes is drawn and photographed, each time with another pen.
-STROKE_DRAWINGS, STROKE_PHOTOS = 4, 2
+# How many images of each kind (training/datasets/generated.py) are generated for MNIST's 55,000, or in proportion.
+GENERATED = {
+    "photo": 16_000,
+    "synthetic_digit": 10_000,
+    "synthetic_photo": 8_000,
+    "pen_strokes": 25_000,
+    "pen_strokes_photo": 12_500,
+    "one_digit_page": 24_000,
+    "negative": 40_000,
+    "empty_page": 6_000,
+}
+# How many images without a digit, of kinds that are not trained on, `is_digit` is calibrated with.
+UNSEEN_NEGATIVES = 4_000
 # An epoch of fine-tuning: the writer's images, repeated until there are this many, with MNIST and negatives mixed in.
 WRITER_IMAGES, WRITER_MNIST, WRITER_NEGATIVES = 5_000, 8_000, 2_000

@@ -22,11 +22,8 @@ from digits.classifier import CLASSES
 from training.augment import augment
 from training.datasets.mnist import DataError, Dataset
 from training.formula import Volume, parse
-from training.network import build_network, load_network, unfold_batch_norm
+from training.network import build_network, load_network
 from training.recipes import Recipe
-
-# How many images new batch norm layers take their first statistics from.
-STATISTICS_IMAGES = 4000
 
 
 def default_device() -> torch.device:
@@ -80,8 +77,8 @@ class Run:
     ) -> None:
         """Starts a run in `directory` or resumes the one there. Raises DataError if that one differs.
 
-        Training starts from random weights or from the ONNX file `start`. `teacher`, an ONNX file, adds the
-        distillation loss with the weight `recipe.teacher_share`.
+        Training starts from random weights, or from the ONNX file `start`, without batch norm. `teacher`, an ONNX file,
+        adds the distillation loss with the weight `recipe.teacher_share`.
         """
         self.recipe, self.seed, self.device = recipe, seed, device
         self.checkpoint = directory / "checkpoint.pt"
@@ -98,9 +95,6 @@ class Run:
             self.network = build_network(architecture, dropout=recipe.dropout)
         else:
             _, self.network = load_network(start, dropout=recipe.dropout)
-            if recipe.batch_norm:
-                some = self.images[torch.randperm(len(train))[:STATISTICS_IMAGES]].cpu()
-                self.network = unfold_batch_norm(self.network, augment(to_network_input(some)))
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.teacher = None
         if teacher:

@@ -114,13 +114,10 @@ def test_packages_that_run_show_the_names_of_the_tool(module: str, usage: str) -
     assert result.stdout.startswith(f"Usage: {usage}")
 
 
-@pytest.mark.parametrize("arguments", ["finetune {model} --data {data}", "train --from {model} --data {data}"])
-def test_finetune_is_training_from_a_model_on_a_folder(
-    arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_finetune_is_training_from_a_model_on_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[Path, Path]] = []
     monkeypatch.setattr("training.commands._fine_tune", lambda *call: calls.append(call))
     model = MODELS / "3" / "model.onnx"
-    result = CliRunner().invoke(digits, arguments.format(model=model, data=tmp_path).split())
+    result = CliRunner().invoke(digits, ["finetune", str(model), "--data", str(tmp_path)])
     assert result.exit_code == 0
     assert calls == [(model, tmp_path)]

@@ -324,9 +324,9 @@ def test_corrections_are_training_data(page: Page, tmp_path: Path) -> None:
         assert archive.namelist() == ["corrections/7/0001.png", "corrections/7/0002.png"]
         assert archive.testzip() is None
         archive.extractall(tmp_path)
-    # `train` reads the two images and reports that they are too few.
+    # `finetune` reads the two images and reports that they are too few.
     start = str(shutil.copytree(Settings().model_path.parent, tmp_path / "digits" / "1") / "model.onnx")
-    result = CliRunner().invoke(main, ["train", "--data", str(tmp_path / "corrections"), "--from", start])
+    result = CliRunner().invoke(main, ["finetune", start, "--data", str(tmp_path / "corrections")])
     assert "got 2 images" in result.output
     page.on("dialog", lambda dialog: dialog.accept())
     page.click("#forget")

@@ -14,12 +14,15 @@ from digits.recognizer import Recognizer
 from tests.helpers.finding import finder, preprocess
 from tests.helpers.paths import ROOT
 from training.commands import main
-from training.datasets.mnist import load_training, split
+from training.datasets.mnist import NO_DIGIT, Dataset, load_training, split
 from training.export import (
+    REJECTED_SHARE,
+    SURE_SHARE,
     Calibration,
     ExportError,
     best_checkpoint,
     build_model,
+    calibrate,
     expected_outputs,
     export,
     next_version,
@@ -173,3 +176,13 @@ def test_next_version_ignores_other_folders(tmp_path: Path) -> None:
     for name in ("2", "10", "notes", "²", "٣٣", "0099", "9" * 19):
         (tmp_path / name).mkdir()
     assert next_version(tmp_path) == 11
+
+
+def test_calibration_fixes_is_digit_for_digits_and_negatives() -> None:
+    torch.manual_seed(0)
+    network = fold_batch_norm(build_network(parse(FORMULAS[0])))
+    negatives = Dataset(random_images(200), np.full(200, NO_DIGIT))
+    calibration = calibrate(network, VALIDATION, negatives)
+    digits, others = (expected_outputs(network, calibration, one.images)[1] for one in (VALIDATION, negatives))
+    assert (digits < 0.5).float().mean() <= REJECTED_SHARE + 1 / len(VALIDATION)
+    assert (others > 0.99).float().mean() <= SURE_SHARE

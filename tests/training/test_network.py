@@ -11,7 +11,7 @@ from digits.settings import ModelSettings
 from training.datasets.mnist import DataError
 from training.export import random_images
 from training.formula import parse
-from training.network import build_network, fold_batch_norm, load_network, unfold_batch_norm
+from training.network import build_network, fold_batch_norm, load_network
 
 FORMULA = "INPUT 28x28x1 -> [CONV 3x3x4 pad 1 -> RELU]*2 -> POOL 2x2 -> CONV 5x5x6 stride 3 -> FC 7 -> RELU -> FC 10"
 
@@ -69,18 +69,3 @@ def test_foreign_file_is_rejected(tmp_path: Path) -> None:
     path.write_bytes(b"no model")
     with pytest.raises(DataError, match="expected an ONNX file of `digits export`"):
         load_network(path)
-
-
-def test_unfolding_batch_norm_keeps_the_function() -> None:
-    torch.manual_seed(0)
-    architecture = parse(FORMULA)
-    network = fold_batch_norm(build_network(architecture))
-    images = torch.rand(50, 1, 28, 28)
-    expected = network(images)
-    unfolded = unfold_batch_norm(network, images)
-    torch.testing.assert_close(unfolded.eval()(images), expected, rtol=1e-4, atol=1e-5)
-    norms = [module for module in unfolded if isinstance(module, nn.BatchNorm2d)]
-    assert len(norms) == 3
-    # In training mode too, where it uses the batch's own statistics.
-    torch.testing.assert_close(unfolded.train()(images), expected, rtol=1e-2, atol=1e-2)
-    assert unfolded.state_dict().keys() == build_network(architecture).state_dict().keys()

@@ -1,6 +1,6 @@
 """Synthetic digits in styles that MNIST hardly has: 1s with flags and bases, barred 7s, slashed 0s.
 
-Each style is a few strokes through points, which are jittered_strokes and drawn with a random pen.
+Each style is a few strokes through points, which are jittered and drawn with a random pen.
 """
 
 import math
@@ -9,13 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from tqdm import tqdm
 
-from digits.classifier import CLASSES
 from digits.decode import Pixels
-from digits.finder import Finder
-from digits.preprocess import preprocess
-from training.datasets.mnist import Dataset
 
 Stroke = NDArray[np.float64]
 
@@ -99,7 +94,11 @@ def random_digit(label: int, random: np.random.Generator) -> list[Stroke]:
     """The strokes of a digit in a random style, each float64 [n, 2], x to the right and y down."""
     way = WAYS[label][random.integers(len(WAYS[label]))]
     # A wider 1 has a flag as long as its stem, or a roof.
-    width = random.uniform(STRETCH[0], 0.75 if label == 1 else STRETCH[1])
+    return write(way, random.uniform(STRETCH[0], 0.75 if label == 1 else STRETCH[1]), random)
+
+
+def write(way: str, width: float, random: np.random.Generator) -> list[Stroke]:
+    """The strokes of a plan as in WAYS, jittered, slanted and turned; `width` is relative to the height."""
     strokes = jittered_strokes(way, random)
     cos, sin = math.cos(turn := random.uniform(-TURN, TURN)), math.sin(turn)
     shape = np.array([[width, 0], [-random.normal(0, SLANT / 2), 1]]) @ np.array([[cos, sin], [-sin, cos]])
@@ -117,17 +116,6 @@ def jittered_strokes(way: str, random: np.random.Generator) -> list[Stroke]:
             curves.append(points if not curves else np.concatenate([curves[-1][-1:], points]))
         strokes.append(np.concatenate([smooth(points) for points in curves]))
     return strokes
-
-
-def make_synthetic_digits(count: int, finder: Finder) -> Dataset:
-    """Preprocessed images of synthetic digits, the same number of each class; deterministic."""
-    random = np.random.default_rng(0)
-    labels = np.arange(count, dtype=np.int64) % CLASSES
-    images = [
-        preprocess(draw(random_digit(int(label), random), random_pen(random)), finder).image
-        for label in tqdm(labels, desc="synthetic digits", unit="digit", leave=False, disable=None)
-    ]
-    return Dataset(np.stack(images), labels)
 
 
 def smooth(points: Stroke, steps: int = 8) -> Stroke:

@@ -1,59 +1,45 @@
 """Out-of-distribution negatives: images without a digit (outlier exposure; Hendrycks, Mazeika, Dietterich 2019).
 
-All are generated: random glyphs, digits rotated or mirrored into something else, digits cut up, and textured shapes and
-silhouettes. They include no letters, no photos and no other data set, so that those can measure generalisation.
+All are generated: random glyphs, line drawings, digits rotated or mirrored into something else, digits cut up, and
+textured shapes and silhouettes. They include no fonts, no photos and no other data set, so that those can measure
+generalisation.
 """
-
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
-from tqdm import tqdm
 
 from digits.classifier import CLASSES
 from digits.decode import Pixels
-from digits.finder import Finder
-from digits.preprocess import preprocess
 from training.datasets.drawn import Stroke, draw, random_pen, smooth
-from training.datasets.mnist import NO_DIGIT, Dataset
+from training.datasets.line_drawings import Maker, random_drawing
+from training.datasets.mnist import Dataset
 
 # Digits that are none when rotated by 90°, by 180° or mirrored. (A 6 rotated by 180° is a 9, a mirrored 2 looks like a
 # 5, a mirrored 7 like a 1 with a flag.)
 QUARTERS, HALVES, MIRRORED = (2, 3, 4, 5, 6, 7, 8, 9), (3, 4, 7), (3, 4, 6, 9)
 SIDE = 56
-# Ink narrower than this, relative to its height, may look like a 1.
-NARROWEST = 0.4
 # Waves of a silhouette's stripes, folds or lattice over its side.
 WAVES = (2, 14)
 
 
-def make_negatives(digits: Dataset, count: int, finder: Finder) -> Dataset:
-    """Preprocessed images without a digit, a quarter of them made from `digits`; deterministic."""
-    random = np.random.default_rng(0)
-    kinds: list[Callable[[], Pixels]] = [
-        lambda: _glyph(random),
-        lambda: _glyph(random),
-        lambda: _rotated(digits, random),
-        lambda: _cut_up(digits, random),
-        lambda: filled_outlines(random),
-        lambda: silhouette(random),
-        lambda: silhouette(random),
-        lambda: silhouette(random),
-    ]
-    images: list[Pixels] = []
-    with tqdm(desc="negatives", total=count, unit="image", leave=False, disable=None) as progress:
-        while len(images) < count:
-            preprocessed = preprocess(kinds[len(images) % len(kinds)](), finder)
-            if preprocessed.image.any() and not _is_narrow(preprocessed.image):
-                images.append(preprocessed.image)
-                progress.update()
-    return Dataset(np.stack(images), np.full(count, NO_DIGIT))
+def random_negative(digits: Dataset, random: np.random.Generator) -> Pixels:
+    """A glyph, shape or silhouette, or a digit turned into something else: white on black, of any size."""
+    match random.integers(8):
+        case 0 | 1:
+            return _glyph(random)
+        case 2:
+            return _rotated(digits, random)
+        case 3:
+            return _cut_up(digits, random)
+        case 4:
+            return filled_outlines(random)
+        case _:
+            return silhouette(random)
 
 
-def _is_narrow(image: Pixels) -> bool:
-    rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
-    return bool(np.ptp(columns) + 1 < NARROWEST * (np.ptp(rows) + 1))
+def line_drawing(kinds: dict[Maker, float], random: np.random.Generator) -> Pixels:
+    return draw(random_drawing(kinds, random), random_pen(random))
 
 
 def _glyph(random: np.random.Generator) -> Pixels:

@@ -13,16 +13,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from digits.decode import ImageError
-from digits.finder import Finder
 from digits.idx import unzipped
-from digits.preprocess import preprocess
-from training.datasets.drawn import draw, random_pen
-from training.datasets.mnist import DataError, Dataset
-from training.datasets.photographed import DRAWN_SIZE, simulate_photos
-from training.recipes import STROKE_DRAWINGS, STROKE_PHOTOS
+from training.datasets.mnist import DataError
 
 PEN_STROKES = Path(__file__).resolve().parents[1] / "data" / "pen-strokes" / "pendigits-orig.tra.gz"
 SHA256 = "a66225d68d7d68591e62944df1ad33b3f5aa608e2df2505844b41f5568a80da4"
@@ -64,17 +58,3 @@ def _pen_digit(segment: str) -> PenDigit:
         points = np.array(stroke.split(".PEN_UP")[0].split(), dtype=np.float64).reshape(-1, 2)
         strokes.append(points * (1, -1))  # the tablet's y points up
     return PenDigit(int(label), int(writer), tuple(strokes))
-
-
-def load_strokes(path: Path, finder: Finder) -> Dataset:
-    """The training writers' digits, drawn with pens of random width, and simulated photos of them."""
-    random = np.random.default_rng(0)
-    digits = load_pen_digits(path, TRAINING_WRITERS)
-    labels = np.array([digit.label for digit in digits])
-    images = [
-        preprocess(draw(digit.strokes, random_pen(random)), finder).image
-        for digit in tqdm(digits * STROKE_DRAWINGS, desc="drawing pen strokes", unit="digit", leave=False, disable=None)
-    ]
-    inks = (draw(digit.strokes, random_pen(random), DRAWN_SIZE) for digit in digits * STROKE_PHOTOS)
-    drawings = Dataset(np.stack(images), np.tile(labels, STROKE_DRAWINGS))
-    return drawings + simulate_photos(inks, np.tile(labels, STROKE_PHOTOS), random, finder)

@@ -13,14 +13,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
-from tqdm import tqdm
 
-from digits.classifier import CLASSES
 from digits.decode import Pixels
-from digits.finder import Finder
-from digits.preprocess import SIZE, centred, preprocess
-from training.datasets.drawn import draw, random_digit, random_pen
-from training.datasets.mnist import Dataset
 
 # A quantity per pixel of a page, [H, W]: light, the paper's reflectance, the ink's absorption.
 Field = NDArray[np.floating[Any]]
@@ -35,42 +29,6 @@ INVERTED = 0.15
 ENLARGED = 140
 # The side, in pixels, of drawn strokes.
 DRAWN_SIZE = 160
-# A photo is kept if its preprocessed image is at least this similar to the ink's own.
-MINIMUM_SIMILARITY = 0.8
-
-
-def simulate_photos(inks: Iterable[Pixels], labels: NDArray[np.int64], random: Generator, finder: Finder) -> Dataset:
-    """One preprocessed simulated photo per ink, without those in which preprocessing misses the digit."""
-    images, kept = [], []
-    progress = tqdm(inks, "simulated photos", len(labels), unit="digit", leave=False, disable=None)
-    for number, ink in enumerate(progress):
-        preprocessed = preprocess(simulate_photo(ink, random), finder)
-        exact = centred((_cropped(ink) / 255).astype(np.float32))
-        if preprocessed.reason is None and _similarity(preprocessed.image, exact) > MINIMUM_SIMILARITY:
-            images.append(preprocessed.image)
-            kept.append(number)
-    return Dataset(np.array(images, np.uint8).reshape(-1, SIZE, SIZE), labels[kept])
-
-
-def _similarity(one: Pixels, other: Pixels) -> float:
-    """Cosine similarity of two blurred preprocessed images, 0 to 1."""
-    soft = [np.asarray(Image.fromarray(image).filter(ImageFilter.BoxBlur(2)), np.float32) for image in (one, other)]
-    return float(np.vdot(*soft) / (np.linalg.norm(soft[0]) * np.linalg.norm(soft[1])))
-
-
-def simulate_photos_of_digits(digits: Dataset, count: int, finder: Finder) -> Dataset:
-    """Up to `count` simulated photos of MNIST's digits; deterministic."""
-    random = np.random.default_rng(0)
-    chosen = digits.part(np.resize(random.permutation(len(digits)), count))
-    return simulate_photos((redrawn(digit, random) for digit in chosen.images), chosen.labels, random, finder)
-
-
-def simulate_photos_of_synthetic_digits(count: int, finder: Finder) -> Dataset:
-    """Up to `count` simulated photos of synthetic digits; deterministic."""
-    random = np.random.default_rng(0)
-    labels = np.arange(count, dtype=np.int64) % CLASSES
-    inks = (draw(random_digit(int(label), random), random_pen(random), DRAWN_SIZE) for label in labels)
-    return simulate_photos(inks, labels, random, finder)
 
 
 def simulate_photo(ink: Pixels, random: Generator) -> Pixels:

@@ -2,13 +2,12 @@ import numpy as np
 import pytest
 
 from digits.recognizer import Recognizer
-from tests.helpers.finding import finder, preprocess
+from tests.helpers.finding import preprocess
 from training.datasets.drawn import (
     BROADEST,
     THINNEST,
     WAYS,
     draw,
-    make_synthetic_digits,
     random_digit,
     random_pen,
     smooth,
@@ -57,10 +56,3 @@ def test_synthetic_digits_are_recognized(label: int, recognizer: Recognizer) -> 
     random = np.random.default_rng(label)
     images = [preprocess(255 - draw(random_digit(label, random), random_pen(random), 200)) for _ in range(40)]
     assert sum(one.digit == label for one in recognizer.predict(images)) >= 38
-
-
-def test_synthetic_digits_are_deterministic_and_balanced() -> None:
-    once, again = make_synthetic_digits(40, finder()), make_synthetic_digits(40, finder())
-    assert once.sha256 == again.sha256
-    assert np.bincount(once.labels).tolist() == [4] * 10
-    assert len(np.unique(once.images, axis=0)) == 40

@@ -1,15 +1,10 @@
 import numpy as np
 
 from digits.recognizer import Recognizer
-from tests.helpers.finding import finder, preprocess
+from tests.helpers.finding import preprocess
 from training.datasets.drawn import draw, random_digit, random_pen
 from training.datasets.mnist import load_training
-from training.datasets.photographed import (
-    redrawn,
-    simulate_photo,
-    simulate_photos_of_digits,
-    simulate_photos_of_synthetic_digits,
-)
+from training.datasets.photographed import redrawn, simulate_photo
 
 DIGITS = load_training().part(np.arange(200))
 
@@ -28,17 +23,6 @@ def test_simulated_photos_vary_in_size_brightness_and_polarity() -> None:
 def test_simulated_photos_are_deterministic() -> None:
     one, other = (simulate_photo(DIGITS.images[0], np.random.default_rng(3)) for _ in range(2))
     assert np.array_equal(one, other)
-
-
-def test_preprocessed_simulated_photos_show_the_digit(recognizer: Recognizer) -> None:
-    data = simulate_photos_of_digits(DIGITS, 100, finder())
-    assert 60 <= len(data) <= 100
-    assert data.images.shape == (len(data), 28, 28)
-    assert simulate_photos_of_digits(DIGITS, 100, finder()).sha256 == data.sha256
-    probabilities, _ = recognizer.classifier.classify(data.images)
-    assert np.mean(probabilities.argmax(axis=1) == data.labels) > 0.85
-    synthetic = simulate_photos_of_synthetic_digits(30, finder())
-    assert set(synthetic.labels.tolist()) == set(range(10))
 
 
 def test_shipped_model_reads_most_simulated_photos(recognizer: Recognizer) -> None:
