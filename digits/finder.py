@@ -194,8 +194,14 @@ def _drawn_part(pixels: Pixels) -> Box | None:
     if any(edge.min() < low or edge.max() > high for edge in edges):
         return None
     # By rows and columns, so that a large image takes no more memory.
-    rows, columns = (np.logical_or(pixels.min(axis=axis) < low, pixels.max(axis=axis) > high) for axis in (1, 0))
-    return _span(rows, columns) or Box(0, 0, 0, 0)
+    return _span(*(_outside(pixels, low, high, axis) for axis in (1, 0))) or Box(0, 0, 0, 0)
+
+
+def _outside(pixels: Pixels, low: int, high: int, axis: int) -> NDArray[np.bool_]:
+    """Which rows, or columns, have a pixel out of that range."""
+    darkest: Pixels = pixels.min(axis=axis)
+    lightest: Pixels = pixels.max(axis=axis)
+    return (darkest < low) | (lightest > high)
 
 
 def _marked_part(pixels: Pixels) -> Box | None:
