@@ -194,14 +194,8 @@ def _drawn_part(pixels: Pixels) -> Box | None:
     if any(edge.min() < low or edge.max() > high for edge in edges):
         return None
     # By rows and columns, so that a large image takes no more memory.
-    return _span(*(_outside(pixels, low, high, axis) for axis in (1, 0))) or Box(0, 0, 0, 0)
-
-
-def _outside(pixels: Pixels, low: int, high: int, axis: int) -> NDArray[np.bool_]:
-    """Which rows, or columns, have a pixel out of that range."""
-    darkest: Pixels = pixels.min(axis=axis)
-    lightest: Pixels = pixels.max(axis=axis)
-    return (darkest < low) | (lightest > high)
+    rows, columns = ((pixels.min(axis=axis) < low) | (pixels.max(axis=axis) > high) for axis in (1, 0))
+    return _span(rows, columns) or Box(0, 0, 0, 0)
 
 
 def _marked_part(pixels: Pixels) -> Box | None:
@@ -225,7 +219,7 @@ def _marked_part(pixels: Pixels) -> Box | None:
 
 def _extent(mask: NDArray[np.bool_]) -> Box | None:
     """The box around what is set; None if nothing is."""
-    return _span(mask.any(axis=1), mask.any(axis=0))
+    return _span(np.logical_or.reduce(mask, axis=1), np.logical_or.reduce(mask, axis=0))
 
 
 def _span(rows: NDArray[np.bool_], columns: NDArray[np.bool_]) -> Box | None:
