@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
+import onnx
 import pytest
 
 from service.metrics import Metrics
@@ -95,6 +96,36 @@ def test_benchmark_tables_are_the_results() -> None:
         assert table in results + "\n"
 
 
+def test_finders_table_is_its_network() -> None:
+    table = r"^\| (CONV.*?|total) \| (.*?) \| (.*?) \| (.*?) \|"
+    *rows, total = re.findall(table, TEXTS["docs/architecture.md"], re.MULTILINE)
+    layers = list(finder_layers())
+    assert rows == [(name, volume, f"{weights:,}", f"{cost:,}") for name, volume, weights, cost in layers]
+    assert total[2] == f"{sum(weights for *_, weights, _ in layers):,}"
+    assert total[3] == f"{sum(cost for *_, cost in layers):,}"
+
+
+def finder_layers() -> Iterator[tuple[str, str, int, int]]:
+    """The name, volume, parameters and multiply-adds of each convolution in the shipped finder."""
+    model = onnx.load(Settings().model_path.with_name("finder.onnx"))
+    for dimension, size in zip(model.graph.input[0].type.tensor_type.shape.dim, (1, 128, 128), strict=True):
+        dimension.dim_value = size
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph.value_info
+    volumes = {one.name: [size.dim_value for size in one.type.tensor_type.shape.dim] for one in inferred}
+    shapes = {one.name: list(one.dims) for one in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            filters, depth, side, _ = shapes[node.input[1]]
+            _, _, height, width = volumes[node.output[0]]
+            window = {one.name: one.ints[0] for one in node.attribute}
+            extras = [f" {name} {window[f'{name}s']}" for name in ("stride", "dilation") if window[f"{name}s"] > 1]
+            name = f"CONV {side}x{side}x{filters}{''.join(extras)}"
+            weights = filters * depth * side**2
+            yield name, f"{width}×{height}×{filters}", weights + filters, weights * height * width
+
+
 def test_functions_in_the_architecture_exist() -> None:
     rows = re.findall(r"^\| (?:\[.*?\]\(\.\./(.*?)\) )?\| (`.*?`) \|", TEXTS["docs/architecture.md"], re.MULTILINE)
     assert len(rows) >= 30
@@ -177,7 +208,7 @@ def check_response(command: str, text: str) -> None:
         shown = json.loads(SHOWN[command][1])
         assert response.keys() == shown.keys()
         assert response["probabilities"] == pytest.approx(shown["probabilities"], abs=1e-3)
-        assert response.get("box") == pytest.approx(shown.get("box"), abs=4)
+        assert response.get("box") == pytest.approx(shown.get("box"), abs=8)
 
 
 @pytest.fixture(scope="module")
