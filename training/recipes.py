@@ -52,7 +52,6 @@ GENERATED = {
     "pen_strokes_photo": 12_500,
     "one_digit_page": 24_000,
     "negative": 40_000,
-    "empty_page": 6_000,
 }
 # How many images without a digit, of kinds that are not trained on, `is_digit` is calibrated with.
 UNSEEN_NEGATIVES = 4_000

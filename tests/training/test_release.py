@@ -21,18 +21,17 @@ from training.datasets import generated
 from training.finder import pages
 from training.finder.network import Widths
 from training.finder.train import Recipe as FinderRecipe
-from training.datasets.mnist import load_training
 from training.recipes import Recipe
 from training.release import Plan, make_everything
 
 if __name__ == "__main__":
     generated.CHUNK, pages.SHARD = 10, 4
-    training.export.generate_unseen_negatives = lambda finder: generated.generate_negatives(load_training(), finder, 20)
+    training.export.generate_unseen_negatives = lambda: generated.generate_unseen_negatives(20)
     plan = Plan(
         pages=8,
         validation_pages=4,
         finder=FinderRecipe(Widths(8, 8, 8, 8), steps=4, batch_size=2, warmup_steps=1, steps_per_checkpoint=2),
-        images={"pen_strokes": 20, "negative": 20, "empty_page": 10},
+        images={"pen_strokes": 20, "negative": 20},
         classifier=Recipe("INPUT 28x28x1 -> CONV 4x4x8 stride 4 -> RELU -> FC 10", epochs=2, batch_size=1000),
         seeds=2,
     )

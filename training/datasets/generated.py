@@ -5,6 +5,7 @@ images. The finder of the model preprocesses them, so that the network knows wha
 """
 
 import hashlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -32,7 +33,7 @@ from training.datasets.mnist import NO_DIGIT, Dataset
 from training.datasets.outliers import line_drawing, random_negative
 from training.datasets.pen_strokes import PenDigit
 from training.datasets.photographed import DRAWN_SIZE, redrawn, simulate_photo
-from training.finder.layouts import LAYOUTS, none, single, tight
+from training.finder.layouts import LAYOUTS, single, tight
 from training.finder.pages import page
 from training.finder.writing import Writers
 from training.recipes import GENERATED, UNSEEN_NEGATIVES
@@ -43,7 +44,7 @@ CHUNK = 1000
 MNIST_IMAGES = 55_000
 # An image is kept if it is at least this similar, preprocessed, to the digit's own ink.
 MINIMUM_SIMILARITY = 0.8
-# What is found in a negative is kept if it is wider than this, relative to its height: it might be a 1.
+# A negative is kept if it is wider than this, relative to its height: otherwise it might be a 1.
 NARROWEST = 0.4
 
 Labelled = tuple[Pixels, int]
@@ -115,19 +116,6 @@ def negative(sources: Sources, finder: Finder, random: Generator) -> Iterator[La
         yield _negative(drawn, finder, random)
 
 
-def empty_page(sources: Sources, finder: Finder, random: Generator) -> Iterator[Labelled | None]:
-    """Whatever the finder takes for a digit on pages that have none."""
-    writers = Writers(sources.digits, list(sources.pen_digits), random)
-    while True:
-        yield _if_wide(preprocess(page(writers, random, LAYOUTS.index(none))["image"], finder).image)
-
-
-def unseen_negative(_: Sources, finder: Finder, random: Generator) -> Iterator[Labelled | None]:
-    """No digit, of the kinds that are never trained on, to calibrate `is_digit` with."""
-    while True:
-        yield _negative(line_drawing(HELD_OUT, random), finder, random)
-
-
 KINDS: tuple[Kind, ...] = (
     photo,
     synthetic_digit,
@@ -136,7 +124,6 @@ KINDS: tuple[Kind, ...] = (
     pen_strokes_photo,
     one_digit_page,
     negative,
-    empty_page,
 )
 
 
@@ -176,20 +163,20 @@ def generate(numbers: Mapping[str, int], sources: Sources, directory: Path, proc
 
 def generate_negatives(digits: Dataset, finder: ModelFile, count: int) -> Dataset:
     """Images without a digit to train on; deterministic."""
-    return _generated(negative, Sources(digits, [], finder), count)
+    tries = negative(Sources(digits, [], finder), Finder(finder, "cpu"), np.random.default_rng(0))
+    return _first(tries, count)
 
 
 @cache
-def generate_unseen_negatives(finder: ModelFile, count: int = UNSEEN_NEGATIVES) -> Dataset:
-    """Images without a digit of kinds that are never trained on; deterministic."""
-    nothing = Dataset(np.zeros((0, SIZE, SIZE), np.uint8), np.zeros(0, np.int64))
-    return _generated(unseen_negative, Sources(nothing, [], finder), count)
+def generate_unseen_negatives(count: int = UNSEEN_NEGATIVES) -> Dataset:
+    """Images without a digit of kinds that are never trained on, preprocessed without a finder; deterministic."""
+    random = np.random.default_rng(0)
+    return _first((_if_wide(_exact(line_drawing(HELD_OUT, random))) for _ in itertools.count()), count)
 
 
-def _generated(kind: Kind, sources: Sources, count: int) -> Dataset:
-    tries = kind(sources, Finder(sources.finder, "cpu"), np.random.default_rng(0))
+def _first(tries: Iterator[Labelled | None], count: int) -> Dataset:
     made = islice((one for one in tries if one is not None), count)
-    return _dataset(list(tqdm(made, kind.__name__, count, unit="image", leave=False, disable=None)))
+    return _dataset(list(tqdm(made, "negatives", count, unit="image", leave=False, disable=None)))
 
 
 _sources: Sources
@@ -250,15 +237,22 @@ def _similarity(one: Pixels, other: Pixels) -> float:
 
 
 def _negative(image: Pixels, finder: Finder, random: Generator) -> Labelled | None:
-    """Half of the time as it is, as if sent like MNIST's digits, otherwise what the finder takes for a digit in it."""
+    """An image without a digit, half of the time as if sent like MNIST's digits.
+
+    Otherwise the finder must have found all of it: what it leaves of a drawing may well be a digit.
+    """
+    if not (image > 127).any():
+        return None
+    exact = _exact(image)
     if random.random() < 0.5:
-        return _if_wide(_exact(image)) if (image > 127).any() else None
-    return _if_wide(preprocess(image if random.random() < 0.5 else 255 - image, finder).image)
+        return _if_wide(exact)
+    found = preprocess(image if random.random() < 0.5 else 255 - image, finder).image
+    return _if_wide(found) if found.any() and _similarity(found, exact) >= MINIMUM_SIMILARITY else None
 
 
 def _if_wide(image: Pixels) -> Labelled | None:
-    """The image as a negative, if anything was found and that is too wide for a 1."""
+    """The image as a negative, if it is too wide for a 1."""
     rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
-    if not len(rows) or columns[-1] - columns[0] + 1 < NARROWEST * (rows[-1] - rows[0] + 1):
+    if columns[-1] - columns[0] + 1 < NARROWEST * (rows[-1] - rows[0] + 1):
         return None
     return image, NO_DIGIT

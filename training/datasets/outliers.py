@@ -19,6 +19,8 @@ from training.datasets.mnist import Dataset
 # 5, a mirrored 7 like a 1 with a flag.)
 QUARTERS, HALVES, MIRRORED = (2, 3, 4, 5, 6, 7, 8, 9), (3, 4, 7), (3, 4, 6, 9)
 SIDE = 56
+# Broader pens, relative to a line drawing's longer side, would blot out what makes it no digit.
+BROADEST_PEN = 0.12
 # Waves of a silhouette's stripes, folds or lattice over its side.
 WAVES = (2, 14)
 
@@ -39,14 +41,14 @@ def random_negative(digits: Dataset, random: np.random.Generator) -> Pixels:
 
 
 def line_drawing(kinds: dict[Maker, float], random: np.random.Generator) -> Pixels:
-    return draw(random_drawing(kinds, random), random_pen(random))
+    return draw(random_drawing(kinds, random), min(random_pen(random), BROADEST_PEN))
 
 
 def _glyph(random: np.random.Generator) -> Pixels:
     """A few strokes through random points: too many for the result to be a digit often."""
     strokes: list[Stroke] = []
     box = random.uniform((0.4, 0.4), (1, 1))
-    while sum(len(stroke) for stroke in strokes) < 5:
+    while sum(len(stroke) for stroke in strokes) < 7:
         points = random.random((random.integers(2, 6), 2))
         if random.random() < 0.3:  # strokes are often vertical or horizontal
             points[1] = np.where(random.random() < 0.5, (points[0, 0], points[1, 1]), (points[1, 0], points[0, 1]))
