@@ -82,7 +82,7 @@ class Recognizer:
         return self.predict_each(self.preprocess_each(files))
 
     def preprocess_each(self, files: Sequence[bytes]) -> list[Preprocessed | ImageError]:
-        """Image files, decoded and preprocessed, in their order, or the error of a file that cannot be decoded."""
+        """Image files, preprocessed, without ink, in their order, or the error of a file that cannot be decoded."""
         return [self._preprocessed_or_error(data) for data in files]
 
     def decode_and_preprocess(self, data: bytes) -> Preprocessed:
@@ -129,7 +129,7 @@ class Recognizer:
 
     def _preprocessed_or_error(self, data: bytes) -> Preprocessed | ImageError:
         try:
-            return self.decode_and_preprocess(data)
+            return self.decode_and_preprocess(data).without_ink()
         except ImageError as error:
             # Its traceback would keep the file in memory, in a cycle with the caller's list of results.
             error.__traceback__ = error.__cause__ = error.__context__ = None

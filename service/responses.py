@@ -60,8 +60,8 @@ def predict_response(recognizer: Recognizer, image: Preprocessed, *, show: bool 
 
 def box_of(image: Preprocessed) -> Box | None:
     """Where the digit is in the upright image; the extent of the ink if the image was preprocessed already."""
-    if image.found:
-        return image.found.box
+    if image.box:
+        return image.box
     extent = Image.fromarray(image.image).getbbox()
     if extent is None:
         return None

@@ -18,7 +18,7 @@ from benchmarks.accuracy import hard_photos, marks
 from benchmarks.accuracy.crops import crops
 from benchmarks.accuracy.drawing import Pixels, redrawn, spread
 from digits.decode import decode
-from digits.finder import FoundDigit
+from digits.finder import Box, Ink
 from digits.recognizer import Prediction, Recognizer
 from digits.settings import ModelSettings
 from training.datasets.mnist import Dataset, load_training, split
@@ -33,7 +33,7 @@ COLUMNS, ROWS = 8, 3
 SIDE, GAP, CAPTION = 150, 8, 54
 # A digit that is small in its image is shown with at most so many times its size.
 AROUND = 3
-INK, BOX = (224, 72, 0), (11, 87, 181)
+TINT, OUTLINE = (224, 72, 0), (11, 87, 181)
 FONT = ImageFont.load_default(13)
 
 
@@ -44,7 +44,8 @@ class Example:
     kind: str
     label: int
     pixels: Pixels
-    found: FoundDigit | None
+    box: Box | None
+    ink: Ink | None
     prediction: Prediction
 
     @property
@@ -77,7 +78,7 @@ def examples(recognizer: Recognizer, digits: Dataset) -> Iterator[Example]:
         for label, data in zip(turned.labels.tolist(), make(turned), strict=True):
             image = recognizer.decode_and_preprocess(data)
             [prediction] = recognizer.predict([image])
-            yield Example(kind, label, decode(data).whole(), image.found, prediction)
+            yield Example(kind, label, decode(data).whole(), image.box, image.ink, prediction)
 
 
 def chosen(everything: Iterable[Example]) -> list[Example]:
@@ -94,28 +95,27 @@ def chosen(everything: Iterable[Example]) -> list[Example]:
 
 def picture(example: Example) -> Image.Image:
     """The image in grey, its found ink tinted and its box outlined, in a square."""
-    pixels, found = example.pixels, example.found
-    height, width = pixels.shape
-    side = max(height, width)
+    height, width = example.pixels.shape
+    side, box = max(height, width), example.box
     left, top = (width - side) // 2, (height - side) // 2
-    if found and AROUND * found.box.side < side:
-        side = AROUND * found.box.side
+    if box and AROUND * box.side < side:
+        side = AROUND * box.side
         left, top = (
             min(max(round(middle - side / 2), 0), max(0, length - side))
-            for middle, length in zip(found.box.middle[::-1], (width, height), strict=True)
+            for middle, length in zip(box.middle[::-1], (width, height), strict=True)
         )
     scale = SIDE / side
     view = Image.new("RGB", (SIDE, SIDE), "white")
-    shown = Image.fromarray(pixels).crop((max(0, left), max(0, top), min(width, left + side), min(height, top + side)))
-    view.paste(_resized(shown, scale).convert("RGB"), (round(scale * max(0, -left)), round(scale * max(0, -top))))
-    if found:
-        box = found.box
-        low = [round(scale * (start - origin)) for start, origin in ((box.left, left), (box.top, top))]
-        high = [low[0] + round(scale * box.width), low[1] + round(scale * box.height)]
-        ink = Image.fromarray((217 * found.ink).astype(np.uint8))
-        mask = ink.resize((max(1, high[0] - low[0]), max(1, high[1] - low[1])), Image.Resampling.BILINEAR)
-        view.paste(INK, (low[0], low[1]), mask)
-        ImageDraw.Draw(view).rectangle((low[0] - 1, low[1] - 1, high[0], high[1]), outline=BOX, width=2)
+    place = (max(0, left), max(0, top), min(width, left + side), min(height, top + side))
+    shown = _resized(Image.fromarray(example.pixels).crop(place), scale)
+    view.paste(shown.convert("RGB"), (round(scale * max(0, -left)), round(scale * max(0, -top))))
+    if box and example.ink is not None:
+        low = (round(scale * (box.left - left)), round(scale * (box.top - top)))
+        size = (max(1, round(scale * box.width)), max(1, round(scale * box.height)))
+        ink = Image.fromarray((217 * example.ink).astype(np.uint8))
+        view.paste(TINT, low, ink.resize(size, Image.Resampling.BILINEAR))
+        outline = (low[0] - 1, low[1] - 1, low[0] + size[0], low[1] + size[1])
+        ImageDraw.Draw(view).rectangle(outline, outline=OUTLINE, width=2)
     return view
 
 

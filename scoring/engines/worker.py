@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from ctypes import c_int64
-from dataclasses import replace
+from functools import partial
 from multiprocessing.connection import Connection
 
 from digits.decode import GreyImage, ImageError
@@ -64,11 +64,8 @@ def preprocess_only(connection: Connection, current: c_int64, settings: ModelSet
     except (ModelError, SettingsError) as error:
         connection.send(error)
         return
-
-    def found(image: GreyImage) -> Preprocessed:
-        return replace(preprocess(image, finder), found=None)  # the ink is not needed there
-
-    _serve(connection, current, image_seconds, NO_MODEL, found, lambda names, images: (names, images))
+    prepare = partial(preprocess, finder=finder)
+    _serve(connection, current, image_seconds, NO_MODEL, prepare, lambda names, images: (names, images))
 
 
 def identity(recognizer: Recognizer) -> ModelIdentity:
@@ -117,7 +114,7 @@ def _preprocessed(
             signal.setitimer(signal.ITIMER_REAL, image_seconds)
             overdue = now + image_seconds / 32  # setting the timer for every image would take 1 % of the time
         try:
-            images.append(prepare(chunk.load(index)))
+            images.append(prepare(chunk.load(index)).without_ink())
         except ImageError as error:
             images.append(error)
     signal.setitimer(signal.ITIMER_REAL, 0)

@@ -96,8 +96,8 @@ def explain_weights(layer: str) -> Response:
 
 
 def _found_ink(image: Preprocessed) -> FoundInk | None:
-    if image.found:
-        ink = (255 * image.found.ink).round().astype(np.uint8)
+    if image.ink is not None:
+        ink = (255 * image.ink).round().astype(np.uint8)
     elif box := box_of(image):
         ink = image.image[box.top : box.top + box.height, box.left : box.left + box.width]
     else:

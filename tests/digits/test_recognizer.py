@@ -33,6 +33,14 @@ def test_blank_image_has_uniform_probabilities(recognizer: Recognizer) -> None:
     assert prediction == Prediction(None, 0.1, (0.1,) * 10, "blank")
 
 
+def test_many_images_keep_no_ink_in_memory(recognizer: Recognizer) -> None:
+    [one] = recognizer.preprocess_each([example(3)])
+    assert isinstance(one, Preprocessed)
+    assert one.box is not None
+    assert one.ink is None
+    assert recognizer.decode_and_preprocess(example(3)).ink is not None
+
+
 def test_bad_file_affects_only_its_own_result(recognizer: Recognizer) -> None:
     first, second, third = recognizer.recognize([example(1), b"no image", example(2)])
     assert isinstance(first, Prediction)

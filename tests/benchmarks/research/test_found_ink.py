@@ -7,13 +7,13 @@ from PIL import Image
 
 from benchmarks.research import found_ink
 from benchmarks.research.found_ink import COLUMNS, ROWS, SIDE, Example, chosen, main, picture
-from digits.finder import Box, FoundDigit
+from digits.finder import Box, Ink
 from digits.recognizer import Prediction
 
 
-def example(kind: str, label: int, found: FoundDigit | None = None) -> Example:
+def example(kind: str, label: int, box: Box | None = None, ink: Ink | None = None) -> Example:
     """An image that is read as 1."""
-    return Example(kind, label, np.full((300, 200), 255, np.uint8), found, Prediction(1, 1.0, (0.1,) * 10, None))
+    return Example(kind, label, np.full((300, 200), 255, np.uint8), box, ink, Prediction(1, 1.0, (0.1,) * 10, None))
 
 
 def test_misread_examples_come_first_and_kinds_take_turns() -> None:
@@ -26,8 +26,8 @@ def test_misread_examples_come_first_and_kinds_take_turns() -> None:
 
 
 def test_found_ink_is_tinted_where_it_is() -> None:
-    found = FoundDigit(np.ones((30, 10), np.float32), Box(100, 150, 50, 150), 1.0)
-    red, _, blue = np.moveaxis(np.asarray(picture(example("a", 1, found))).astype(int), 2, 0)
+    box, ink = Box(100, 150, 50, 150), np.ones((30, 10), np.float32)
+    red, _, blue = np.moveaxis(np.asarray(picture(example("a", 1, box, ink))).astype(int), 2, 0)
     rows, columns = np.nonzero(red > blue + 100)
     assert SIDE / 2 <= rows.min() < rows.max() < SIDE
     assert SIDE / 2 <= columns.min() < columns.max() < SIDE * 0.8
