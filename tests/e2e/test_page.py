@@ -234,6 +234,14 @@ def test_found_ink_is_shown_in_the_upright_photo(page: Page) -> None:
     assert tint(page) == 0
 
 
+def test_found_ink_is_shown_of_a_format_that_the_browser_cannot_decode(page: Page) -> None:
+    tiff = encode(example_pixels(3), "TIFF")
+    page.set_input_files("#file", {"name": "3.tiff", "mimeType": "image/tiff", "buffer": tiff})
+    expect_digit(page, 3)
+    expect(page.locator("#layers li").first).to_be_visible()
+    assert tint(page) > 1_000
+
+
 def test_found_ink_of_a_drawing_is_shown(page: Page) -> None:
     draw(page, 3)
     expect_digit(page, 3)

@@ -12,23 +12,26 @@ export function drawFound(canvas, image, box, ink) {
   canvas.width = canvas.height = PIXELS; // also clears it
   canvas.setAttribute("aria-label", `What it found: ${describe(image, box)}`);
   if (!image) return;
-  const [left, top, side] = view(image, box);
+  // Some formats can be decoded by the service only: then the ink is shown alone.
+  const isKnown = !box || box.left + box.width <= image.width;
+  const { width, height } = isKnown ? image : { width: box.left + box.width, height: box.top + box.height };
+  const [left, top, side] = view(width, height, box);
   const scale = PIXELS / side;
   context.setTransform(scale, 0, 0, scale, -left * scale, -top * scale);
   context.imageSmoothingEnabled = scale < 3; // a few large pixels are shown as such
   context.fillStyle = "#fff";
-  context.fillRect(0, 0, image.width, image.height);
-  context.drawImage(image, 0, 0);
+  context.fillRect(0, 0, width, height);
+  if (isKnown) context.drawImage(image, 0, 0);
   context.globalCompositeOperation = "saturation"; // to that of white: none
-  context.fillRect(0, 0, image.width, image.height);
+  context.fillRect(0, 0, width, height);
   context.globalCompositeOperation = "source-over";
   if (!box) return;
   context.imageSmoothingEnabled = true;
   if (ink) context.drawImage(tinted(ink), box.left, box.top, box.width, box.height);
   context.resetTransform();
   const outline = [(box.left - left) * scale, (box.top - top) * scale, box.width * scale, box.height * scale];
-  for (const [width, colour] of [[7, "#fff"], [3, BOX]]) { // visible on light and on dark
-    context.lineWidth = width;
+  for (const [thickness, colour] of [[7, "#fff"], [3, BOX]]) { // visible on light and on dark
+    context.lineWidth = thickness;
     context.strokeStyle = colour;
     context.strokeRect(...outline);
   }
@@ -42,7 +45,7 @@ function describe(image, box) {
 }
 
 // Left, top and side of the square that is shown: the whole image, or, if the digit is small in it, what is around it.
-function view({ width, height }, box) {
+function view(width, height, box) {
   const whole = MARGIN * Math.max(width, height);
   const side = box ? Math.min(whole, AROUND * Math.max(box.width, box.height)) : whole;
   const start = (length, centre) => (side < length ? Math.min(Math.max(centre - side / 2, 0), length - side) : (length - side) / 2);
