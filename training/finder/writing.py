@@ -95,7 +95,8 @@ class Style:
         self.least = least
         self.pen = ratio(random, THINNEST, BROADEST) if random.random() < 0.5 else ratio(random, 0.03, 0.12)
         self.slant, self.width = random.normal(0, 0.12), ratio(random, 0.8, 1.25)
-        self.hollow, self.broken = random.random() < 0.05, random.random() < 0.06
+        # Few hollow ones: with more, the insides of circles and of other digits are filled, too.
+        self.hollow, self.broken = random.random() < 0.01, random.random() < 0.06
         if self.hollow:
             self.pen = ratio(random, 0.1, 0.3)
         # By how much MNIST's strokes are broadened on each side, relative to the digit's longer side.
