@@ -19,7 +19,7 @@ class Recipe:
     """Hyperparameters. SGD with Nesterov momentum; the learning rate warms up linearly, then follows a cosine to 0."""
 
     formula: str = FORMULA  # the network, in the language of training/formula.py
-    epochs: int = 40  # passes over the training images
+    epochs: int = 60  # passes over the training images
     batch_size: int = 256  # images per step; what is left of an epoch is skipped
     learning_rate: float = 0.2  # the peak, at the end of the warm-up
     warmup_epochs: int = 2  # at most half of the epochs

@@ -45,7 +45,7 @@ MNIST_IMAGES = 55_000
 # An image is kept if it is at least this similar, preprocessed, to the digit's own ink.
 MINIMUM_SIMILARITY = 0.8
 # A negative is kept if it is wider than this, relative to its height: otherwise it might be a 1.
-NARROWEST = 0.4
+NARROWEST = 0.3
 
 Labelled = tuple[Pixels, int]
 

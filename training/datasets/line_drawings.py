@@ -336,8 +336,8 @@ def _flower(random: Generator) -> list[Stroke]:
 Maker = Callable[[Generator], list[Stroke]]
 # How often each kind is drawn, relative to the others.
 TRAINED: dict[Maker, float] = {
-    _way(CAPITALS): 5,
-    _way(SMALL_LETTERS): 5,
+    _way(CAPITALS): 7,
+    _way(SMALL_LETTERS): 7,
     _way(WORDS): 1,
     _way(SIGNS): 3,
     _way(PICTURES): 3,

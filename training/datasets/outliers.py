@@ -19,8 +19,6 @@ from training.datasets.mnist import Dataset
 # 5, a mirrored 7 like a 1 with a flag.)
 QUARTERS, HALVES, MIRRORED = (2, 3, 4, 5, 6, 7, 8, 9), (3, 4, 7), (3, 4, 6, 9)
 SIDE = 56
-# Broader pens, relative to a line drawing's longer side, would blot out what makes it no digit.
-BROADEST_PEN = 0.12
 # Waves of a silhouette's stripes, folds or lattice over its side.
 WAVES = (2, 14)
 
@@ -41,7 +39,7 @@ def random_negative(digits: Dataset, random: np.random.Generator) -> Pixels:
 
 
 def line_drawing(kinds: dict[Maker, float], random: np.random.Generator) -> Pixels:
-    return draw(random_drawing(kinds, random), min(random_pen(random), BROADEST_PEN))
+    return draw(random_drawing(kinds, random), random_pen(random))
 
 
 def _glyph(random: np.random.Generator) -> Pixels:
