@@ -31,6 +31,8 @@ ASTRAY = 0.75
 # Ink is what is likelier ink than not. A digit's is surer than this on average: in noise and textures, what is found is
 # not. And fewer pixels are no digit.
 INK, SURE, LEAST_PIXELS = 0.5, 0.8, 6
+# What lies apart and has less than this part of a digit's ink is what is left of a circle or a ruled line.
+SPECK = 0.06
 # A digit smaller than this part of the frame is looked at again, with this much around it, by its size.
 SMALL, MARGIN = 0.25, 0.45
 # Paper whose edges differ by no more shades is of one shade. What is drawn on it is looked at with this margin, in a
@@ -261,12 +263,29 @@ def _separated(ink: Ink, heat: Ink, offsets: Ink, sizes: Ink) -> list[tuple[slic
         place = _extent(mask)
         if place is None:
             continue
+        place = _without_specks(mask, place)
         mask, soft = place.of(mask), place.of(ink)
         count = np.count_nonzero(mask)
         if count >= LEAST_PIXELS and soft[mask].sum() > SURE * count:
             rows, columns = slice(place.top, place.top + place.height), slice(place.left, place.left + place.width)
             digits.append((rows, columns, soft * _dilated(mask), certainty))
     return digits
+
+
+def _without_specks(mask: NDArray[np.bool_], box: Box) -> Box:
+    """The box without what empty columns or rows part from the rest of a digit and has hardly any ink."""
+    for axis in (0, 1, 0):
+        counts = box.of(mask).sum(axis=axis)
+        if counts.all():
+            continue
+        ends = np.flatnonzero(np.diff(counts > 0, prepend=False, append=False)).reshape(-1, 2)
+        large = ends[np.add.reduceat(counts, ends[:, 0]) >= SPECK * counts.sum()]
+        first, last = int(large[0, 0]), int(large[-1, 1])
+        if axis == 0:
+            box = Box(box.left + first, box.top, last - first, box.height)
+        else:
+            box = Box(box.left, box.top + first, box.width, last - first)
+    return box
 
 
 def _dilated(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
