@@ -31,6 +31,8 @@ ASTRAY = 0.75
 # Ink is what is likelier ink than not. A digit's is surer than this on average: in noise and textures, what is found is
 # not. And fewer pixels are no digit.
 INK, SURE, LEAST_PIXELS = 0.5, 0.8, 6
+# In an image of so few pixels a side, nobody can be as sure.
+COARSE, SURE_IF_COARSE = 20, 0.65
 # What lies apart and has less than this part of a digit's ink is what is left of a circle or a ruled line.
 SPECK = 0.06
 # A digit smaller than this part of the frame is looked at again, with this much around it, by its size.
@@ -148,7 +150,8 @@ class Finder:
         scale = part.side / frame
         maps = self.session.run(_OUTPUTS, {"images": _framed(pixels, frame)[None]})
         digits = []
-        for rows, columns, ink, heat in _separated(*(one[0] for one in maps)):
+        sure = SURE if max(pixels.shape) > COARSE else SURE_IF_COARSE
+        for rows, columns, ink, heat in _separated(sure, *(one[0] for one in maps)):
             top, bottom = _scaled(rows, scale, part.height)
             left, right = _scaled(columns, scale, part.width)
             box = Box(part.left + left, part.top + top, right - left, bottom - top)
@@ -245,8 +248,8 @@ def _stand_out(pixels: Pixels) -> NDArray[np.bool_]:
     return difference > max(LEAST_CONTRAST, STANDS_OUT * (float(np.median(difference)) + 0.5))
 
 
-def _separated(ink: Ink, heat: Ink, offsets: Ink, sizes: Ink) -> list[tuple[slice, slice, Ink, float]]:
-    """Every digit's rows, columns, ink and heat, from the network's maps of one frame."""
+def _separated(sure: float, ink: Ink, heat: Ink, offsets: Ink, sizes: Ink) -> list[tuple[slice, slice, Ink, float]]:
+    """Every digit's rows, columns, ink and heat, from the network's maps of one frame; `sure` as SURE."""
     centres = _centres(heat, sizes)
     if not centres:
         return []
@@ -266,7 +269,7 @@ def _separated(ink: Ink, heat: Ink, offsets: Ink, sizes: Ink) -> list[tuple[slic
         place = _without_specks(mask, place)
         mask, soft = place.of(mask), place.of(ink)
         count = np.count_nonzero(mask)
-        if count >= LEAST_PIXELS and soft[mask].sum() > SURE * count:
+        if count >= LEAST_PIXELS and soft[mask].sum() > sure * count:
             rows, columns = slice(place.top, place.top + place.height), slice(place.left, place.left + place.width)
             digits.append((rows, columns, soft * _dilated(mask), certainty))
     return digits
