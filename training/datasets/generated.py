@@ -28,9 +28,9 @@ from digits.finder import Finder
 from digits.preprocess import SIZE, Preprocessed, centred, preprocess
 from digits.session import ModelFile
 from training.datasets.drawn import draw, random_digit, random_pen
-from training.datasets.line_drawings import HELD_OUT, TRAINED
+from training.datasets.line_drawings import HELD_OUT
 from training.datasets.mnist import NO_DIGIT, Dataset
-from training.datasets.outliers import line_drawing, random_negative
+from training.datasets.outliers import line_drawing, random_thing, random_writing
 from training.datasets.pen_strokes import PenDigit
 from training.datasets.photographed import DRAWN_SIZE, redrawn, simulate_photo
 from training.finder.layouts import LAYOUTS, single, tight
@@ -44,6 +44,8 @@ CHUNK = 1000
 MNIST_IMAGES = 55_000
 # An image is kept if it is at least this similar, preprocessed, to the digit's own ink.
 MINIMUM_SIMILARITY = 0.8
+# The share of the negatives that are things: shapes and silhouettes instead of writing.
+THINGS = 0.35
 # A negative is kept if it is wider than this, relative to its height: otherwise it might be a 1.
 NARROWEST = 0.3
 
@@ -112,8 +114,12 @@ def one_digit_page(sources: Sources, finder: Finder, random: Generator) -> Itera
 def negative(sources: Sources, finder: Finder, random: Generator) -> Iterator[Labelled | None]:
     """No digit, of the kinds that are trained on."""
     while True:
-        drawn = line_drawing(TRAINED, random) if random.random() < 0.6 else random_negative(sources.digits, random)
-        yield _negative(drawn, finder, random)
+        if random.random() < THINGS:
+            image = random_thing(random)
+            found = _exact(image) if random.random() < 0.5 else preprocess(image, finder).image
+            yield _if_wide(found)
+        else:
+            yield _writing(random_writing(sources.digits, random), finder, random)
 
 
 KINDS: tuple[Kind, ...] = (
@@ -225,7 +231,8 @@ def _if_shown(preprocessed: Preprocessed, ink: Pixels, label: int) -> Labelled |
 
 def _exact(ink: Pixels) -> Pixels:
     """Ink preprocessed without a finder."""
-    rows, columns = np.flatnonzero((ink > 127).any(axis=1)), np.flatnonzero((ink > 127).any(axis=0))
+    is_ink = ink > ink.max() // 2
+    rows, columns = np.flatnonzero(is_ink.any(axis=1)), np.flatnonzero(is_ink.any(axis=0))
     cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return centred((cropped / 255).astype(np.float32))
 
@@ -236,13 +243,11 @@ def _similarity(one: Pixels, other: Pixels) -> float:
     return float(np.vdot(*soft) / (np.linalg.norm(soft[0]) * np.linalg.norm(soft[1])))
 
 
-def _negative(image: Pixels, finder: Finder, random: Generator) -> Labelled | None:
-    """An image without a digit, half of the time as if sent like MNIST's digits.
+def _writing(image: Pixels, finder: Finder, random: Generator) -> Labelled | None:
+    """Writing without a digit, half of the time as if sent like MNIST's digits.
 
-    Otherwise the finder must have found all of it: what it leaves of a drawing may well be a digit.
+    Otherwise the finder must have found all of it: what it leaves of a letter may well be a digit.
     """
-    if not (image > 127).any():
-        return None
     exact = _exact(image)
     if random.random() < 0.5:
         return _if_wide(exact)
@@ -251,8 +256,8 @@ def _negative(image: Pixels, finder: Finder, random: Generator) -> Labelled | No
 
 
 def _if_wide(image: Pixels) -> Labelled | None:
-    """The image as a negative, if it is too wide for a 1."""
+    """The image as a negative, if there is anything and too wide for a 1."""
     rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
-    if columns[-1] - columns[0] + 1 < NARROWEST * (rows[-1] - rows[0] + 1):
+    if not len(rows) or columns[-1] - columns[0] + 1 < NARROWEST * (rows[-1] - rows[0] + 1):
         return None
     return image, NO_DIGIT

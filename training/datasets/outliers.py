@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from digits.classifier import CLASSES
 from digits.decode import Pixels
 from training.datasets.drawn import Stroke, draw, random_pen, smooth
-from training.datasets.line_drawings import Maker, random_drawing
+from training.datasets.line_drawings import TRAINED, Maker, random_drawing
 from training.datasets.mnist import Dataset
 
 # Digits that are none when rotated by 90°, by 180° or mirrored. (A 6 rotated by 180° is a 9, a mirrored 2 looks like a
@@ -23,19 +23,22 @@ SIDE = 56
 WAVES = (2, 14)
 
 
-def random_negative(digits: Dataset, random: np.random.Generator) -> Pixels:
-    """A glyph, shape or silhouette, or a digit turned into something else: white on black, of any size."""
-    match random.integers(8):
+def random_writing(digits: Dataset, random: np.random.Generator) -> Pixels:
+    """A line drawing or a glyph, or a digit turned into something else: white on black, of any size."""
+    match random.integers(10):
         case 0 | 1:
             return _glyph(random)
         case 2:
             return _rotated(digits, random)
         case 3:
             return _cut_up(digits, random)
-        case 4:
-            return filled_outlines(random)
         case _:
-            return silhouette(random)
+            return line_drawing(TRAINED, random)
+
+
+def random_thing(random: np.random.Generator) -> Pixels:
+    """A shape or silhouette, white on black, of any size."""
+    return filled_outlines(random) if random.random() < 0.25 else silhouette(random)
 
 
 def line_drawing(kinds: dict[Maker, float], random: np.random.Generator) -> Pixels:
