@@ -4,6 +4,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 # Installs exactly the locked files, by their hashes.
 LOCKED := $(BIN)/python $(PIP) --require-hashes --requirement requirements/build.txt --requirement
 ITSELF := $(BIN)/python $(PIP) --no-deps --no-build-isolation --editable .
+PEN_STROKES ?= training/data/pen-strokes/pendigits-orig.tra.gz
 LOCK := .venv-tools/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header
 
 .PHONY: help serve test test-all lint format train report bench lock audit clean
@@ -33,7 +34,7 @@ train: .venv/test ## Make everything that ships from random weights, resuming an
 	$(BIN)/python -m training.release $(if $(SEEDS),--seeds $(SEEDS))
 	@$(MAKE) report
 
-report: .venv/test ## Measure and publish every figure of the model card, or compare with CHECK=--check; draw the report into reports/; REAL_IMAGES=FOLDER PEN_STROKES=FILE
+report: .venv/test ## Measure and publish every figure of the model card, or compare with CHECK=--check; draw the report into reports/; REAL_IMAGES=FOLDER adds your own
 	$(BIN)/python -m training evaluate --report reports/digits
 	$(BIN)/python -m benchmarks.accuracy $(if $(REAL_IMAGES),--real-images $(REAL_IMAGES)) $(if $(PEN_STROKES),--pen-strokes $(PEN_STROKES)) $(or $(CHECK),--publish)
 
