@@ -54,6 +54,7 @@ def load_session(file: ModelFile, provider: str) -> onnxruntime.InferenceSession
     options.inter_op_num_threads = 1
     # The arena never frees what the largest batch took; the system's allocator is as fast for networks this small.
     options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
     options.log_severity_level = 4
     providers: list[Any] = ["CPUExecutionProvider"]
     if provider != "cpu":

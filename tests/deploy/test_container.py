@@ -315,6 +315,7 @@ def test_stop_under_load_finishes_accepted_requests(image: str) -> None:
 
 
 def test_wrong_model_and_wrong_command_stop_the_start(image: str, tmp_path: Path) -> None:
+    shutil.copy(Settings().model_path.with_name("finder.onnx"), tmp_path)
     (tmp_path / "model.onnx").write_bytes(b"no model")
     arguments = ["run", "--rm", "--volume", f"{tmp_path}:/model", "--env", "DIGITS_MODEL=/model/model.onnx", image]
     for mode, message in [(0o700, "got: Permission denied."), (0o755, "got a file that ONNX Runtime cannot load.")]:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow.fs import S3FileSystem
 
+from digits.settings import ModelSettings
 from scoring.parquet import SCHEMA
 from tests.helpers.clients import environment_of
 from tests.helpers.images import example
@@ -258,7 +259,7 @@ def test_finished_local_run_is_not_changed(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in output.iterdir()} == before
     (output / "_SUCCESS").unlink()
     with pytest.MonkeyPatch.context() as patch:
-        model = shutil.copytree(ROOT / "models/digits/1", tmp_path / "7") / "model.onnx"
+        model = shutil.copytree(ModelSettings().model_path.parent, tmp_path / "7") / "model.onnx"
         patch.setenv("DIGITS_MODEL", str(model))
         other = score(*arguments)
     assert other.returncode == 2
