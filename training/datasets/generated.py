@@ -47,7 +47,8 @@ MINIMUM_SIMILARITY = 0.8
 # The share of the negatives that are things: shapes and silhouettes instead of writing.
 THINGS = 0.35
 # A negative is kept if it is wider than this, relative to its height: otherwise it might be a 1.
-NARROWEST = 0.3
+# What the finder leaves of one is more often a single stroke.
+NARROWEST, NARROWEST_FOUND = 0.3, 0.4
 
 Labelled = tuple[Pixels, int]
 
@@ -112,14 +113,14 @@ def one_digit_page(sources: Sources, finder: Finder, random: Generator) -> Itera
 
 
 def negative(sources: Sources, finder: Finder, random: Generator) -> Iterator[Labelled | None]:
-    """No digit, of the kinds that are trained on."""
+    """No digit, of the kinds that are trained on; half of them as if sent like MNIST's digits, without the finder."""
     while True:
-        if random.random() < THINGS:
-            image = random_thing(random)
-            found = _exact(image) if random.random() < 0.5 else preprocess(image, finder).image
-            yield _if_wide(found)
+        image = random_thing(random) if random.random() < THINGS else random_writing(sources.digits, random)
+        if random.random() < 0.5:
+            yield _if_wide(_exact(image), NARROWEST)
         else:
-            yield _writing(random_writing(sources.digits, random), finder, random)
+            found = preprocess(image if random.random() < 0.5 else 255 - image, finder).image
+            yield _if_wide(found, NARROWEST_FOUND)
 
 
 KINDS: tuple[Kind, ...] = (
@@ -177,7 +178,7 @@ def generate_negatives(digits: Dataset, finder: ModelFile, count: int) -> Datase
 def generate_unseen_negatives(count: int = UNSEEN_NEGATIVES) -> Dataset:
     """Images without a digit of kinds that are never trained on, preprocessed without a finder; deterministic."""
     random = np.random.default_rng(0)
-    return _first((_if_wide(_exact(line_drawing(HELD_OUT, random))) for _ in itertools.count()), count)
+    return _first((_if_wide(_exact(line_drawing(HELD_OUT, random)), NARROWEST) for _ in itertools.count()), count)
 
 
 def _first(tries: Iterator[Labelled | None], count: int) -> Dataset:
@@ -243,21 +244,9 @@ def _similarity(one: Pixels, other: Pixels) -> float:
     return float(np.vdot(*soft) / (np.linalg.norm(soft[0]) * np.linalg.norm(soft[1])))
 
 
-def _writing(image: Pixels, finder: Finder, random: Generator) -> Labelled | None:
-    """Writing without a digit, half of the time as if sent like MNIST's digits.
-
-    Otherwise the finder must have found all of it: what it leaves of a letter may well be a digit.
-    """
-    exact = _exact(image)
-    if random.random() < 0.5:
-        return _if_wide(exact)
-    found = preprocess(image if random.random() < 0.5 else 255 - image, finder).image
-    return _if_wide(found) if found.any() and _similarity(found, exact) >= MINIMUM_SIMILARITY else None
-
-
-def _if_wide(image: Pixels) -> Labelled | None:
+def _if_wide(image: Pixels, narrowest: float) -> Labelled | None:
     """The image as a negative, if there is anything and too wide for a 1."""
     rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
-    if not len(rows) or columns[-1] - columns[0] + 1 < NARROWEST * (rows[-1] - rows[0] + 1):
+    if not len(rows) or columns[-1] - columns[0] + 1 < narrowest * (rows[-1] - rows[0] + 1):
         return None
     return image, NO_DIGIT
