@@ -7,6 +7,7 @@ digit lies, and how large that digit is (as Panoptic-DeepLab does for objects; C
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import Image, ImageFilter
 from digits import tracing
 from digits.decode import FIRST_SIZE, GreyImage, Pixels
 from digits.session import ModelFile, check_tensors, first_run, load_session
+from digits.version import FINDER
 
 Ink = NDArray[np.float32]
 Value = TypeVar("Value", bound=np.generic)
@@ -101,6 +103,11 @@ class Finder:
         self.file = file
         self.session = load_session(file, provider)
         check_tensors(file.path, self.session, _TENSORS)
+
+    @classmethod
+    def next_to(cls, model: Path) -> "Finder":
+        """The finder of the version whose classifier is the file `model`, on the CPU. Raises ModelError."""
+        return cls(ModelFile.read(model.with_name(FINDER)), "cpu")
 
     def find(self, image: GreyImage) -> list[FoundDigit]:
         """The digits in an image, the one with the most ink first."""

@@ -168,8 +168,7 @@ def _fine_tune(start: Path, data: Path) -> None:
     from digits.accuracy import accuracy_text
     from digits.finder import Finder
     from digits.recognizer import Recognizer
-    from digits.session import ModelError, ModelFile
-    from digits.version import FINDER
+    from digits.session import ModelError
     from training.datasets.mnist import DataError, load_test, load_training
     from training.evaluate import evaluate
     from training.export import ExportError
@@ -178,7 +177,7 @@ def _fine_tune(start: Path, data: Path) -> None:
 
     try:
         load_network(start)  # before the images are preprocessed, which takes longer
-        finder = Finder(ModelFile.read(start.with_name(FINDER)), "cpu")
+        finder = Finder.next_to(start)
         learned, held_out = hold_out(load_training(data, finder))
         tuned = fine_tune(start, learned, start.parent.parent)
     except (DataError, ExportError, ModelError) as error:

@@ -27,7 +27,7 @@ from training.datasets.mnist import Dataset
 from training.evaluate import evaluate
 from training.formula import Architecture, parse
 from training.network import build_network, fold_batch_norm
-from training.train import compute_logits, load_checkpoint
+from training.train import compute_logits, load_averaged, load_checkpoint
 
 NAME = "digits"
 # The oldest opset with every operator used here, and the file format of its time: older servers load the model too.
@@ -98,8 +98,7 @@ def export(
     architecture = parse(identity["recipe"]["formula"])
     recipe = identity["recipe"]
     trained = build_network(architecture, batch_norm=recipe["batch_norm"], dropout=recipe["dropout"])
-    averaged = {name.removeprefix("module."): value for name, value in state["averaged"].items()}
-    trained.load_state_dict({name: averaged[name] for name in trained.state_dict()})
+    load_averaged(trained, state)
     network = fold_batch_norm(trained)
     calibration = calibrate(network, validation, generate_unseen_negatives())
     model = build_model(architecture, network, calibration)

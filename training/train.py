@@ -201,10 +201,7 @@ class Run:
             "averaged": self.averaged.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.checkpoint.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, self.checkpoint)  # atomic, so a killed run leaves a whole checkpoint
+        save_checkpoint(self.checkpoint, state)
 
     def _load(self) -> None:
         state = load_checkpoint(self.checkpoint, self.device)
@@ -232,6 +229,20 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     except Exception as error:  # torch.load raises whatever its unpickler meets
         raise DataError(f"{path}: expected a checkpoint of `digits train`; got an unreadable file") from error
     return dict(state)
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Writes a checkpoint; a kill leaves the old one or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    os.replace(partial, path)
+
+
+def load_averaged(network: nn.Module, state: dict[str, Any]) -> None:
+    """Gives a network the averaged weights of a checkpoint."""
+    averaged = {name.removeprefix("module."): value for name, value in state["averaged"].items()}
+    network.load_state_dict({name: averaged[name] for name in network.state_dict()})
 
 
 @torch.no_grad()

@@ -14,9 +14,8 @@ from digits.finder import Finder
 from digits.memory import set_memory_options
 from digits.preprocess import Preprocessed, preprocess
 from digits.recognizer import Recognizer
-from digits.session import ModelError, ModelFile
+from digits.session import ModelError
 from digits.settings import ModelSettings, SettingsError
-from digits.version import FINDER
 from scoring.inputs.images import Chunk
 from scoring.rows import ModelIdentity, Row, Scored, error_row
 
@@ -60,7 +59,7 @@ def preprocess_only(connection: Connection, current: c_int64, settings: ModelSet
     """Like `work`, but does not classify; it sends the names and images for `score`, which runs on a GPU elsewhere."""
     _set_up_process()
     try:
-        finder = Finder(ModelFile.read(settings.model_path.with_name(FINDER)), "cpu")
+        finder = Finder.next_to(settings.model_path)
     except (ModelError, SettingsError) as error:
         connection.send(error)
         return

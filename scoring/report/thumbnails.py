@@ -12,9 +12,8 @@ from PIL import Image
 from digits.decode import ImageError, Pixels
 from digits.finder import Finder
 from digits.preprocess import preprocess
-from digits.session import ModelError, ModelFile
+from digits.session import ModelError
 from digits.settings import ModelSettings
-from digits.version import FINDER
 from scoring.errors import ScoringError
 from scoring.inputs.images import Chunk, is_idx, is_parquet, read_many
 
@@ -32,8 +31,7 @@ class Thumbnails(NamedTuple):
 def load_thumbnails(names: Iterable[str]) -> dict[str, Thumbnails | ImageError]:
     """The thumbnails of images, or why an image cannot be loaded again. Raises ScoringError and SettingsError."""
     try:
-        model = ModelSettings.from_environment().model_path
-        finder = Finder(ModelFile.read(model.with_name(FINDER)), "cpu")
+        finder = Finder.next_to(ModelSettings.from_environment().model_path)
     except ModelError as error:
         raise ScoringError(str(error)) from error
     files: defaultdict[str, set[str]] = defaultdict(set)

@@ -5,7 +5,6 @@ as an uninterrupted one.
 """
 
 import math
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -24,7 +23,7 @@ from training.datasets.mnist import DataError
 from training.finder.layouts import LAYOUTS
 from training.finder.network import OFFSET_UNIT, SIZE_UNIT, Finder, Maps, Widths, normalized
 from training.finder.pages import CELL, PAGE, RUN
-from training.train import bfloat16_is_faster, default_device
+from training.train import bfloat16_is_faster, default_device, load_averaged, save_checkpoint
 
 KINDS = [layout.__name__ for layout in LAYOUTS]
 # Digits smaller than this, in pixels, need not be placed more precisely.
@@ -268,10 +267,7 @@ class Run:
             "averaged": self.averaged.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.checkpoint.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, self.checkpoint)  # a kill leaves the old checkpoint or the new one, never half of one
+        save_checkpoint(self.checkpoint, state)
 
     def _load(self) -> None:
         state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
@@ -291,8 +287,7 @@ def load_finder(checkpoint: Path) -> Finder:
     """The network of a checkpoint with its averaged weights, ready for use."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     network = Finder(Widths(**state["identity"]["recipe"]["widths"]))
-    averaged = {name.removeprefix("module."): value for name, value in state["averaged"].items()}
-    network.load_state_dict({name: averaged[name] for name in network.state_dict()})
+    load_averaged(network, state)
     return network.eval()
 
 
