@@ -65,3 +65,10 @@ def test_what_is_tested_is_what_is_served() -> None:
 
 def test_the_container_is_labelled_with_this_version() -> None:
     assert f'image.version="{__version__}"' in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+
+@pytest.mark.xdist_group("one process")
+def test_pytest_and_xdist_keep_groups_in_one_process(request: pytest.FixtureRequest) -> None:
+    """They share ports, container images and a cluster. With pytest 9.2.0, xdist 3.8.0 forgot the groups."""
+    if getattr(request.config.option, "loadgroup", False):
+        assert request.node.nodeid.endswith("@one process")

@@ -73,8 +73,8 @@ def test_stage_of_another_recipe_is_made_again_and_so_is_what_follows(tmp_path: 
     assert made == [("pages", 1), ("finder", 1), ("finder", 2), ("pages", 2), ("finder", 2)]
 
 
-def release(directory: Path, seconds: float | None = None) -> int:
-    """The exit code of the small release, killed with all its processes after some seconds."""
+def release(directory: Path, seconds: float = 600) -> int:
+    """The exit code of the small release, killed with all its processes after so many seconds."""
     script = directory / "release.py"
     directory.mkdir(exist_ok=True)
     script.write_text(SMALL)
