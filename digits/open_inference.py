@@ -5,8 +5,6 @@ extension_classification.md. Numbers are little-endian and row-major; each eleme
 bytes.
 """
 
-import base64
-import binascii
 import math
 import re
 import struct
@@ -20,6 +18,7 @@ import numpy as np
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from numpy.typing import NDArray
 
+from digits.base64_text import decode_base64, require_ascii
 from digits.memory import memory_lock
 
 NUMPY_TYPES = {"UINT8": "u1", "INT64": "<i8", "FP32": "<f4"}
@@ -227,35 +226,6 @@ def _texts(tensor: InputTensor, data: bytes) -> list[bytes]:
         raise ValueError(f"expected {count} strings in base64; got {quotes // 2}")
     require_ascii(data)
     return [decode_base64(text) for text in msgspec.json.decode(data, type=list[str])]
-
-
-def require_ascii(data: bytes) -> None:
-    """Raises ValueError if strings in JSON, which should be base64, have characters other than ASCII.
-
-    A single one would make Python take up to four bytes for every character of the string.
-    """
-    if not data.isascii() or _ESCAPED_BEYOND_ASCII.search(data):
-        raise ValueError(NOT_BASE64)
-
-
-NOT_BASE64 = "expected base64; got text that is not base64"
-_ESCAPED_BEYOND_ASCII = re.compile(rb"\\u(?!00[0-7])")
-
-
-def decode_base64(text: str) -> bytes:
-    """The bytes of base64 or of a data URL in base64. Raises ValueError, whose message says what was expected."""
-    if text[:5].lower() == "data:":
-        head, comma, text = text.partition(",")
-        if not comma or not head.endswith(";base64"):
-            raise ValueError("expected base64 or a data URL in base64; got a data URL that is not base64")
-    try:
-        # Line breaks are usual in base64, and so is its URL-safe alphabet.
-        return base64.b64decode(text.encode("ascii").translate(_URL_SAFE, _SPACE), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ValueError(NOT_BASE64) from error
-
-
-_URL_SAFE, _SPACE = bytes.maketrans(b"-_", b"+/"), b" \t\n\r\v\f"
 
 
 def _numbers(tensor: InputTensor, data: bytes) -> NDArray[Any]:

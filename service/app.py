@@ -55,7 +55,7 @@ def create_app(
     models = Registry(read_versions(settings) if versions is None else versions, settings)
     app = Service(__name__, static_folder=None)
     app.url_map.merge_slashes = False  # a redirect would be HTML
-    app.config["MAX_CONTENT_LENGTH"] = MAXIMUM_BYTES
+    app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = MAXIMUM_BYTES
     app.extensions["registry"] = models
     app.extensions["limiter"] = Limiter(settings.concurrency, settings.queue, settings.body_megabytes * 2**20)
     register_observation(app, models, metrics or Metrics(), settings.deadline)

@@ -94,7 +94,7 @@ def _http_error(error: HTTPException) -> Response:
 def _too_large() -> str:
     length = request.content_length
     if length is not None and length <= MAXIMUM_BYTES:
-        return f"expected at most {MAXIMUM_IMAGES} parts, each with a file name; got more, or longer text"
+        return f"expected at most {MAXIMUM_IMAGES} parts in a form; got more"
     return f"expected a body of at most {MAXIMUM_BYTES} bytes; got " + ("more" if length is None else str(length))
 
 

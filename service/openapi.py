@@ -121,20 +121,26 @@ RETRY_AFTER = {"description": "Seconds to wait before a retry.", "schema": {"typ
 
 
 class JsonImage(Struct):
-    """An image in JSON."""
+    """An image in JSON or in an urlencoded form."""
 
     image: Annotated[str, Meta(description="an image file in base64, or as a data URL")]
 
 
 _FILE = {"type": "string", "format": "binary", "description": "an image file, with a file name"}
 IMAGE = Body(
-    {**dict.fromkeys(IMAGE_TYPES, BINARY), **form(_FILE), **json(JsonImage)},
+    {
+        **dict.fromkeys(IMAGE_TYPES, BINARY),
+        **form(_FILE),
+        **json(JsonImage),
+        "application/x-www-form-urlencoded": {"schema": JsonImage},
+    },
     {
         "the file": "--data-binary @3.png",
         "a form": "-F image=@3.png",
         "JSON": '--json "{\\"image\\": \\"$(base64 -w 0 3.png)\\"}"',
     },
-    "An image of at most 16 MiB and 25 megapixels. Its format is detected from its bytes, not from the content type.",
+    "An image of at most 16 MiB and 25 megapixels. Its format is detected from its bytes, not from the content type. "
+    "Base64 and data URLs are accepted as the body and as text in a form, too.",
 )
 IMAGES = Body(
     form({"type": "array", "items": _FILE, "minItems": 1, "maxItems": MAXIMUM_IMAGES}),

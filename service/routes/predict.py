@@ -12,7 +12,7 @@ from digits.recognizer import Confidence, Digit, Prediction, Reason, Recognizer,
 from service.context import admitted, example_image, recognizer, registry
 from service.openapi import IMAGE, IMAGES, VERSION_IN_QUERY, Operation, json, parameter
 from service.request_body import RequestError
-from service.request_image import form_files, received, unpacked
+from service.request_image import received, received_many, unpacked, unpacked_or_error
 from service.responses import PredictResponse, predict_response, reply
 
 predict = Blueprint("predict", __name__)
@@ -74,13 +74,15 @@ def predict_one() -> Response:
 def predict_batch() -> Response:
     """Recognizes the digits in many images. Predictions keep their order; a bad image affects only its own entry."""
     served = recognizer()
-    files = form_files()
-    with admitted(len(files)):
-        return reply(_batch(served, files))
+    images = received_many()
+    with admitted(len(images)):
+        return reply(_batch(served, images))
 
 
-def _batch(served: Recognizer, files: list[bytes]) -> BatchResponse:
-    return BatchResponse([_entry(one) for one in served.recognize(files)], served.model)
+def _batch(served: Recognizer, received: list[bytes]) -> BatchResponse:
+    files = map(unpacked_or_error, received)
+    images = [served.preprocess_each([one])[0] if isinstance(one, bytes) else one for one in files]
+    return BatchResponse([_entry(one) for one in served.predict_each(images)], served.model)
 
 
 def _entry(result: Prediction | ImageError) -> BatchPrediction:

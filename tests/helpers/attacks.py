@@ -16,6 +16,7 @@ LARGEST = 16 * MIB
 # MB that a worker may use for JSON, tensors, queued bodies and JPEG images.
 MEGABYTES = 256
 INFER, INFER_IMAGE = "/v2/models/digits/infer", "/v2/models/digits-image/infer"
+URLENCODED = {"Content-Type": "application/x-www-form-urlencoded"}
 MULTIPART = {"Content-Type": FORM["content_type"]}
 
 
@@ -93,6 +94,16 @@ ATTACKS = {
         "/predict",
         MULTIPART,
     ),
+    "text in a form": Attack(
+        lambda: part("image", b"data:;base64," + LETTERS[:-1000]) + b"--b--", "/predict", MULTIPART
+    ),
+    "text in a form, not base64": Attack(
+        lambda: part("image", b"data:;base64," + "é".encode() * 4_000_000 + "😀".encode() * 2_000_000) + b"--b--",
+        "/predict",
+        MULTIPART,
+    ),
+    "text with blanks": Attack(lambda: b"data:;base64," + b"AA A" * (LARGEST // 4 - 10)),
+    "text with escapes": Attack(lambda: b"image=data:;base64," + b"%2B" * (LARGEST // 3 - 10), "/predict", URLENCODED),
     "form with many parts": Attack(
         lambda: part("image", bytes(16_000), '; filename="a"') * 1000 + b"--b--",
         "/predict/batch",

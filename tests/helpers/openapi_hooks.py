@@ -57,7 +57,7 @@ def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -
         case.query = {**case.query, "version": Settings().model_path.parent.name}
     if case.path.endswith("/infer"):
         make_inference(case)
-    elif case.media_type == "application/json" and isinstance(case.body, dict):
+    elif case.media_type in ("application/json", "application/x-www-form-urlencoded") and isinstance(case.body, dict):
         case.body = {**case.body, "image": base64.b64encode(IMAGE).decode()}
     # `requests` calls this last, with the finished request.
     kwargs["auth"] = finish
@@ -83,6 +83,8 @@ def make_inference(case: Case[Any]) -> None:
 
 def finish(prepared: PreparedRequest) -> PreparedRequest:
     """Gives form files a name, without which they would be text, and compresses the body if its headers say so."""
+    if isinstance(prepared.body, str):  # an urlencoded form
+        prepared.body = prepared.body.encode()
     if isinstance(prepared.body, bytes):
         prepared.body = prepared.body.replace(b'name="image"\r\n', b'name="image"; filename="image"\r\n')
         if compress := COMPRESS.get(prepared.headers.get("Content-Encoding", "")):

@@ -1,0 +1,122 @@
+"""What people send to services like this one: one row for each kind of request."""
+
+import base64
+import io
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.helpers.client import FORM, assert_error, part
+from tests.helpers.images import encode, example, example_pixels
+
+Options = dict[str, Any]
+FILE = example(3)
+BASE64 = base64.b64encode(FILE).decode()
+URL_SAFE = base64.urlsafe_b64encode(FILE).decode()
+DATA_URL = f"data:image/png;base64,{BASE64}"
+URLENCODED = {"content_type": "application/x-www-form-urlencoded"}
+assert all(one in BASE64 for one in "+/=")
+LINES = [BASE64[start : start + 76] for start in range(0, len(BASE64), 76)]
+
+
+def file(data: bytes = FILE, name: str = "3.png") -> tuple[io.BytesIO, str]:
+    """A file in a form."""
+    return io.BytesIO(data), name
+
+
+READ: dict[str, Callable[[], Options]] = {
+    "base64 without padding": lambda: {"json": {"image": BASE64.rstrip("=")}},
+    "base64 with too little padding": lambda: {"json": {"image": BASE64.rstrip("=") + "=" * (BASE64.count("=") - 1)}},
+    "URL-safe base64 without padding": lambda: {"json": {"image": URL_SAFE.rstrip("=")}},
+    "data URL in capitals": lambda: {"json": {"image": f"data:image/png;BASE64,{BASE64}"}},
+    "base64 whose + became blanks": lambda: {"json": {"image": BASE64.replace("+", " ")}},
+    "base64 whose + became blanks, without padding": lambda: {"json": {"image": BASE64.replace("+", " ").rstrip("=")}},
+    "data URL whose + became blanks": lambda: {"json": {"image": DATA_URL.replace("+", " ")}},
+    "base64 in lines": lambda: {"json": {"image": "\r\n".join(LINES)}},
+    "base64 in lines that became blanks": lambda: {"json": {"image": " ".join(LINES)}},
+    "base64 in lines whose + became blanks": lambda: {"json": {"image": "\n".join(LINES).replace("+", " ")}},
+    "base64 with escapes": lambda: {"json": {"image": quote(DATA_URL)}},
+    "data URL as the body": lambda: {"data": DATA_URL},
+    "data URL as the body, as text": lambda: {"data": DATA_URL, "content_type": "text/plain;charset=UTF-8"},
+    "data URL as the body, as JSON": lambda: {"data": DATA_URL, "content_type": "application/json"},
+    "data URL as the body, as curl sends it": lambda: {"data": DATA_URL, **URLENCODED},
+    "base64 as the body": lambda: {"data": BASE64},
+    "data URL in an urlencoded form": lambda: {"data": {"image": DATA_URL}},
+    "base64 in an urlencoded form": lambda: {"data": {"image": BASE64}},
+    "data URL in an urlencoded form, not escaped": lambda: {"data": f"image={DATA_URL}", **URLENCODED},
+    "data URL among other fields": lambda: {"data": {"name": "x", "picture": DATA_URL, "n": 1}},
+    "data URL as text in multipart": lambda: {"data": part("image", DATA_URL.encode()) + b"--b--", **FORM},
+    "large data URL as text in multipart": lambda: {
+        "data": part("image", b"data:image/bmp;base64," + base64.b64encode(large_bmp())) + b"--b--",
+        **FORM,
+    },
+    "data URL in another field of multipart": lambda: {"data": part("canvas", DATA_URL.encode()) + b"--b--", **FORM},
+    "data URL in a file": lambda: {"data": {"image": file(DATA_URL.encode(), "blob")}},
+    "field `file`": lambda: {"data": {"file": file()}},
+    "field `images`": lambda: {"data": {"images": file()}},
+    "any other field": lambda: {"data": {"photo": file(), "label": "3"}},
+    "the same file in two fields": lambda: {"data": {"file": file(), "image": file()}},
+    "an empty file input": lambda: {"data": {"file": (io.BytesIO(b""), ""), "image": file()}},
+}
+
+NAMED: dict[str, tuple[Callable[[], Options], int, str]] = {
+    "base64 cut short": (
+        lambda: {"json": {"image": BASE64.rstrip("=")[:-2]}},
+        400,
+        "some are missing: perhaps it was cut short",
+    ),
+    "Python's notation for bytes": (
+        lambda: {"json": {"image": str(BASE64.encode())}},
+        400,
+        "send them with `.decode()`",
+    ),
+    "a URL": (lambda: {"json": {"image": "https://example.org/3.png"}}, 400, "it is a URL: send the image itself"),
+    "multipart without a boundary": (
+        lambda: {"data": part("image", FILE) + b"--b--", "content_type": "multipart/form-data"},
+        400,
+        "got no boundary, as happens when a client sets this header itself",
+    ),
+    "multipart with an empty boundary": (
+        lambda: {"data": part("image", FILE) + b"--b--", "content_type": 'multipart/form-data; boundary=""'},
+        400,
+        "got no boundary",
+    ),
+    "multipart with another boundary": (
+        lambda: {"data": part("image", FILE) + b"--b--", "content_type": "multipart/form-data; boundary=c"},
+        400,
+        "got no fields: is its boundary the one in Content-Type?",
+    ),
+    "two different files": (
+        lambda: {"data": {"file": file(), "images": file(example(4))}},
+        400,
+        "expected one image; got different ones in `file` and `images`",
+    ),
+    "text that is no image": (
+        lambda: {"data": {"image": "@3.png"}},
+        400,
+        "got text in `image` that is neither",
+    ),
+}
+
+
+def large_bmp() -> bytes:
+    """An image of more bytes than a form's text usually may have."""
+    return encode(example_pixels(3).repeat(4, 0).repeat(4, 1), "BMP")
+
+
+@pytest.mark.parametrize("route", ["/predict", "/explain"])
+@pytest.mark.parametrize("kind", READ)
+def test_read(kind: str, route: str, client: FlaskClient) -> None:
+    response = client.post(route, **READ[kind]())
+    assert response.status_code == 200, response.text
+    assert response.json is not None
+    assert response.json["digit"] == 3
+
+
+@pytest.mark.parametrize("kind", NAMED)
+def test_named(kind: str, client: FlaskClient) -> None:
+    make, status, message = NAMED[kind]
+    assert_error(client.post("/predict", **make()), status, message)
