@@ -1,24 +1,35 @@
-"""The rows of an unfinished run, next to its output; they survive whatever ends the run."""
+"""The rows of an unfinished run, next to its output, in an SQLite database that survives whatever ends the run."""
 
 import errno
 import fcntl
 import os
+import sqlite3
 import time
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
+from urllib.parse import quote
 
-from scoring.completed import CompletedSet
 from scoring.errors import ScoringError
 from scoring.inputs.images import Chunk
-from scoring.rows import HEADER, ModelIdentity, Scored, read_csv
+from scoring.rows import HEADER, ModelIdentity, Row, Scored, read_csv
 
-# Rows survive a killed process at once, and a crash of the machine after this many seconds.
-SYNC_SECONDS = 5
+# Batches that follow each other faster share a transaction, as a commit waits for the disk, or for a file server.
+COMMIT_SECONDS = 0.1
+_SQLITE = b"SQLite format 3\0"
+_SCHEMA = """
+CREATE TABLE run (model TEXT, version TEXT, sha256 TEXT);
+CREATE TABLE inputs (id INTEGER PRIMARY KEY, name BLOB NOT NULL, rows BLOB NOT NULL);
+"""
 
 
 class Journal:
-    """`FILE.partial`: rows in CSV. A run that is killed can leave the last row torn."""
+    """`FILE.partial`: for each input its name and its rows in CSV, in the order in which they were scored.
+
+    It uses SQLite's rollback journal and one lock of its own, as the file may be on NFS or SMB.
+    """
 
     def __init__(self, path: Path, model: ModelIdentity, overwrite: bool = False) -> None:
         """Opens or creates the file, and reads its rows unless they are to be overwritten.
@@ -26,58 +37,118 @@ class Journal:
         All rows are of one model, and only one process has the file open. Raises ScoringError and OSError.
         """
         self.path = path
-        self._completed = CompletedSet(model)
         self._file = path.open("ab+", buffering=0)
         try:
             lock(self._file.fileno(), str(path))
             if overwrite:
+                path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
                 self._file.truncate(0)
-            self._read()
+            self._check_format()
+            address = f"file:{quote(os.fsencode(path.absolute()))}?nolock=1"
+            self._database = sqlite3.connect(address, uri=True, isolation_level=None)
+            with self._explained():
+                self._begin(model)
+                self.outcomes = Counter(row.outcome for row in self.rows())
+                self._is_needed = bool(self.outcomes)
         except BaseException:
             self._file.close()
             raise
-        self.outcomes = self._completed.outcomes
-        self._synced = time.monotonic()
+        self._committed = 0.0
 
-    def _read(self) -> None:
-        """Reads the rows, and cuts off what follows the last complete one."""
-        end = 0
-        with self.path.open("rb") as file:
-            head = file.read(len(HEADER))
-            if not HEADER.startswith(head):
-                raise ScoringError(f"{self.path}: expected the rows of a run; got something else; move or remove it")
-            if head == HEADER:
-                end = len(HEADER)
-                for row_end, row in read_csv(file):
-                    self._completed.add(row, self.path)
-                    end = row_end
-        self._file.truncate(end)
-        if not end:
-            write_all(self._file.fileno(), HEADER)
+    def _check_format(self) -> None:
+        self._file.seek(0)
+        begin = self._file.read(len(_SQLITE))
+        if begin == HEADER[: len(_SQLITE)]:
+            raise ScoringError(
+                f"{self.path}: the run was begun by an older version of this program; finish it with that version, or "
+                "start over with --overwrite"
+            )
+        if begin not in (b"", _SQLITE):
+            raise ScoringError(f"{self.path}: expected the rows of a run; got something else; move or remove it")
+
+    def _begin(self, model: ModelIdentity) -> None:
+        if not self._database.execute("SELECT name FROM sqlite_master").fetchone():
+            self._database.executescript(f"BEGIN; {_SCHEMA} COMMIT")
+            self._database.execute("INSERT INTO run VALUES (?, ?, ?)", model)
+        found = ModelIdentity(*(self._database.execute("SELECT * FROM run").fetchone() or model))
+        if found != model:
+            raise ScoringError(
+                f"{self.path}: expected rows of the model {model}; got {found}; "
+                "score with that model, or start over with --overwrite"
+            )
 
     def remaining(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-        """The images that have no row yet."""
+        """The inputs that have no rows yet. Each record counts for one input of its name, once."""
+        if not self.outcomes:
+            yield from chunks
+            return
+        with self._explained():
+            self._database.execute("CREATE INDEX IF NOT EXISTS by_name ON inputs (name)")
+            [last] = self._database.execute("SELECT max(id) FROM inputs").fetchone()
+        found = bytearray(last + 1)
         for chunk in chunks:
-            missing = self._completed.missing(chunk.names)
-            if len(missing) == len(chunk.names):
-                yield chunk
-            elif missing:
-                yield chunk.only(missing)
+            if missing := self._missing(chunk, found):
+                yield chunk if len(missing) == len(chunk.names) else chunk.only(missing)
+
+    def _missing(self, chunk: Chunk, found: bytearray) -> list[int]:
+        names = [os.fsencode(name) for name in chunk.names]
+        query = f"SELECT name, id FROM inputs WHERE name IN ({', '.join('?' * len(names))})"  # noqa: S608 - only marks
+        records: defaultdict[bytes, list[int]] = defaultdict(list)
+        with self._explained():
+            for name, record in self._database.execute(query, names):
+                if record < len(found) and not found[record]:
+                    records[name].append(record)
+        missing = []
+        for index, name in enumerate(names):
+            if records[name]:
+                found[records[name].pop()] = True
+            else:
+                missing.append(index)
+        return missing
 
     def append(self, scored: Scored) -> None:
-        """Adds rows. Raises OSError."""
-        write_all(self._file.fileno(), scored.text)
-        if time.monotonic() > self._synced + SYNC_SECONDS:
-            os.fsync(self._file.fileno())
-            self._synced = time.monotonic()
+        """Adds rows. Raises ScoringError."""
+        with self._explained():
+            if not self._database.in_transaction:
+                self._database.execute("BEGIN")
+            records = zip(map(os.fsencode, scored.names), scored.texts, strict=True)
+            self._database.executemany("INSERT INTO inputs (name, rows) VALUES (?, ?)", records)
+            self._is_needed = True
+            if time.monotonic() > self._committed + COMMIT_SECONDS:
+                self._database.commit()
+                self._committed = time.monotonic()
+
+    def texts(self) -> Iterator[bytes]:
+        """The rows of each input as CSV, in order."""
+        for [text] in self._database.execute("SELECT rows FROM inputs ORDER BY id"):
+            yield text
+
+    def rows(self) -> Iterator[Row]:
+        """The rows in order."""
+        return read_csv(line for text in self.texts() for line in text.splitlines(keepends=True))
+
+    def remove(self) -> None:
+        """Removes the file on exit, as its rows are in the output."""
+        self._is_needed = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        if os.fstat(self._file.fileno()).st_size <= len(HEADER):
+        with suppress(sqlite3.Error):  # the disk may be full, which has been reported
+            if self._is_needed:
+                self._database.commit()
+        self._database.close()
+        if not self._is_needed:
             self.path.unlink(missing_ok=True)
         self._file.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise ScoringError(f"{self.path}: cannot be read or written: {error}") from error
 
 
 def lock(descriptor: int, path: str) -> None:
@@ -89,10 +160,3 @@ def lock(descriptor: int, path: str) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOLCK, errno.ENOTSUP):  # some network file systems have no locks
             raise
-
-
-def write_all(descriptor: int, data: bytes) -> None:
-    """Writes bytes without a buffer. Raises OSError."""
-    written = 0
-    while written < len(data):
-        written += os.write(descriptor, memoryview(data)[written:])

@@ -4,10 +4,12 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from scoring.errors import ScoringError
 from scoring.extras import parquet
+from scoring.journal import Journal
 from scoring.rows import HEADER, ModelIdentity, Row, read_csv
 
 CSV, JSON_LINES, PARQUET = SUFFIXES = (".csv", ".jsonl", ".parquet")
@@ -40,33 +42,37 @@ def count_finished(output: Path) -> Counter[ModelIdentity]:
 
 
 def journal_path(output: Path) -> Path:
-    """The CSV of the rows until all are there."""
+    """The file of the rows until all are there."""
     return output.with_name(f"{output.name}.partial")
 
 
-def finish(output: Path) -> None:
-    """Turns the journal into the output, atomically. Raises OSError and ScoringError."""
-    whole = journal = journal_path(output)
-    if output.suffix != CSV:
-        whole = output.with_name(f"{output.name}.new")
-        write = parquet().write_rows if output.suffix == PARQUET else _write_json_lines
-        try:
-            write(whole, read_rows(journal, CSV))
-        except BaseException:
-            whole.unlink(missing_ok=True)  # the disk may be full
-            raise
-    with whole.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(whole, output)
-    journal.unlink(missing_ok=True)
+def finish(output: Path, journal: Journal) -> None:
+    """Writes the journal's rows to the output, atomically. Raises OSError and ScoringError."""
+    new = output.with_name(f"{output.name}.new")
+    try:
+        if output.suffix == PARQUET:
+            parquet().write_rows(new, journal.rows())
+        else:
+            lines = chain([HEADER], journal.texts()) if output.suffix == CSV else map(_json_line, journal.rows())
+            with new.open("wb") as file:
+                file.writelines(lines)
+        with new.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(new, output)
+    finally:
+        new.unlink(missing_ok=True)  # the disk may be full
+    journal.remove()
 
 
-def read_rows(output: Path, suffix: str | None = None) -> Iterator[Row]:
+def _json_line(row: Row) -> bytes:
+    return f"{json.dumps(row._asdict())}\n".encode()
+
+
+def read_rows(output: Path) -> Iterator[Row]:
     """The rows of a finished output. Raises ScoringError if the file is something else or damaged."""
     number = 0
     try:
-        reader = {PARQUET: _read_parquet, CSV: _read_csv, JSON_LINES: _read_json_lines}[suffix or output.suffix]
-        for row in reader(output):
+        for row in {PARQUET: _read_parquet, CSV: _read_csv, JSON_LINES: _read_json_lines}[output.suffix](output):
             yield row
             number += 1
     except (OSError, ValueError, TypeError) as error:
@@ -84,17 +90,7 @@ def _read_csv(path: Path) -> Iterator[Row]:
     with path.open("rb") as file:
         if file.readline() != HEADER:
             raise ValueError(HEADER)
-        end = len(HEADER)
-        for row_end, row in read_csv(file):
-            yield row
-            end = row_end
-        if end != path.stat().st_size:
-            raise ValueError(end)
-
-
-def _write_json_lines(path: Path, rows: Iterator[Row]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row._asdict()) + "\n" for row in rows)
+        yield from read_csv(file)
 
 
 def _read_json_lines(path: Path) -> Iterator[Row]:

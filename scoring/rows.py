@@ -1,15 +1,14 @@
 """The rows that scoring gives, and their CSV: the form in which they travel between processes and into the journal."""
 
 import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple, Self
+from typing import NamedTuple, Self
 
 
 class ModelIdentity(NamedTuple):
-    """A model's name, its version, and the SHA-256 of its ONNX file in hexadecimal."""
+    """A model's name, its version, and the SHA-256 of its ONNX files in hexadecimal."""
 
     name: str
     version: str
@@ -55,56 +54,50 @@ def error_row(path: str, error: object, model: ModelIdentity) -> Row:
 
 @dataclass(frozen=True)
 class Scored:
-    """The rows of some images as CSV without a header, in UTF-8, and the number of images per outcome.
+    """Some inputs' names, each one's rows as CSV without a header, and the number of images per outcome."""
 
-    A cluster gives a Parquet file instead of the CSV.
-    """
-
-    text: bytes
+    names: Sequence[str]
+    texts: Sequence[bytes]
     outcomes: Counter[str]
 
     @classmethod
     def from_rows(cls, rows: Sequence[Row]) -> Self:
-        """The CSV of rows."""
-        return cls(write_csv(rows), Counter([row.outcome for row in rows]))
+        """Inputs that have one row each."""
+        return cls([row.path for row in rows], write_csv(rows), Counter([row.outcome for row in rows]))
 
 
-def write_csv(rows: Iterable[Iterable[object]]) -> bytes:
+class _Returned:
+    """A file that returns what is written to it."""
+
+    write = staticmethod(str)
+
+
+def write_csv(rows: Iterable[Iterable[object]]) -> list[bytes]:
     """Lines of CSV; null is empty. A file name that is not UTF-8 keeps its bytes."""
-    rows = list(rows)
-    text = _csv(rows, "\n")
-    if "\r" in text:
-        # Before Python 3.13, a carriage return is quoted only if it is part of the line terminator.
-        text = "".join(_csv([row], "\r\n").removesuffix("\r\n") + "\n" for row in rows)
-    return text.encode("utf-8", "surrogateescape")
+    # A carriage return in a value is quoted only if it is part of the line terminator (before Python 3.13).
+    write = csv.writer(_Returned, lineterminator="\r\n").writerow
+    return [f"{write(row)[:-2]}\n".encode("utf-8", "surrogateescape") for row in rows]
 
 
-def _csv(rows: list[Iterable[object]], end: str) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator=end).writerows(rows)
-    return text.getvalue()
+[HEADER] = write_csv([COLUMNS])
 
 
-HEADER = write_csv([COLUMNS])
+def read_csv(lines: Iterable[bytes]) -> Iterator[Row]:
+    """The rows of lines of CSV without a header. Raises ValueError and TypeError for anything else."""
+    line = b""
 
-
-def read_csv(file: BinaryIO) -> Iterator[tuple[int, Row]]:
-    """Each row after the header, with the position of its end in the file; stops at a row that is torn or broken."""
-    end, line = file.tell(), b""
-
-    def lines() -> Iterator[str]:
-        nonlocal end, line
-        for line in file:
-            end += len(line)
+    def texts() -> Iterator[str]:
+        nonlocal line
+        for line in lines:
             yield line.decode("utf-8", "surrogateescape")
 
     try:
-        for values in csv.reader(lines(), strict=True):
+        for values in csv.reader(texts(), strict=True):
             if not line.endswith(b"\n"):
-                return
-            yield end, _parsed(*values)
-    except (csv.Error, TypeError, ValueError):
-        return
+                raise ValueError(line)
+            yield _parsed(*values)
+    except csv.Error as error:
+        raise ValueError(line) from error
 
 
 def _parsed(path: str, digit: str, confidence: str, reason: str, error: str, *model: str) -> Row:
@@ -114,5 +107,5 @@ def _parsed(path: str, digit: str, confidence: str, reason: str, error: str, *mo
         float(confidence) if confidence else None,
         reason or None,
         error or None,
-        *model,
+        *ModelIdentity(*model),
     )

@@ -1,5 +1,6 @@
 """A run: finds images, scores them with an engine, and writes their rows."""
 
+import os
 import sys
 import time
 from collections import Counter
@@ -12,7 +13,7 @@ from tqdm import tqdm
 from scoring.engines import Engine
 from scoring.errors import ScoringError, writing
 from scoring.inputs.images import count_images, find_chunks
-from scoring.journal import Journal, write_all
+from scoring.journal import Journal
 from scoring.outputs import finish, journal_path
 from scoring.rows import ERROR, HEADER, Scored
 
@@ -65,10 +66,9 @@ def score_to_file(
         with journal:
             summary.begin(journal.outcomes)
             for scored in counted(engine.score(journal.remaining(find_chunks(paths))), paths, summary):
-                with writing(output):
-                    journal.append(scored)
+                journal.append(scored)
             with writing(output):
-                finish(output)
+                finish(output, journal)
 
 
 def score_to_descriptor(paths: Sequence[str], descriptor: int, engine: Engine, summary: Summary) -> None:
@@ -76,10 +76,16 @@ def score_to_descriptor(paths: Sequence[str], descriptor: int, engine: Engine, s
     with engine:
         summary.begin(Counter())
         with writing("standard output"):
-            write_all(descriptor, HEADER)
+            _write_all(descriptor, HEADER)
         for scored in counted(engine.score(find_chunks(paths)), paths, summary):
             with writing("standard output"):
-                write_all(descriptor, scored.text)
+                _write_all(descriptor, b"".join(scored.texts))
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    written = 0
+    while written < len(data):
+        written += os.write(descriptor, memoryview(data)[written:])
 
 
 def counted(scores: Iterator[Scored], paths: Sequence[str], summary: Summary) -> Iterator[Scored]:

@@ -166,15 +166,14 @@ class ClassifyingActor(Actor[list[tuple[list[str], Images]]]):
 
 def _file(parts: Iterable[Scored]) -> Scored:
     """Rows as a Parquet file."""
-    text = io.BytesIO()
+    texts: list[bytes] = []
     outcomes: Counter[str] = Counter()
     for part in parts:
-        text.write(part.text)
+        texts += part.texts
         outcomes += part.outcomes
-    text.seek(0)
     file = io.BytesIO()
-    write_rows(file, (row for _, row in read_csv(text)))
-    return Scored(file.getvalue(), outcomes)
+    write_rows(file, read_csv(texts))
+    return Scored([], [file.getvalue()], outcomes)
 
 
 class RayEngine:
@@ -347,6 +346,6 @@ def score_to_folder(paths: Sequence[str], output: str, engine: RayEngine, summar
         with engine if first else nullcontext():  # Ray takes seconds to start
             for scored in counted(scores, paths, summary):
                 if scored.outcomes:
-                    folder.write(scored.text)
+                    folder.write(scored.texts[0])
         folder.finish()
         return True

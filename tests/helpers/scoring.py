@@ -2,14 +2,17 @@
 
 import os
 import resource
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from digits.decode import GreyImage, ImageError
 from scoring.inputs.images import CHUNK, count_images, find_chunks
+from scoring.journal import Journal
 from scoring.outputs import finish, journal_path
-from scoring.rows import HEADER, ModelIdentity, Row, write_csv
+from scoring.rows import ModelIdentity, Row, Scored
 from tests.helpers.paths import ROOT
 
 IDX = "training/data/mnist/t10k-images-idx3-ubyte.gz"
@@ -42,8 +45,20 @@ ROWS = [
 
 
 def write_output(output: Path, rows: list[Row] = ROWS) -> None:
-    journal_path(output).write_bytes(HEADER + write_csv(rows))
-    finish(output)
+    with Journal(journal_path(output), MODEL) as journal:
+        journal.append(Scored.from_rows(rows))
+        finish(output, journal)
+
+
+def rows_written(output: Path) -> int:
+    """The number of rows of an unfinished run."""
+    address = f"file:{journal_path(output)}?mode=ro&immutable=1"
+    try:
+        with closing(sqlite3.connect(address, uri=True)) as database:
+            [count] = database.execute("SELECT count(*) FROM inputs").fetchone()
+            return int(count)
+    except sqlite3.Error:
+        return 0
 
 
 def load_all(*paths: Path) -> dict[str, GreyImage | str]:

@@ -24,9 +24,14 @@ def remaining(journal: Journal, *chunks: Iterable[str]) -> list[str]:
     return [name for chunk in found for name in chunk.names]
 
 
+def names_in(path: Path) -> list[str]:
+    with Journal(path, MODEL) as journal:
+        return [row.path for row in journal.rows()]
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "out.csv.partial"
+    return tmp_path / "100% a?b#c.csv.partial"
 
 
 def test_images_with_rows_are_not_scored_again(path: Path) -> None:
@@ -34,12 +39,13 @@ def test_images_with_rows_are_not_scored_again(path: Path) -> None:
         assert remaining(journal, "abc") == ["a", "b", "c"]
         assert not journal.outcomes
         journal.append(rows("ab"))
-    assert path.read_bytes() == HEADER + rows("ab").text
     with Journal(path, MODEL) as journal:
         assert journal.outcomes == Counter({"7": 2})
         assert remaining(journal, "abcd") == ["c", "d"]
         journal.append(rows("cd"))
-    assert path.read_bytes() == HEADER + rows("abcd").text
+        assert list(journal.texts()) == rows("abcd").texts
+    assert names_in(path) == list("abcd")
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_added_and_removed_images_do_not_matter(path: Path) -> None:
@@ -49,15 +55,23 @@ def test_added_and_removed_images_do_not_matter(path: Path) -> None:
         assert remaining(journal, "abc", "", "ddef", "g") == ["a", "c", "d", "e", "f"]
 
 
-def test_torn_rows_are_cut_off(path: Path) -> None:
-    whole = HEADER + rows("ab").text
-    for length in range(len(whole)):
-        path.write_bytes(whole[:length])
-        with Journal(path, MODEL) as journal:
-            names = remaining(journal, "ab")
-            assert names in (["a", "b"], ["b"])
-            journal.append(rows(names))
-        assert path.read_bytes() == whole
+def test_each_record_counts_for_one_image_of_its_name(path: Path) -> None:
+    with Journal(path, MODEL) as journal:
+        journal.append(rows("aab"))
+    with Journal(path, MODEL) as journal:
+        found = journal.remaining(Chunk(list(names), list(names)) for names in ("a", "aba", "b"))
+        assert next(found).names == ["a"]
+        journal.append(rows("a"))  # a row of this run does not count for an image that comes later
+        assert [name for chunk in found for name in chunk.names] == ["b"]
+
+
+def test_input_with_several_rows(path: Path) -> None:
+    [first, second] = rows(["a\n", "a\n"]).texts
+    with Journal(path, MODEL) as journal:
+        journal.append(Scored(["a\n"], [first + second], Counter({"7": 2})))
+    assert names_in(path) == ["a\n", "a\n"]
+    with Journal(path, MODEL) as journal:
+        assert remaining(journal, ["a\n", "b"]) == ["b"]
 
 
 def test_overwrite_discards_earlier_rows(path: Path) -> None:
@@ -66,7 +80,7 @@ def test_overwrite_discards_earlier_rows(path: Path) -> None:
     with Journal(path, MODEL, overwrite=True) as journal:
         assert remaining(journal, "abc") == ["a", "b", "c"]
         journal.append(rows("a"))
-    assert path.read_bytes() == HEADER + rows("a").text
+    assert names_in(path) == ["a"]
 
 
 def test_rows_of_another_model_are_an_error(path: Path) -> None:
@@ -88,24 +102,47 @@ def test_only_one_run_writes_an_output(path: Path) -> None:
             with pytest.raises(ScoringError, match="another run is writing it"):
                 Journal(path, MODEL, overwrite)
         journal.append(rows("a"))
-    assert path.read_bytes() == HEADER + rows("a").text
+    assert names_in(path) == ["a"]
 
 
-def test_other_file_is_not_changed(path: Path) -> None:
-    path.write_text("precious")
-    with pytest.raises(ScoringError, match="expected the rows of a run; got something else"):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"precious", "expected the rows of a run; got something else"),
+        (
+            HEADER + b"a.png,7,0.9,,,digits,3,ab\n",
+            "begun by an older version .*; finish it with that version, or",
+        ),
+    ],
+)
+def test_other_file_is_not_changed(content: bytes, message: str, path: Path) -> None:
+    path.write_bytes(content)
+    with pytest.raises(ScoringError, match=message):
         Journal(path, MODEL)
-    assert path.read_text() == "precious"
+    assert path.read_bytes() == content
+    with Journal(path, MODEL, overwrite=True) as journal:
+        journal.append(rows("a"))
+    assert names_in(path) == ["a"]
 
 
-def test_file_system_without_locks(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def flock(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", flock)
+def test_damaged_file_is_a_clear_error(path: Path) -> None:
     with Journal(path, MODEL) as journal:
         journal.append(rows("a"))
-    assert path.read_bytes() == HEADER + rows("a").text
+    path.write_bytes(path.read_bytes()[:16] + b"\xff" * 9000)
+    with pytest.raises(ScoringError, match="cannot be read or written: "):
+        Journal(path, MODEL)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP])
+def test_file_system_without_locks(number: int, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    monkeypatch.setattr(fcntl, "lockf", flock)
+    with Journal(path, MODEL) as journal:
+        journal.append(rows("a"))
+    assert names_in(path) == ["a"]
 
 
 def test_run_without_rows_leaves_no_file(path: Path) -> None:
@@ -115,8 +152,10 @@ def test_run_without_rows_leaves_no_file(path: Path) -> None:
 
 
 def test_names_that_are_not_utf8(path: Path) -> None:
-    name = os.fsdecode(b"\xff.png")
+    path = path.with_name(os.fsdecode(b"\xff.partial"))
+    name = os.fsdecode(b"\xff\r.png")
     with Journal(path, MODEL) as journal:
         journal.append(rows([name]))
+    assert names_in(path) == [name]
     with Journal(path, MODEL) as journal:
         assert remaining(journal, [name, "b"]) == ["b"]

@@ -9,8 +9,8 @@ import pytest
 
 from scoring import parquet
 from scoring.errors import ScoringError
-from scoring.outputs import check_output, count_finished, finish, journal_path, read_rows
-from scoring.rows import COLUMNS, HEADER, write_csv
+from scoring.outputs import check_output, count_finished, journal_path, read_rows
+from scoring.rows import COLUMNS
 from tests.helpers.scoring import MODEL, ROWS, write_output
 
 SUFFIXES = ("csv", "jsonl", "parquet")
@@ -72,7 +72,7 @@ def test_other_content_is_an_error_and_not_changed(suffix: str, tmp_path: Path) 
 def test_output_with_a_journal_is_not_finished(tmp_path: Path) -> None:
     output = tmp_path / "out.csv"
     write_output(output)
-    journal_path(output).write_bytes(HEADER)
+    journal_path(output).touch()
     assert not count_finished(output)
 
 
@@ -93,13 +93,17 @@ def test_damaged_output_is_an_error(suffix: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_damaged_journal_is_kept(suffix: str, tmp_path: Path) -> None:
+def test_interrupted_finish_changes_nothing(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / f"out.{suffix}"
-    journal_path(output).write_bytes(HEADER + write_csv(ROWS) + b"torn")
-    if suffix != "csv":  # CSV output is the journal itself
-        with pytest.raises(ScoringError, match="something else after row 4"):
-            finish(output)
-        assert list(tmp_path.iterdir()) == [journal_path(output)]
+    output.write_text("an earlier one")
+    monkeypatch.setattr(os, "replace", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_output(output)
+    assert output.read_text() == "an earlier one"
+    assert sorted(tmp_path.iterdir()) == [output, journal_path(output)]
+    monkeypatch.undo()
+    write_output(output, [])
+    assert count_finished(output) == {MODEL: len(ROWS)}
 
 
 def test_output_must_be_a_file(tmp_path: Path) -> None:

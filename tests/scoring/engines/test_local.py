@@ -1,4 +1,3 @@
-import io
 import os
 import shutil
 import signal
@@ -52,8 +51,7 @@ class Trap(Chunk):
 
 def score(chunks: Iterable[Chunk], image_seconds: float = IMAGE_SECONDS) -> list[Row]:
     with LocalEngine(SETTINGS, 2, image_seconds) as engine:
-        text = b"".join(one.text for one in engine.score(chunks))
-    return [row for _, row in read_csv(io.BytesIO(text))]
+        return list(read_csv(text for one in engine.score(chunks) for text in one.texts))
 
 
 def test_examples() -> None:
@@ -126,7 +124,7 @@ def test_idle_process_that_is_killed_loses_no_rows() -> None:
                 engine._workers[0].process.join()
                 yield Chunk([name], [BLANK])
 
-        assert [one.text[:2] for one in engine.score(chunks())] == [b"a,", b"b,", b"c,"]
+        assert [one.texts[0][:2] for one in engine.score(chunks())] == [b"a,", b"b,", b"c,"]
 
 
 def test_processes_that_keep_dying_between_images_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +156,7 @@ def test_model_stays_the_same_during_a_run(tmp_path: Path) -> None:
         assert engine.model.version == "2"
         shutil.copytree(SHIPPED, versions / "3")
         engine._workers[0].process.kill()
-        assert b",digits,2," in next(engine.score([Chunk(["a"], [BLANK])])).text
+        assert b",digits,2," in next(engine.score([Chunk(["a"], [BLANK])])).texts[0]
         finder = onnx.load(versions / "2" / "finder.onnx")
         finder.producer_name = "another"
         onnx.save(finder, versions / "2" / "finder.onnx")
@@ -178,7 +176,7 @@ def test_process_killed_during_startup_is_replaced(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(local, "_Worker", Unlucky)
     with LocalEngine(SETTINGS, processes=2) as engine:
-        assert b"blank" in next(engine.score([Chunk(["a"], [BLANK])])).text
+        assert b"blank" in next(engine.score([Chunk(["a"], [BLANK])])).texts[0]
     deaths = iter([True] * 9)
     with pytest.raises(ScoringError, match="processes cannot be started: each was ended by SIGKILL"):
         LocalEngine(SETTINGS, processes=1).__enter__()
