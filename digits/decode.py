@@ -1,4 +1,6 @@
-"""Image bytes → grey pixels: the security boundary. Apart from limits.py, no other module parses untrusted images.
+"""Image bytes → grey pixels: the security boundary.
+
+Apart from limits.py, formats.py, tiff.py and netpbm.py, no other module parses untrusted images.
 
 Every failure is an ImageError whose message may be shown to the client.
 """
@@ -17,9 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageFilter
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
+from digits.formats import ADVICE, format_name, undecodable_kind
 from digits.limits import CountedReader, ExcessError, check_structure, jpeg_scan_components
 from digits.memory import give_back_free_memory, memory_lock
+from digits.netpbm import Netpbm
+from digits.tiff import sample_type, use_native_order
 
 Pixels = NDArray[np.uint8]
 
@@ -42,7 +48,7 @@ PIXELS_AT_ONCE = 2**18
 # Pillow reads a PNG's pixels in pieces of this size; only a smaller file can be decoded without its reader.
 PLAIN_BYTES = 2**16
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
-ACCEPTED = "PNG, JPEG, WebP, BMP, GIF or TIFF"
+ACCEPTED = "PNG, JPEG, WebP, BMP, GIF, TIFF or PGM"
 # Weights of red, green and blue, and an offset: luminance, or one of JPEG's colour differences (ITU-T T.871) if it has
 # COLOUR_ADVANTAGE times the contrast, and COLOUR_CONTRAST of 255 or more, in a sample of COLOUR_SAMPLE pixels per side.
 Weights = tuple[float, float, float, float]
@@ -92,7 +98,7 @@ def decode(data: bytes) -> GreyImage:
         raise ImageError(f"expected an image ({ACCEPTED}); got no bytes")
     if len(data) > MAXIMUM_BYTES:
         raise ImageTooLargeError(f"expected at most {MAXIMUM_BYTES} bytes; got {len(data)}")
-    return _plain_png(data) or _reduced_jpeg(data) or GreyImage(_whole(data))
+    return _plain_png(data) or _reduced_jpeg(data) or _netpbm(data) or GreyImage(_whole(data))
 
 
 def _whole(data: bytes, weights: Weights | None = None) -> Pixels:
@@ -109,7 +115,7 @@ def _whole(data: bytes, weights: Weights | None = None) -> Pixels:
             raise ImageTooLargeError(str(error)) from error
         # Pillow's decoders raise whatever a broken file provokes: OSError, SyntaxError, struct.error, IndexError, …
         except Exception as error:
-            raise ImageError(f"expected a whole {image.format} image; got one that is broken or cut short") from error
+            raise _broken(data) from error
 
 
 def _reduced_jpeg(data: bytes) -> GreyImage | None:
@@ -163,6 +169,19 @@ def _plain_png(data: bytes) -> GreyImage | None:
         return None
 
 
+def _netpbm(data: bytes) -> GreyImage | None:
+    """The pixels of a PBM, PGM or PPM file; None for any other file. Raises ImageError."""
+    if format_name(data) not in ("PBM", "PGM", "PPM"):
+        return None
+    try:
+        file = Netpbm.open(data)
+        _check_limits(file.width, file.height)
+        with memory_lock(file.width * file.height > LARGE_PIXELS):
+            return GreyImage(_grey(Image.fromarray(file.pixels())))
+    except ValueError as error:
+        raise _broken(data) from error
+
+
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR", b"\0\0\0\0IEND\xaeB`\x82"
 # The bytes of such a file apart from its compressed pixels.
 _PNG_FRAME = 57
@@ -174,20 +193,38 @@ def _open(data: bytes) -> ImageFile.ImageFile:
     """The image with its pixels still to be decoded. Raises ImageError."""
     try:
         check_structure(data)
-        return Image.open(CountedReader(data), formats=FORMATS)
+        image = Image.open(CountedReader(data), formats=FORMATS)
     except ExcessError as error:
         raise ImageTooLargeError(str(error)) from error
     except Image.DecompressionBombError as error:
         raise ImageTooLargeError(f"expected at most {MAXIMUM_PIXELS} pixels; got many more") from error
     except Exception as error:  # as in `_whole`
-        found = format_name(data) or f"{len(data)} bytes of an unknown format"
-        got = f"a broken {found}" if found in FORMATS else found
-        raise ImageError(f"expected an image ({ACCEPTED}); got {got}") from error
+        raise _unreadable(data) from error
+    if isinstance(image, TiffImageFile):
+        use_native_order(image)
+    return image
+
+
+def _unreadable(data: bytes) -> ImageError:
+    """The error of a file that is not even an image, or not one of an accepted format."""
+    found = format_name(data)
+    if kind := undecodable_kind(data):
+        return ImageError(f"expected an image ({ACCEPTED}); got {kind}, which cannot be read: convert it to PNG")
+    if found in ADVICE:
+        return ImageError(f"expected an image ({ACCEPTED}); got {found}: {ADVICE[found]}")
+    got = f"a broken {found}" if found in FORMATS else found or f"{len(data)} bytes of an unknown format"
+    return ImageError(f"expected an image ({ACCEPTED}); got {got}")
+
+
+def _broken(data: bytes) -> ImageError:
+    """The error of an image whose pixels cannot be decoded."""
+    if undecodable_kind(data):
+        return _unreadable(data)
+    return ImageError(f"expected a whole {format_name(data)} image; got one that is broken or cut short")
 
 
 def _check_size(image: ImageFile.ImageFile, data: bytes) -> None:
-    pixels = math.prod(image.size)
-    limits = [(MAXIMUM_PIXELS, pixels, "pixels"), (MAXIMUM_SIDE, max(image.size), "pixels per side")]
+    pixels, limits = math.prod(image.size), []
     if isinstance(image, JpegImageFile):
         samples = [across * down for _, across, down, _ in image.layer] or [1]
         bytes_per_pixel = 5.0 if image.mode == "CMYK" else 1.0
@@ -196,9 +233,15 @@ def _check_size(image: ImageFile.ImageFile, data: bytes) -> None:
         limits.append((int(MAXIMUM_JPEG_BYTES / bytes_per_pixel), pixels, "pixels in a JPEG image of this kind"))
     if [tile[0] for tile in image.tile] == ["bmp_rle"]:
         limits.append((MAXIMUM_RUN_LENGTH_PIXELS, pixels, "pixels in a run-length encoded BMP"))
-    for maximum, actual, what in limits:
+    _check_limits(*image.size, *limits)
+
+
+def _check_limits(width: int, height: int, *others: tuple[int, int, str]) -> None:
+    """Checks an image's size, and other limits: maximum, actual, of what. Raises ImageTooLargeError."""
+    limits = [(MAXIMUM_PIXELS, width * height, "pixels"), (MAXIMUM_SIDE, max(width, height), "pixels per side")]
+    for maximum, actual, what in (*limits, *others):
         if actual > maximum:
-            raise ImageTooLargeError(f"expected at most {maximum} {what}; got {image.width}×{image.height}")
+            raise ImageTooLargeError(f"expected at most {maximum} {what}; got {width}×{height}")
 
 
 @contextmanager
@@ -210,47 +253,6 @@ def _memory_lock(image: Image.Image) -> Iterator[None]:
     with memory_lock():
         give_back_free_memory()
         yield
-
-
-# Formats that are accepted, sent by mistake or made by phones: (offset, bytes, name).
-_SIGNATURES = (
-    (0, b"\x89PNG\r\n\x1a\n", "PNG"),
-    (0, b"\xff\xd8\xff", "JPEG"),
-    (8, b"WEBP", "WEBP"),
-    (0, b"GIF8", "GIF"),
-    (0, b"II*\x00", "TIFF"),
-    (0, b"MM\x00*", "TIFF"),
-    (0, b"BM", "BMP"),
-    (4, b"ftyphei", "HEIC"),
-    (4, b"ftyphev", "HEIC"),
-    (4, b"ftypmif1", "HEIF"),
-    (4, b"ftypmsf1", "HEIF"),
-    (4, b"ftypavif", "AVIF"),
-    (4, b"ftypavis", "AVIF"),
-    (4, b"ftyp", "an MP4 or QuickTime video"),
-    (0, b"\xff\x0a", "JPEG XL"),
-    (0, b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
-    (0, b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
-    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
-    (0, b"%PDF", "PDF"),
-    (0, b"8BPS", "Photoshop"),
-    (0, b"%!PS", "PostScript"),
-    (0, b"<svg", "SVG"),
-    (0, b"<?xml", "XML or SVG"),
-    (0, b"\x00\x00\x01\x00", "ICO"),
-    (0, b"qoif", "QOI"),
-    (0, b"PK\x03\x04", "ZIP"),
-    (0, b"\x1f\x8b", "gzip"),
-    (0, b"\x00\x00\x08", "IDX"),
-    (0, b"PAR1", "Parquet"),
-    (0, b"<", "HTML or XML"),
-    (0, b"{", "JSON"),
-)
-
-
-def format_name(data: bytes) -> str | None:
-    """The name of the file format by its first bytes, None if it is unknown."""
-    return next((name for offset, sign, name in _SIGNATURES if data[offset : offset + len(sign)] == sign), None)
 
 
 def _check_png(data: bytes) -> None:
@@ -284,10 +286,10 @@ def _pixels(image: ImageFile.ImageFile, data: bytes, weights: Weights | None) ->
 
 
 def _grey(image: Image.Image, weights: Weights | None = None) -> Pixels:
+    if image.mode in ("I", "F") or image.mode.startswith("I;") or sample_type(image):
+        return _eight_bits(image)
     if image.mode == "L" and not image.has_transparency_data:
         return _in_strips(image, lambda strip: strip)
-    if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        return _eight_bits(image)
     if image.has_transparency_data:
         opaque = image.mode in ("RGBA", "LA") and image.getchannel("A").getextrema() == (255, 255)
         if not opaque:
@@ -377,11 +379,17 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
 
 def _eight_bits(image: Image.Image) -> Pixels:
     """Scales deeper samples to 0–255 from the smallest range that holds them: up to 1, 255, 65535 or their maximum."""
-    extremes = [(float(values.min()), float(values.max())) for values in map(_samples, _strips(image))]
+    kind = sample_type(image)
+    strips = (_samples(strip, kind) for strip in _strips(image))
+    extremes = [(float(values.min()), float(values.max())) for values in strips]
     low, high = min(0.0, *(low for low, _ in extremes)), max(high for _, high in extremes)
-    top = next((limit for limit in (1.0, 255.0, 65535.0) if high <= limit), high)
-    scale = 255 / (top - low)
-    return _in_strips(image, lambda strip: Image.fromarray((_samples(strip) * scale - low * scale).astype(np.uint8)))
+    top = next((limit for limit in (1.0, 255.0, 65535.0) if high <= limit and not low), high)
+    scale = 255 / (top - low or 1)
+
+    def scaled(strip: Image.Image) -> Image.Image:
+        return Image.fromarray((_samples(strip, kind) * scale - low * scale).astype(np.uint8))
+
+    return _in_strips(image, scaled)
 
 
 def _strips(image: Image.Image) -> Iterator[Image.Image]:
@@ -392,9 +400,11 @@ def _strips(image: Image.Image) -> Iterator[Image.Image]:
         yield image.crop((0, top, width, min(top + step, height)))
 
 
-def _samples(strip: Image.Image) -> NDArray[np.float32]:
-    """An image's samples, NaN and infinity as 0."""
-    return np.nan_to_num(np.asarray(strip).astype(np.float32), copy=False, posinf=0, neginf=0)
+def _samples(strip: Image.Image, kind: type[np.uint32 | np.int8] | None) -> NDArray[np.float32]:
+    """An image's samples, NaN and infinity as 0. A `kind` is what they are instead of Pillow's type."""
+    samples = np.asarray(strip)
+    samples = samples if kind is None else samples.view(kind)
+    return np.nan_to_num(samples.astype(np.float32), copy=False, posinf=0, neginf=0)
 
 
 def _over_paper(image: Image.Image) -> Pixels:

@@ -12,7 +12,8 @@ from typing import BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from digits.decode import MAXIMUM_PIXELS, MAXIMUM_SIDE, ImageError, Pixels, format_name
+from digits.decode import MAXIMUM_PIXELS, MAXIMUM_SIDE, ImageError, Pixels
+from digits.formats import format_name
 
 
 @contextmanager

@@ -49,20 +49,25 @@ def check_structure(data: bytes) -> None:
 _SCAN = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
 
 
+_MARKER = re.compile(rb"\xff([^\xff])")  # fill bytes may precede it
+
+
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """The marker of each segment before the first scan, and of that scan, and where its content begins."""
+    position = 2
+    while found := _MARKER.search(data, position):
+        marker, position = found[1][0], found.end()
+        if marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD9:
+            continue
+        yield marker, position + 2
+        if marker == 0xDA:
+            return
+        position += max(2, int.from_bytes(data[position : position + 2]))
+
+
 def jpeg_scan_components(data: bytes) -> int:
     """The number of components in the first scan of a JPEG image; 0 if there is none."""
-    position = 2
-    while 0 <= (position := data.find(b"\xff", position)) < len(data) - 4:
-        marker = data[position + 1]
-        if marker == 0xDA:
-            return data[position + 4]
-        if marker == 0xFF:
-            position += 1
-        elif marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD9:
-            position += 2
-        else:
-            position += 2 + max(2, int.from_bytes(data[position + 2 : position + 4]))
-    return 0
+    return next((data[start] for marker, start in jpeg_segments(data) if marker == 0xDA and start < len(data)), 0)
 
 
 _WIDTH, _LENGTH, _TILE_WIDTH, _TILE_LENGTH = 256, 257, 322, 323
@@ -71,7 +76,7 @@ _STRIP_OFFSETS, _TILE_OFFSETS = 273, 324
 
 def _check_tiff(data: bytes) -> None:
     found: dict[int, int] = {}
-    for tag, count, value in _tiff_entries(data):
+    for tag, count, value in tiff_entries(data):
         if tag in (_STRIP_OFFSETS, _TILE_OFFSETS) and count > MAXIMUM_STRIPS:
             raise ExcessError(f"expected a TIFF image in at most {MAXIMUM_STRIPS} strips or tiles; got {count}")
         found.setdefault(tag, value)  # the first of several counts
@@ -86,8 +91,8 @@ def _check_tiff(data: bytes) -> None:
         raise ExcessError(f"expected tiles of at most {MAXIMUM_TILED} pixels in all; got {got}")
 
 
-def _tiff_entries(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Tag, count and value of each entry in the first directory of a TIFF or BigTIFF."""
+def tiff_entries(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Tag, count and first value of each entry in the first directory of a TIFF or BigTIFF."""
     order = "<" if data[:2] == b"II" else ">"
     offset, count, entry, wide = ("4xI", "H", "HHI4s", "I") if 43 not in data[2:4] else ("8xQ", "Q", "HHQ8s", "Q")
     try:
@@ -96,6 +101,10 @@ def _tiff_entries(data: bytes) -> Iterator[tuple[int, int, int]]:
         first, size = start + struct.calcsize(order + count), struct.calcsize(order + entry)
         for place in range(first, first + entries * size, size):
             tag, kind, number, value = struct.unpack_from(order + entry, data, place)
-            yield tag, number, struct.unpack_from(order + {1: "B", 3: "H", 4: "I"}.get(kind, wide), value)[0]
+            form = order + {1: "B", 3: "H", 4: "I"}.get(kind, wide)
+            if number * struct.calcsize(form) > len(value):  # then it is where the values are
+                [first_value] = struct.unpack(order + wide, value)
+                value = data[first_value : first_value + len(value)].ljust(len(value), b"\0")
+            yield tag, number, struct.unpack_from(form, value)[0]
     except struct.error:
         return

@@ -55,7 +55,11 @@ ERRORS = {
 ERRORS_EVERYWHERE = (400, 408, 413, 415, 500)
 # Flask adds these itself.
 IMPLICIT_METHODS = {"HEAD", "OPTIONS"}
-IMAGE_TYPES = (*(f"image/{name.lower()}" for name in FORMATS), "application/octet-stream")
+IMAGE_TYPES = (
+    *(f"image/{name.lower()}" for name in FORMATS),
+    "image/x-portable-graymap",
+    "application/octet-stream",
+)
 BINARY: dict[str, Any] = {}  # bytes have no schema in OpenAPI
 
 

@@ -11,7 +11,8 @@ from flask.globals import request_ctx
 from msgspec import Raw, Struct
 
 from digits.base64_text import decode_base64, require_ascii
-from digits.decode import ImageError, format_name
+from digits.decode import ImageError
+from digits.formats import format_name
 from digits.memory import memory_lock
 from digits.open_inference import MAXIMUM_JSON
 from service.request_body import RequestError, body

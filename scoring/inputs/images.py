@@ -11,7 +11,8 @@ from typing import BinaryIO, Self, TypeVar, cast
 import numpy as np
 
 from digits import idx
-from digits.decode import MAXIMUM_BYTES, GreyImage, ImageError, ImageTooLargeError, Pixels, decode, format_name
+from digits.decode import MAXIMUM_BYTES, GreyImage, ImageError, ImageTooLargeError, Pixels, decode
+from digits.formats import format_name
 from scoring.extras import parquet, storage
 from scoring.inputs.paths import find_files, is_folder, is_remote
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from digits.decode import ImageError, format_name
+from digits.decode import ImageError
+from digits.formats import format_name
 from digits.idx import decode_idx
 from scoring.errors import ScoringError
 from scoring.extras import parquet

@@ -1,9 +1,10 @@
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import Any
+from typing import Any, Literal
 from unittest.mock import patch
 
 import numpy as np
@@ -13,16 +14,23 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import digits.decode
-from digits.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError, decode, format_name
+from digits.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError, decode
+from digits.formats import format_name
 from digits.memory import memory_lock
 from tests.helpers.images import (
+    JPEG_12_BITS,
+    JPEG_LS,
+    WEBP_IN_TIFF,
     encode,
     example,
     example_pixels,
     heic,
+    iso_media,
+    netpbm,
     pixels_of,
     png_chunk,
     png_of_size,
+    tiff,
     with_valid_checksums,
 )
 from tests.helpers.paths import ROOT
@@ -65,6 +73,57 @@ def test_every_format_and_mode(format: str, mode: str) -> None:
 def test_16_bit_samples_of_a_large_image() -> None:
     samples = np.add.outer(np.arange(1500), np.arange(1400)).astype(np.uint16) * 20
     np.testing.assert_allclose(pixels_of(encode(samples)), samples / 257, atol=1)
+
+
+@pytest.mark.parametrize("compression", [1, 8], ids=["raw", "deflate"])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2", "u4", "i4", "f4", "f8"])
+@pytest.mark.parametrize("fills", [True, False], ids=["full range", "0 to 255 or 0 to 1"])
+def test_tiff_samples_of_every_type(kind: str, order: Literal["<", ">"], compression: int, fills: bool) -> None:
+    if np.dtype(kind).kind == "f":
+        pixels = GREY / 255 if not fills else GREY * 1e6
+    elif fills:
+        limits = np.iinfo(kind)
+        pixels = limits.min + GREY * float((limits.max - limits.min) // 255)
+    else:
+        pixels = np.minimum(GREY.astype(int), np.iinfo(kind).max)
+    decoded = pixels_of(tiff(pixels.astype(kind), order, compression))
+    expected = GREY if fills or kind != "i1" else np.minimum(GREY, 127)
+    np.testing.assert_allclose(decoded, expected, atol=1)
+
+
+@pytest.mark.parametrize("kind", range(1, 7))
+@pytest.mark.parametrize("maximum", [1, 100, 255, 4095, 65535])
+def test_netpbm(kind: int, maximum: int) -> None:
+    decoded = pixels_of(netpbm(kind, GREY, maximum))
+    np.testing.assert_allclose(decoded, GREY, atol=128 if kind in (1, 4) else 128 / maximum + 1)
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (netpbm(5, GREY)[:-1], "expected a whole PGM image; got one that is broken or cut short"),
+        (netpbm(2, GREY)[:-1000], "expected a whole PGM image"),
+        (netpbm(1, GREY)[:-1], "expected a whole PBM image"),
+        (netpbm(4, GREY)[:-1], "expected a whole PBM image"),
+        (netpbm(3, GREY) + b" x", "expected a whole PPM image"),
+        (b"P2 2 1 9 10 1", "expected a whole PGM image"),
+        (b"P1 2 1 2 1", "expected a whole PBM image"),
+        (b"P5 0 1 255 ", "expected a whole PGM image"),
+        (b"P5 1 1 65536 aa", "expected a whole PGM image"),
+        (b"P5 1 1 0 a", "expected a whole PGM image"),
+        (b"P5 " + b"1" * 10**7, "expected a whole PGM image"),
+        (b"P2 9999 2000 255 " + b"#\n" * 8 * 10**6, "expected a whole PGM image"),
+        (b"P5 5001 5000 255\n", "expected at most 25000000 pixels; got 5001×5000"),
+        (b"P7\nWIDTH 1\n", "got PAM"),
+    ],
+)
+def test_broken_netpbm(data: bytes, error: str) -> None:
+    start = time.process_time()
+    with pytest.raises(ImageError) as caught:
+        decode(data)
+    assert error in str(caught.value)
+    assert time.process_time() - start < 5
 
 
 def test_extreme_float_samples() -> None:
@@ -169,10 +228,25 @@ def test_first_frame_is_decoded() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "expected an image (PNG, JPEG, WebP, BMP, GIF or TIFF); got no bytes"),
+        (b"", "expected an image (PNG, JPEG, WebP, BMP, GIF, TIFF or PGM); got no bytes"),
         (b"hello", "got 5 bytes of an unknown format"),
         (heic(), "got HEIC"),
-        (b"\x00\x00\x00\x1cftypavif" + bytes(100), "got AVIF"),
+        (heic(), "or set the phone's camera to JPEG"),
+        (iso_media(b"mif1", b"heic", b"miaf"), "got HEIC"),
+        (iso_media(b"avif", b"mif1", b"miaf"), "got AVIF: convert it to JPEG or PNG"),
+        (iso_media(b"mif1", b"miaf"), "got HEIF"),
+        (iso_media(b"isom", b"mp42"), "got an MP4 or QuickTime video"),
+        (b"\xff\x0a" + bytes(20), "got JPEG XL: convert it to JPEG or PNG"),
+        (b"\x00\x00\x00\x0cJXL \r\n\x87\n" + bytes(20), "got JPEG XL"),
+        (JPEG_12_BITS, "got a JPEG of 12 bits per sample, which cannot be read: convert it to PNG"),
+        (JPEG_LS, "got JPEG-LS, which cannot be read"),
+        (WEBP_IN_TIFF, "got a TIFF compressed with WebP, which cannot be read"),
+        (tiff(GREY, compression=34712), "got a TIFF compressed with JPEG 2000, which"),
+        (tiff(GREY, compression=7777), "got a TIFF compressed with method 7777, which"),
+        (tiff(GREY.astype(np.float16)), "got a TIFF of 16-bit floating-point samples, which"),
+        (tiff(GREY.astype(np.uint64)), "got a TIFF of 64-bit unsigned integer samples, which"),
+        (tiff(GREY.astype(np.complex64)), "got a TIFF of 64-bit complex samples, which"),
+        (b"MM\0+\0\x08\0\0" + struct.pack(">QQHHQQ", 16, 1, 256, 3, 1, 1 << 48), "got a BigTIFF in big-endian order"),
         (b"%PDF-1.7 ...", "got PDF"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "got SVG"),
         (b"<!DOCTYPE html>", "got HTML or XML"),

@@ -1,9 +1,11 @@
 """Image files and their pixels."""
 
+import base64
 import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +43,69 @@ def write_idx(path: Path, values: np.ndarray) -> None:
 
 
 def heic() -> bytes:
-    return b"\x00\x00\x00\x18ftypheic" + bytes(100)
+    return iso_media(b"heic", b"mif1")
+
+
+def iso_media(*brands: bytes) -> bytes:
+    """The start of a file in ISO's base format, such as HEIC, with its main brand first."""
+    return struct.pack(">I", 16 + 4 * len(brands)) + b"ftyp" + brands[0] + bytes(4) + b"".join(brands) + bytes(100)
+
+
+def tiff(pixels: NDArray[np.generic], order: Literal["<", ">"] = "<", compression: int = 1) -> bytes:
+    """A TIFF of grey pixels of any type, most of which Pillow cannot write; with `compression` 8, deflated."""
+    data = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
+    data = zlib.compress(data) if compression == 8 else data
+    data += bytes(len(data) % 2)
+    height, width = pixels.shape
+    form = {"u": 1, "i": 2, "f": 3, "c": 6}[pixels.dtype.kind]
+    entries = [
+        (256, 4, width),
+        (257, 4, height),
+        (258, 3, 8 * pixels.itemsize),
+        (259, 3, compression),
+        (262, 3, 1),
+        (273, 4, 8),
+        (277, 3, 1),
+        (278, 4, height),
+        (279, 4, len(data)),
+        (339, 3, form),
+    ]
+    values = [
+        struct.pack(f"{order}HHI", tag, kind, 1) + struct.pack(f"{order}{'HH' if kind == 3 else 'I'}", *more)
+        for tag, kind, value in entries
+        for more in [(value, 0) if kind == 3 else (value,)]
+    ]
+    head = struct.pack(f"{order}2sHI", b"II" if order == "<" else b"MM", 42, 8 + len(data))
+    return head + data + struct.pack(f"{order}H", len(values)) + b"".join(values) + bytes(4)
+
+
+def netpbm(kind: int, pixels: NDArray[np.uint8], maximum: int = 255) -> bytes:
+    """Grey pixels as PBM (`kind` 1 and 4), PGM (2 and 5) or PPM (3 and 6), plain (1 to 3) or binary."""
+    head = b"P%d\n# a comment\n%d %d\n" % (kind, *pixels.shape[::-1])
+    if kind == 1:
+        return head + b"\n".join(b"".join(b"%d" % (one < 128) for one in row) for row in pixels)
+    if kind == 4:
+        return head + np.packbits(pixels < 128, axis=1).tobytes()
+    values = np.round(pixels / 255.0 * maximum).astype(">u2" if maximum > 255 else "u1")
+    values = values.repeat(3) if kind in (3, 6) else values
+    head += b"%d\n" % maximum
+    return head + (values.tobytes() if kind in (5, 6) else b" ".join(b"%d" % one for one in values.flat))
+
+
+# An 8×8 image in formats that Pillow cannot write, made by imagecodecs 2026.10.10 and tifffile 2026.3.3.
+JPEG_12_BITS = base64.b64decode(
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDABALDA4MChAODQ4SERATGCgaGBYWGDEjJR0oOjM9PDkzODdASFxOQERXRTc4UG1RV19iZ2hnPk1xeXBk"
+    "eFxlZ2P/wQALDAAIAAgBAREA/8QAFAABAAAAAAAAAAAAAAAAAAAACv/EAB8QAAADCQAAAAAAAAAAAAAAAAAWGBopNTdmaYOElf/aAAgBAQAAPwAf"
+    "zvJnquaKqqCUJU4se38A/9k="
+)
+JPEG_LS = base64.b64decode(
+    "/9j/6AAgU1BJRkYAAgAAAQAAAAgAAAAICggGAQAAASwAAAEs/+gACAAAAAH/2P/3AAsIAAgACAEBEQD/2gAIAQEAAAAA/1ydyS6rq+D/2Q=="
+)
+WEBP_IN_TIFF = base64.b64decode(
+    "SUkqAAgAAAANAAABBAABAAAACAAAAAEBBAABAAAACAAAAAIBAwADAAAAqgAAAAMBAwABAAAAUcMAAAYBAwABAAAAAgAAABEBBAABAAAAwAAAABUB"
+    "AwABAAAAAwAAABYBBAABAAAACAAAABcBBAABAAAAKAAAABoBBQABAAAAsAAAABsBBQABAAAAuAAAABwBAwABAAAAAQAAACgBAwABAAAAAQAAAAAA"
+    "AAAIAAgACAABAAAAAQAAAAEAAAABAAAAUklGRiAAAABXRUJQVlA4TBQAAAAvB8ABAA8w//M///MfeBiMiP4HDw=="
+)
 
 
 def png_of_size(width: int, height: int) -> bytes:

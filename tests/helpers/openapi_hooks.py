@@ -36,6 +36,7 @@ def files(*formats: str) -> strategies.SearchStrategy[bytes]:
 
 for name in FORMATS:
     schemathesis.openapi.media_type(f"image/{name.lower()}", files(name))
+schemathesis.openapi.media_type("image/x-portable-graymap", files("PPM"))
 schemathesis.openapi.media_type("application/octet-stream", files(*FORMATS))
 
 IMAGE = file("PNG", bytes(784), 28)

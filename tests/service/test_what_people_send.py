@@ -6,14 +6,26 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
 from tests.helpers.client import FORM, assert_error, part
-from tests.helpers.images import encode, example, example_pixels
+from tests.helpers.images import (
+    JPEG_12_BITS,
+    JPEG_LS,
+    WEBP_IN_TIFF,
+    encode,
+    example,
+    example_pixels,
+    heic,
+    iso_media,
+    netpbm,
+    tiff,
+)
 
 Options = dict[str, Any]
-FILE = example(3)
+FILE, PIXELS = example(3), example_pixels(3)
 BASE64 = base64.b64encode(FILE).decode()
 URL_SAFE = base64.urlsafe_b64encode(FILE).decode()
 DATA_URL = f"data:image/png;base64,{BASE64}"
@@ -59,6 +71,16 @@ READ: dict[str, Callable[[], Options]] = {
     "field `images`": lambda: {"data": {"images": file()}},
     "any other field": lambda: {"data": {"photo": file(), "label": "3"}},
     "the same file in two fields": lambda: {"data": {"file": file(), "image": file()}},
+    "TIFF of float64": lambda: {"data": tiff(PIXELS / 255)},
+    "TIFF of uint32": lambda: {"data": tiff(PIXELS.astype(np.uint32) * (2**24 + 1))},
+    "TIFF of uint32, most significant byte first, deflated": lambda: {
+        "data": tiff(PIXELS.astype(np.uint32) * (2**24 + 1), ">", 8)
+    },
+    "PGM": lambda: {"data": netpbm(5, PIXELS)},
+    "PGM of 16 bits": lambda: {"data": netpbm(5, PIXELS, 65535)},
+    "PGM as text": lambda: {"data": netpbm(2, PIXELS)},
+    "PBM": lambda: {"data": netpbm(4, PIXELS)},
+    "PPM": lambda: {"data": netpbm(6, PIXELS)},
     "an empty file input": lambda: {"data": {"file": (io.BytesIO(b""), ""), "image": file()}},
 }
 
@@ -94,6 +116,14 @@ NAMED: dict[str, tuple[Callable[[], Options], int, str]] = {
         400,
         "expected one image; got different ones in `file` and `images`",
     ),
+    "JPEG of 12 bits": (lambda: {"data": JPEG_12_BITS}, 400, "got a JPEG of 12 bits per sample"),
+    "JPEG-LS": (lambda: {"data": JPEG_LS}, 400, "got JPEG-LS, which cannot be read"),
+    "WebP in TIFF": (lambda: {"data": WEBP_IN_TIFF}, 400, "got a TIFF compressed with WebP, which cannot be read"),
+    "HEIC": (lambda: {"data": heic()}, 400, "got HEIC: convert it to JPEG or PNG, for example with `heif-convert"),
+    "HEIC, the phone's setting": (lambda: {"data": heic()}, 400, "iPhone: Settings, Camera, Formats, Most Compatible"),
+    "HEIC in base64": (lambda: {"data": base64.b64encode(heic())}, 400, "got HEIC"),
+    "AVIF": (lambda: {"data": iso_media(b"avif", b"mif1")}, 400, "got AVIF: convert it to JPEG or PNG"),
+    "JPEG XL": (lambda: {"data": b"\xff\x0a" + bytes(20)}, 400, "got JPEG XL: convert it to JPEG or PNG"),
     "text that is no image": (
         lambda: {"data": {"image": "@3.png"}},
         400,
@@ -104,7 +134,7 @@ NAMED: dict[str, tuple[Callable[[], Options], int, str]] = {
 
 def large_bmp() -> bytes:
     """An image of more bytes than a form's text usually may have."""
-    return encode(example_pixels(3).repeat(4, 0).repeat(4, 1), "BMP")
+    return encode(PIXELS.repeat(4, 0).repeat(4, 1), "BMP")
 
 
 @pytest.mark.parametrize("route", ["/predict", "/explain"])
