@@ -141,11 +141,14 @@ def decode_request(body: bytes, header_length: str | None, expected: TensorDescr
         got = ", ".join(repr(one.name) for one in request.inputs) or "none"
         raise TensorError(f"expected one input, `{expected.name}`; got {got}")
     [tensor] = request.inputs
-    if tensor.datatype != expected.datatype:
-        raise TensorError(f"input `{tensor.name}`: expected datatype {expected.datatype}; got {tensor.datatype}")
     wanted = [size if want == -1 else want for size, want in zip(tensor.shape, expected.shape, strict=False)]
+    faults = []
+    if tensor.datatype != expected.datatype:
+        faults.append(f"expected datatype {expected.datatype}; got {tensor.datatype[:20]}")
     if len(tensor.shape) != len(expected.shape) or tensor.shape != wanted:
-        raise TensorError(f"input `{tensor.name}`: expected shape {expected.shape}; got {tensor.shape}")
+        faults.append(f"expected shape {expected.shape}; got {str(tensor.shape)[:100]}")
+    if faults:
+        raise TensorError(f"input `{tensor.name}`: {', and '.join(faults)}{_conversion(expected)}")
     size = tensor.parameters.get("binary_data_size")
     if size is None:
         if rest:
@@ -156,6 +159,17 @@ def decode_request(body: bytes, header_length: str | None, expected: TensorDescr
     if tensor.data is not UNSET:
         raise TensorError(f"input `{tensor.name}`: expected data or binary_data_size; got both")
     return Inference(request, partial(from_bytes, tensor, rest))
+
+
+def _conversion(expected: TensorDescription) -> str:
+    """How to convert images to a tensor of bytes: what clients get wrong first is also wrong in two other ways."""
+    if expected.datatype != "UINT8":
+        return ""
+    shape = ", ".join(map(str, expected.shape))
+    return (
+        f". The model takes UINT8 of shape {expected.shape}, ink 255 on paper 0. With NumPy, convert x from 0 to 1 by "
+        f"`(255 * x).round().astype('uint8').reshape({shape})`, from 0 to 255 without `255 *`"
+    )
 
 
 def _decode_json(header: memoryview) -> InferenceRequest:
@@ -211,7 +225,8 @@ def _from_json(tensor: InputTensor) -> Values:
             data = memoryview(tensor.data).tobytes()
             return _texts(tensor, data) if tensor.datatype == "BYTES" else _numbers(tensor, data)
     except msgspec.ValidationError as error:
-        message = f"expected data of {tensor.datatype}; got JSON where: {error}"
+        expected = TensorDescription(tensor.name, tensor.datatype, [-1, *tensor.shape[1:]])
+        message = f"expected data of {tensor.datatype}; got JSON where: {error}{_conversion(expected)}"
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         message = "expected data in JSON; got JSON that cannot be parsed"
     except ValueError as error:

@@ -137,6 +137,27 @@ def large_bmp() -> bytes:
     return encode(PIXELS.repeat(4, 0).repeat(4, 1), "BMP")
 
 
+SCALED = (PIXELS[::10, ::10] / 255).astype(np.float32)
+TENSORS: dict[str, dict[str, Any]] = {
+    "FP32 from 0 to 1": {"datatype": "FP32", "shape": [1, 28, 28], "data": SCALED.ravel().tolist()},
+    "FP32 from 0 to 255": {"datatype": "FP32", "shape": [1, 28, 28], "data": (255 * SCALED).ravel().tolist()},
+    "FP32 in rows": {"datatype": "FP32", "shape": [1, 784], "data": SCALED.ravel().tolist()},
+    "FP64 with a channel": {"datatype": "FP64", "shape": [1, 28, 28, 1], "data": SCALED.ravel().tolist()},
+    "UINT8 in rows": {"datatype": "UINT8", "shape": [1, 784], "data": [0] * 784},
+    "UINT8 without a batch": {"datatype": "UINT8", "shape": [28, 28], "data": [0] * 784},
+    "UINT8 from 0 to 1": {"datatype": "UINT8", "shape": [1, 28, 28], "data": SCALED.ravel().tolist()},
+    "INT64 of bytes": {"datatype": "INT64", "shape": [1, 28, 28], "data": [0] * 784},
+}
+
+
+@pytest.mark.parametrize("kind", TENSORS)
+def test_tensors_that_need_conversion(kind: str, client: FlaskClient) -> None:
+    response = client.post("/v2/models/digits/infer", json={"inputs": [{"name": "images", **TENSORS[kind]}]})
+    assert_error(response, 400, "The model takes UINT8 of shape [-1, 28, 28], ink 255 on paper 0.")
+    assert_error(response, 400, "`(255 * x).round().astype('uint8').reshape(-1, 28, 28)`")
+    assert_error(response, 400, "from 0 to 255 without `255 *`")
+
+
 @pytest.mark.parametrize("route", ["/predict", "/explain"])
 @pytest.mark.parametrize("kind", READ)
 def test_read(kind: str, route: str, client: FlaskClient) -> None:
