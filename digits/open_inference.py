@@ -223,7 +223,7 @@ def _from_json(tensor: InputTensor) -> Values:
     try:
         with memory_lock(len(tensor.data) > MAXIMUM_JSON):
             data = memoryview(tensor.data).tobytes()
-            return _texts(tensor, data) if tensor.datatype == "BYTES" else _numbers(tensor, data)
+            return _texts(tensor, data) if tensor.datatype == "BYTES" else numbers(tensor, data)
     except msgspec.ValidationError as error:
         expected = TensorDescription(tensor.name, tensor.datatype, [-1, *tensor.shape[1:]])
         message = f"expected data of {tensor.datatype}; got JSON where: {error}{_conversion(expected)}"
@@ -243,8 +243,11 @@ def _texts(tensor: InputTensor, data: bytes) -> list[bytes]:
     return [decode_base64(text) for text in msgspec.json.decode(data, type=list[str])]
 
 
-def _numbers(tensor: InputTensor, data: bytes) -> NDArray[Any]:
-    """Numbers, flat or in lists nested like the shape, converted in pieces since Python's numbers take much memory."""
+def numbers(tensor: InputTensor, data: bytes) -> NDArray[Any]:
+    """Numbers in JSON, flat or in lists nested like the tensor's shape. Raises ValueError and ValidationError.
+
+    They are converted in pieces, since Python's numbers take much memory.
+    """
     count, marks = math.prod(tensor.shape), data.translate(None, _NUMBERS_AND_SPACE)
     if count > len(data) or marks not in (_brackets([count]), _brackets(tensor.shape)):
         got = "other lists" if b"[" in marks[1:] else f"{marks.count(b',') + 1} numbers, flat"
@@ -272,6 +275,11 @@ def _numbers(tensor: InputTensor, data: bytes) -> NDArray[Any]:
 
 
 _NUMBERS_AND_SPACE = b"0123456789+-.eE \t\n\r"
+
+
+def is_nested(data: bytes, shape: Sequence[int]) -> bool:
+    """Whether JSON is lists of numbers nested like this shape."""
+    return math.prod(shape) <= len(data) and data.translate(None, _NUMBERS_AND_SPACE) == _brackets(shape)
 
 
 def _brackets(shape: Sequence[int]) -> bytes:

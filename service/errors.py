@@ -16,6 +16,7 @@ from werkzeug.exceptions import (
 from digits import tracing
 from digits.activations import ActivationsError
 from digits.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError
+from digits.instances import InstancesError, TooManyInstancesError
 from digits.open_inference import TensorError
 from digits.registry import VersionError
 from digits.tracing import DeadlineError
@@ -32,6 +33,8 @@ STATUSES: dict[type[Exception], int] = {
     RequestTooLargeError: 413,
     RequestError: 400,
     TensorError: 400,
+    TooManyInstancesError: 413,
+    InstancesError: 400,
     VersionError: 404,
     ActivationsError: 404,
 }

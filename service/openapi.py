@@ -36,6 +36,7 @@ method that is not allowed (405, with `Allow`) and a malformed request (400, 414
 TAGS = {
     "predict": "Recognize digits",
     "explain": "Look inside the network",
+    "v1": "V1 protocol of TensorFlow Serving and KServe",
     "v2": "Open Inference Protocol V2",
     "health": "Health",
     "metrics": "Metrics",
@@ -159,7 +160,7 @@ def document(app: Flask) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: tags.index(_tag(rule))):
         for method in sorted((rule.methods or set()) - IMPLICIT_METHODS):
-            path = paths.setdefault(re.sub(r"<(\w+)>", r"{\1}", rule.rule), {})
+            path = paths.setdefault(_path(rule), {})
             path[method.lower()] = _operation(rule, method, app.view_functions[rule.endpoint])
     errors = {_name(status): _response(description, json(Error), {}) for status, description in ERRORS.items()}
     errors[_name(HTTPStatus.SERVICE_UNAVAILABLE)]["headers"]["Retry-After"] = RETRY_AFTER
@@ -211,7 +212,7 @@ def _operation(rule: Rule, method: str, view: Callable[..., Any]) -> dict[str, A
     for status in sorted({*ERRORS_EVERYWHERE, *operation.errors} - {*operation.responses}):
         responses[str(status)] = _reference("responses", _name(status))
     described = {
-        "operationId": re.sub(r"\W+", "_", f"{method.lower()}{rule.rule}"),
+        "operationId": re.sub(r"\W+", "_", f"{method.lower()}{_path(rule)}"),
         "tags": [_tag(rule)],
         "summary": summary.rstrip("."),
         "description": description,
@@ -222,6 +223,11 @@ def _operation(rule: Rule, method: str, view: Callable[..., Any]) -> dict[str, A
     if body := operation.body:
         described["requestBody"] = {"description": body.description, "required": True, "content": body.content}
     return described
+
+
+def _path(rule: Rule) -> str:
+    """A route's path, with its parameters as OpenAPI writes them."""
+    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
 
 
 def _tag(rule: Rule) -> str:
@@ -244,10 +250,10 @@ def _name(status: int) -> str:
 
 def _samples(rule: Rule, method: str, operation: Operation) -> Iterator[dict[str, str]]:
     """curl commands, in the field that OpenAPI viewers show."""
-    path = rule.rule
+    path = _path(rule)
     for one in operation.parameters:
         example = one.get("example", "")
-        path = path.replace(f"<{one['name']}>", example() if callable(example) else example)
+        path = path.replace(f"{{{one['name']}}}", example() if callable(example) else example)
     ways = operation.body.commands if operation.body else {"": "" if method == "GET" else f"-X {method}"}
     for label, options in ways.items():
         command = " ".join(f"curl {options} http://localhost:8000{path}".split())

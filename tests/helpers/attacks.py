@@ -17,6 +17,7 @@ LARGEST = 16 * MIB
 MEGABYTES = 256
 INFER, INFER_IMAGE = "/v2/models/digits/infer", "/v2/models/digits-image/infer"
 URLENCODED = {"Content-Type": "application/x-www-form-urlencoded"}
+PREDICT_V1 = "/v1/models/digits:predict"
 MULTIPART = {"Content-Type": FORM["content_type"]}
 
 
@@ -88,6 +89,11 @@ ATTACKS = {
     "string in JSON": Attack(lambda: b'{"image":' + text(LETTERS) + b"}"),
     "string in JSON, not base64": Attack(lambda: b'{"image":' + text(LETTERS[:-100] + EMOJI) + b"}"),
     "lists in JSON": Attack(lambda: b'{"a":' + filled(b"[],", b"[]") + b',"image":""}'),
+    "many instances": Attack(lambda: b'{"instances":' + filled(b'"",', b'""') + b"}", PREDICT_V1),
+    "nested instances": Attack(lambda: b'{"instances":' + filled(b'[{"":[{"":', b"[") + b"}", PREDICT_V1),
+    "objects in instances": Attack(lambda: b'{"instances":[""' + filled(b'{"a":', b"{}")[1:] + b"}", PREDICT_V1),
+    "numbers in instances": Attack(lambda: b'{"instances":' + filled(b"[[1]],", b"[[1]]") + b"}", PREDICT_V1),
+    "long instance": Attack(lambda: b'{"instances":[{"b64":' + text(LETTERS) + b"}]}", PREDICT_V1, {}, (200, 503)),
     "file": Attack(lambda: bytes(LARGEST)),
     "form": Attack(
         lambda: part("image", bytes(LARGEST - 1000), '; filename="a"') + b"--b--",

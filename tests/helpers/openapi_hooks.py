@@ -58,6 +58,9 @@ def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -
         case.query = {**case.query, "version": Settings().model_path.parent.name}
     if case.path.endswith("/infer"):
         make_inference(case)
+    elif case.path.endswith(":predict"):
+        body: Any = case.body
+        case.body = {**body, "instances": [{"b64": base64.b64encode(IMAGE).decode()}] * len(body["instances"])}
     elif case.media_type in ("application/json", "application/x-www-form-urlencoded") and isinstance(case.body, dict):
         case.body = {**case.body, "image": base64.b64encode(IMAGE).decode()}
     # `requests` calls this last, with the finished request.

@@ -36,6 +36,17 @@ REQUESTS: list[tuple[str, str, str, dict[str, Any], int]] = [
     ("post", "/explain", "/explain", {"data": example(3)}, 200),
     ("get", "/explain/{layer}", "/explain/layer_1_conv", {}, 200),
     ("get", "/explain/{layer}", "/explain/nothing", {}, 404),
+    ("get", "/v1/models", "/v1/models", {}, 200),
+    ("get", "/v1/models/digits", "/v1/models/digits", {}, 200),
+    ("get", "/v1/models/digits/versions/{version}", "/v1/models/digits/versions/99", {}, 404),
+    (
+        "post",
+        "/v1/models/digits:predict",
+        "/v1/models/digits:predict",
+        {"json": {"instances": [{"b64": ""}, [[0] * 28] * 28]}},
+        400,
+    ),
+    ("post", "/v1/models/digits:predict", "/v1/models/digits:predict", {"json": {"instances": [{"b64": ""}]}}, 200),
     ("get", "/v2", "/v2", {}, 200),
     ("get", "/v2/health/live", "/v2/health/live", {}, 200),
     ("get", "/v2/health/ready", "/v2/health/ready", {}, 200),
@@ -91,7 +102,7 @@ def test_document_is_openapi_3_1(document: dict[str, Any]) -> None:
 
 def test_document_lists_exactly_the_routes(client: FlaskClient, document: dict[str, Any]) -> None:
     routes = {
-        (re.sub("<(.+?)>", r"{\1}", rule.rule), method.lower())
+        (re.sub("<(?:int:)?(.+?)>", r"{\1}", rule.rule), method.lower())
         for rule in client.application.url_map.iter_rules()
         for method in (rule.methods or set()) - IMPLICIT_METHODS
     }
@@ -186,7 +197,7 @@ def test_example_version_is_served(other: FlaskClient) -> None:
     assert shown
     assert shown <= set(versions)
     commands = [sample["source"] for operation in operations(document) for sample in operation["x-codeSamples"]]
-    assert set(re.findall("/versions/([^/ ]+)", " ".join(commands))) == shown
+    assert set(re.findall("/versions/([^/: ]+)", " ".join(commands))) == shown
 
 
 def test_examples_are_not_counted_in_metrics(client: FlaskClient) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -9,6 +10,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
+from PIL import Image
 
 from tests.helpers.client import FORM, assert_error, part
 from tests.helpers.images import (
@@ -135,6 +137,22 @@ NAMED: dict[str, tuple[Callable[[], Options], int, str]] = {
 def large_bmp() -> bytes:
     """An image of more bytes than a form's text usually may have."""
     return encode(PIXELS.repeat(4, 0).repeat(4, 1), "BMP")
+
+
+INSTANCES: dict[str, list[Any]] = {
+    "file": [{"b64": BASE64}],
+    "file as a data URL": [{"b64": DATA_URL}],
+    "28×28 lists": [np.asarray(Image.fromarray(PIXELS).resize((28, 28))).tolist()],
+}
+
+
+@pytest.mark.parametrize("kind", INSTANCES)
+def test_tensorflow_serving(kind: str, client: FlaskClient) -> None:
+    assert (client.get("/v1/models/digits").json or {})["ready"]
+    [prediction] = json.loads(client.post("/v1/models/digits:predict", json={"instances": INSTANCES[kind]}).data)[
+        "predictions"
+    ]
+    assert prediction["digit"] == 3
 
 
 SCALED = (PIXELS[::10, ::10] / 255).astype(np.float32)
