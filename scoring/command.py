@@ -39,6 +39,7 @@ class Options:
     overwrite: bool
     report: Path | None
     labels: Path | None
+    transposed: bool
     url: str | None
     concurrency: int | None
     engine: str
@@ -64,8 +65,10 @@ class Options:
     "--labels",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Measure accuracy by labels: CSV with path,label; an IDX file of labels; Parquet with a column label.",
+    help="Measure accuracy by labels: CSV with path,label; IDX, NumPy, Parquet or CSV with labels in the images' "
+    "order; or a folder or archive with folders named 0 to 9.",
 )
+@click.option("--transposed", is_flag=True, help="Swap rows and columns of pixels, as EMNIST needs it.")
 @click.option("--url", help="Send the images to a running service, such as http://localhost:8000.")
 @click.option(
     "--concurrency",
@@ -82,7 +85,9 @@ class Options:
 )
 @click.option("--address", help="The Ray cluster: auto or HOST:PORT.  [default: Ray on this machine]")
 def score(**options: Any) -> None:  # noqa: ANN401 - Options' fields
-    """Recognize the digit in every image of files, folders (at any depth), quoted globs, IDX and Parquet files.
+    """Recognize the digit in every image of files, folders (at any depth), quoted globs, archives and datasets.
+
+    Datasets are IDX, NumPy, Parquet and CSV files with many images; archives are ZIP and TAR.
 
     Writes one row per image: path, digit, confidence, reason, error, and the model. Re-run the same command to resume
     an interrupted run. DIGITS_MODEL and DIGITS_PROVIDER select the model and where it runs; with --url the service's
@@ -157,7 +162,7 @@ def _to_standard_output(asked: Options, summary: Summary) -> None:
         raise ScoringError("--output: expected a file, which --report and --labels need; got -")
     if sys.stdout is None:
         raise ScoringError("standard output is closed")
-    score_to_descriptor(asked.paths, STANDARD_OUTPUT_DESCRIPTOR, _engine(asked), summary)
+    score_to_descriptor(asked.paths, STANDARD_OUTPUT_DESCRIPTOR, _engine(asked), summary, asked.transposed)
     click.echo(summary, err=True)
 
 
@@ -168,7 +173,7 @@ def _to_file(asked: Options, output: Path, summary: Summary) -> None:
         models = ", ".join(f"{count:,} rows of the model {' '.join(model)}" for model, count in rows.items())
         click.echo(f"{output}: already complete, with {models}; --overwrite starts over", err=True)
     else:
-        score_to_file(asked.paths, output, _engine(asked), summary, asked.overwrite)
+        score_to_file(asked.paths, output, _engine(asked), summary, asked.overwrite, asked.transposed)
         click.echo(summary, err=True)
     if examine:
         examine()
@@ -189,14 +194,14 @@ def _examiner(asked: Options, output: Path) -> Callable[[], None]:
         if summary.grades:
             click.echo(summary.grades, err=True)
         if asked.report:
-            write_report(asked.report, summary, asked.paths, output, asked.labels)
+            write_report(asked.report, summary, asked.paths, output, asked.labels, asked.transposed)
 
     return examine
 
 
 def _to_folder(asked: Options, summary: Summary) -> None:
-    if asked.report or asked.labels or asked.url or asked.concurrency:
-        raise ScoringError("--engine ray: expected no --report, --labels, --url or --concurrency with it")
+    if asked.report or asked.labels or asked.url or asked.concurrency or asked.transposed:
+        raise ScoringError("--engine ray: expected no --report, --labels, --url, --concurrency or --transposed with it")
     ray = ray_engine()
     engine = ray.RayEngine(ModelSettings.from_environment(), asked.paths, asked.address)
     if ray.score_to_folder(asked.paths, asked.output, engine, summary, asked.overwrite):

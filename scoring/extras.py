@@ -11,6 +11,11 @@ def parquet() -> ModuleType:
     return _load("scoring.parquet", "pyarrow", "Parquet", "parquet")
 
 
+def tables() -> ModuleType:
+    """`scoring.inputs.tables`. Raises ScoringError if PyArrow is not installed."""
+    return _load("scoring.inputs.tables", "pyarrow", "Parquet and CSV", "parquet")
+
+
 def storage() -> ModuleType:
     """`scoring.storage`. Raises ScoringError if PyArrow is not installed."""
     return _load("scoring.storage", "pyarrow", "remote paths", "parquet")

@@ -5,6 +5,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from threading import Thread
 
@@ -12,10 +13,14 @@ from tqdm import tqdm
 
 from scoring.engines import Engine
 from scoring.errors import ScoringError, writing
-from scoring.inputs.images import count_images, find_chunks
+from scoring.inputs.containers import read_many
+from scoring.inputs.search import count_images, find, find_chunks
 from scoring.journal import Journal
 from scoring.outputs import finish, journal_path
 from scoring.rows import ERROR, HEADER, Scored
+
+# How many images of a file are tried to find out whether it is transposed, and the share that is read if it is not.
+SAMPLE, SURE = 100, 0.8
 
 
 class Summary:
@@ -23,12 +28,18 @@ class Summary:
 
     def __init__(self) -> None:
         self.begin(Counter())
+        self.hint = ""
 
     def begin(self, outcomes: Counter[str]) -> None:
         """Starts the clock; `outcomes` are those of earlier runs."""
         self.outcomes = Counter(outcomes)
         self.before = outcomes.total()
+        self.skipped = 0
         self._start = time.monotonic()
+
+    def skip(self, _path: str) -> None:
+        """Counts a junk file."""
+        self.skipped += 1
 
     @property
     def seconds(self) -> float:
@@ -49,12 +60,19 @@ class Summary:
             ),
             f"  {scored:,} in {seconds:,.1f} s, {scored / seconds:,.0f} images/s"
             + (f"; {self.before:,} had been scored before" if self.before else ""),
+            *([f"  {self.skipped:,} junk files, such as .DS_Store, skipped"] if self.skipped else []),
+            *([self.hint] if self.hint else []),
         ]
         return "\n".join(lines)
 
 
 def score_to_file(
-    paths: Sequence[str], output: Path, engine: Engine, summary: Summary, overwrite: bool = False
+    paths: Sequence[str],
+    output: Path,
+    engine: Engine,
+    summary: Summary,
+    overwrite: bool = False,
+    transposed: bool = False,
 ) -> None:
     """Scores the images that have no row yet, and writes the output when all have one. Raises ScoringError.
 
@@ -65,19 +83,40 @@ def score_to_file(
             journal = Journal(journal_path(output), engine.model, overwrite)
         with journal:
             summary.begin(journal.outcomes)
-            for scored in counted(engine.score(journal.remaining(find_chunks(paths))), paths, summary):
+            chunks = find_chunks(paths, transposed, summary.skip)
+            for scored in counted(engine.score(journal.remaining(chunks)), paths, summary):
                 journal.append(scored)
             with writing(output):
                 finish(output, journal)
+        if not transposed:
+            summary.hint = _hint(paths, engine, summary)
 
 
-def score_to_descriptor(paths: Sequence[str], descriptor: int, engine: Engine, summary: Summary) -> None:
+def _hint(paths: Sequence[str], engine: Engine, summary: Summary) -> str:
+    """A hint if many images are rejected, but those of a file of many images are read when they are transposed."""
+    path = next((one for one in find(paths) if isinstance(one, str)), None)
+    if not path or _read(summary.outcomes) > SURE * summary.outcomes.total():
+        return ""
+    samples = (islice(read_many(path, 0, SAMPLE, transposed), 1) for transposed in (False, True))
+    as_is, transposed = (sum((one.outcomes for one in engine.score(sample)), Counter()) for sample in samples)
+    if _read(transposed) < SURE * transposed.total() or _read(as_is) > SURE * _read(transposed):
+        return ""
+    return f"{path}: many images are rejected, but read if rows and columns are swapped; try --transposed --overwrite"
+
+
+def _read(outcomes: Counter[str]) -> int:
+    return sum(count for name, count in outcomes.items() if name.isdecimal())
+
+
+def score_to_descriptor(
+    paths: Sequence[str], descriptor: int, engine: Engine, summary: Summary, transposed: bool = False
+) -> None:
     """Scores all images, and writes CSV. Raises ScoringError, and BrokenPipeError if the reader is gone."""
     with engine:
         summary.begin(Counter())
         with writing("standard output"):
             _write_all(descriptor, HEADER)
-        for scored in counted(engine.score(find_chunks(paths)), paths, summary):
+        for scored in counted(engine.score(find_chunks(paths, transposed, summary.skip)), paths, summary):
             with writing("standard output"):
                 _write_all(descriptor, b"".join(scored.texts))
 

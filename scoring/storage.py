@@ -3,7 +3,7 @@
 import errno
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 
 import pyarrow as pa
@@ -69,8 +69,8 @@ def _information(path: str) -> FileInfo:
         raise ScoringError(f"{path}: cannot be read: {plain(error).strerror}") from error
 
 
-def entries(folder: str, wanted: Callable[[str], object]) -> Iterator[list[str] | str]:
-    """A folder's wanted files in one list, and its subfolders; the folder itself, as a file, if it cannot be read."""
+def entries(folder: str) -> Iterator[list[str] | str]:
+    """A folder's files in one list, and its subfolders; the folder itself, as a file, if it cannot be read."""
     system, inner = locate(folder)
     start = f"{folder.rstrip('/')}/"
     try:
@@ -80,5 +80,5 @@ def entries(folder: str, wanted: Callable[[str], object]) -> Iterator[list[str] 
         return
     folders = sorted(one.base_name for one in found if one.type == FileType.Directory)
     files = sorted(one.base_name for one in found if one.type != FileType.Directory)
-    yield [path for path in map(start.__add__, files) if wanted(path)]
+    yield list(map(start.__add__, files))
     yield from map(start.__add__, folders)

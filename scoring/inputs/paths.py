@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from itertools import islice, takewhile
 from pathlib import PurePath
 
+from digits.folders import is_junk
 from scoring.errors import ScoringError
 from scoring.extras import storage
 
@@ -16,17 +17,19 @@ _GLOB = re.compile(r"[*?[]")
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
-def find_files(paths: Iterable[str], wanted: Callable[[str], bool]) -> Iterator[str]:
-    """Files that are named or match a glob, and the wanted files below folders.
+def find_files(
+    paths: Iterable[str], wanted: Callable[[str], bool], skip: Callable[[str], None] = lambda _: None
+) -> Iterator[str]:
+    """Files that are named or match a glob, and the wanted files below folders. Calls `skip` with each junk file.
 
     This includes what cannot be read, such as broken links and folders without permission. Linked folders are not
     followed. A folder's files come before those of its subfolders, sorted by name within each WINDOW of entries.
     """
     for path in paths:
         if is_folder(path):
-            yield from _walk(path, wanted)
+            yield from _walk(path, wanted, skip)
         elif _GLOB.search(path) and not _exists(path):
-            yield from _matching(path)
+            yield from _matching(path, skip)
         else:
             yield path
 
@@ -34,7 +37,7 @@ def find_files(paths: Iterable[str], wanted: Callable[[str], bool]) -> Iterator[
 def check_paths(paths: Iterable[str]) -> None:
     """Raises ScoringError for a path or glob that matches nothing; later, it would be one error row among many."""
     for path in paths:
-        if not _exists(path) and not (_GLOB.search(path) and next(_matching(path), None)):
+        if not _exists(path) and not (_GLOB.search(path) and next(_matching(path, lambda _: None), None)):
             raise ScoringError(f"{path}: no such file or folder, and no file matches it")
 
 
@@ -52,7 +55,7 @@ def _exists(path: str) -> bool:
     return bool(storage().exists(path)) if is_remote(path) else os.path.lexists(path)
 
 
-def _matching(glob: str) -> Iterator[str]:
+def _matching(glob: str, skip: Callable[[str], None]) -> Iterator[str]:
     scheme = _REMOTE.match(glob)
     store = scheme.group() if scheme else ""
     parts = PurePath(glob[len(store) :]).parts
@@ -62,6 +65,7 @@ def _matching(glob: str) -> Iterator[str]:
     return _walk(
         root or os.curdir,
         lambda path: _matches((path if root else path[2:])[start:].split(os.sep), patterns),
+        skip,
         None if "**" in patterns else len(patterns),
     )
 
@@ -76,22 +80,32 @@ def _matches(names: Sequence[str], patterns: Sequence[str]) -> bool:
     return shown and fnmatchcase(names[0], patterns[0]) and _matches(names[1:], patterns[1:])
 
 
-def _walk(top: str, wanted: Callable[[str], object], depth: int | None = None) -> Iterator[str]:
-    pending = [_entries(top, wanted)]
+def _walk(
+    top: str, wanted: Callable[[str], object], skip: Callable[[str], None], depth: int | None = None
+) -> Iterator[str]:
+    pending = [(top, _entries(top))]
     while pending:
-        entry = next(pending[-1], None)
+        folder, entries = pending[-1]
+        entry = next(entries, None)
         if entry is None:
             pending.pop()
-        elif isinstance(entry, list):
-            yield from entry
-        elif depth is None or len(pending) < depth:
-            pending.append(_entries(entry, wanted))
+        elif isinstance(entry, str):
+            if is_junk(os.path.basename(entry)):
+                skip(entry)
+            elif depth is None or len(pending) < depth:
+                pending.append((entry, _entries(entry)))
+        else:
+            for path in entry:
+                if is_junk(os.path.basename(path)):
+                    skip(path)
+                elif path == folder or wanted(path):
+                    yield path
 
 
-def _entries(folder: str, wanted: Callable[[str], object]) -> Iterator[list[str] | str]:
-    """A folder's wanted files in lists, and its subfolders; the folder itself, as a file, if it cannot be read."""
+def _entries(folder: str) -> Iterator[list[str] | str]:
+    """A folder's files in lists, and its subfolders; the folder itself, as a file, if it cannot be read."""
     if is_remote(folder):
-        yield from storage().entries(folder, wanted)
+        yield from storage().entries(folder)
         return
     start = os.path.join(folder, "")
     try:
@@ -100,7 +114,7 @@ def _entries(folder: str, wanted: Callable[[str], object]) -> Iterator[list[str]
                 folders = {one.name for one in window if one.is_dir(follow_symlinks=False)}
                 linked = {one.name for one in window if one.is_symlink() and one.is_dir()}
                 files = sorted(one.name for one in window if one.name not in folders and one.name not in linked)
-                yield [path for path in map(start.__add__, files) if wanted(path)]
+                yield list(map(start.__add__, files))
                 yield from map(start.__add__, sorted(folders))
     except OSError:
         yield [folder]

@@ -4,7 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from scoring.completed import CompletedSet
-from scoring.inputs.images import Chunk, count_many, find, grouped, read_many
+from scoring.errors import ScoringError
+from scoring.inputs.containers import count_many, read_many
+from scoring.inputs.images import Chunk, grouped
+from scoring.inputs.search import find
 
 # The most images in a shard: a second's work for images like MNIST's, a minute's for photos.
 SHARD = 4096
@@ -66,6 +69,8 @@ def _pieces(paths: Iterable[str], completed: CompletedSet) -> Iterator[Chunk | P
 
 def _parts(path: str, completed: CompletedSet) -> Iterator[Part]:
     count = count_many(path)
+    if count is None:
+        raise ScoringError(f"{path}: expected image files, IDX, NumPy or Parquet with --engine ray; got another")
     has_row = not completed.missing([path])
     for start in range(0, max(1, count), SHARD):
         numbers = range(start, min(start + SHARD, count))

@@ -29,7 +29,12 @@ def check_report(report: Path) -> None:
 
 
 def write_report(
-    report: Path, summary: OutputSummary, inputs: Sequence[str], output: Path, labels: Path | None
+    report: Path,
+    summary: OutputSummary,
+    inputs: Sequence[str],
+    output: Path,
+    labels: Path | None,
+    transposed: bool = False,
 ) -> None:
     """Writes the page of a finished output, atomically. Raises ScoringError."""
     environment = Environment(
@@ -53,7 +58,7 @@ def write_report(
                 below={bound: sum(summary.read[: BINS.index(bound)]) for bound in BOUNDS},
                 folder=_folder(shown),
                 samples=samples,
-                thumbnails=load_thumbnails(shown),
+                thumbnails=load_thumbnails(shown, transposed),
                 interval=wilson_interval,
                 inputs=inputs,
                 output=output,

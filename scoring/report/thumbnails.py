@@ -15,7 +15,8 @@ from digits.preprocess import preprocess
 from digits.session import ModelError
 from digits.settings import ModelSettings
 from scoring.errors import ScoringError
-from scoring.inputs.images import Chunk, is_idx, is_parquet, read_many
+from scoring.inputs.containers import kind_of, read_many
+from scoring.inputs.images import Chunk
 
 # The longest side of a thumbnail, in pixels.
 SIDE = 96
@@ -28,7 +29,7 @@ class Thumbnails(NamedTuple):
     preprocessed: str
 
 
-def load_thumbnails(names: Iterable[str]) -> dict[str, Thumbnails | ImageError]:
+def load_thumbnails(names: Iterable[str], transposed: bool = False) -> dict[str, Thumbnails | ImageError]:
     """The thumbnails of images, or why an image cannot be loaded again. Raises ScoringError and SettingsError."""
     try:
         finder = Finder.next_to(ModelSettings.from_environment().model_path)
@@ -39,7 +40,7 @@ def load_thumbnails(names: Iterable[str]) -> dict[str, Thumbnails | ImageError]:
         files[_file(name)].add(name)
     thumbnails: dict[str, Thumbnails | ImageError] = {}
     for file, wanted in files.items():
-        for chunk in _chunks(file, wanted):
+        for chunk in _chunks(file, wanted, transposed):
             for index, name in enumerate(chunk.names):
                 if name in wanted:
                     wanted.remove(name)
@@ -51,14 +52,14 @@ def load_thumbnails(names: Iterable[str]) -> dict[str, Thumbnails | ImageError]:
 
 
 def _file(name: str) -> str:
-    """The file that holds an image: for `file#7` the IDX or Parquet file, otherwise the image itself."""
-    file, _, number = name.rpartition("#")
-    is_inside = number.isdecimal() and (is_parquet(file) or is_idx(file)) and not os.path.lexists(name)
-    return file if is_inside else name
+    """The file that holds an image: for `file#7` the file of many images, otherwise the image itself."""
+    ends = [place for place, one in enumerate(name) if one == "#"]
+    files = (name[:end] for end in ends if kind_of(name[:end]))
+    return name if os.path.lexists(name) else next(files, name)
 
 
-def _chunks(file: str, wanted: set[str]) -> Iterator[Chunk]:
-    return iter([Chunk([file], [file])]) if wanted == {file} else read_many(file)
+def _chunks(file: str, wanted: set[str], transposed: bool) -> Iterator[Chunk]:
+    return iter([Chunk([file], [file])]) if wanted == {file} else read_many(file, transposed=transposed)
 
 
 def _thumbnails(chunk: Chunk, index: int, finder: Finder) -> Thumbnails | ImageError:

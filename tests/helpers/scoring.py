@@ -9,7 +9,8 @@ from contextlib import closing
 from pathlib import Path
 
 from digits.decode import GreyImage, ImageError
-from scoring.inputs.images import CHUNK, count_images, find_chunks
+from scoring.inputs.images import CHUNK
+from scoring.inputs.search import count_images, find_chunks
 from scoring.journal import Journal
 from scoring.outputs import finish, journal_path
 from scoring.rows import ModelIdentity, Row, Scored

@@ -13,8 +13,8 @@ from pyarrow.fs import FileInfo, FileSystem, LocalFileSystem, SubTreeFileSystem
 from digits.decode import MAXIMUM_BYTES, ImageError
 from scoring import storage
 from scoring.errors import ScoringError
-from scoring.inputs.images import count_images, find_chunks
 from scoring.inputs.paths import check_paths, find_files
+from scoring.inputs.search import count_images, find_chunks
 from tests.helpers.paths import EXAMPLES, ROOT
 
 

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from digits.classifier import CLASSES
 from digits.decode import GreyImage, ImageError, Pixels, decode
 from digits.finder import Finder
+from digits.folders import IMAGE_SUFFIXES, is_junk
 from digits.idx import decode_idx
 from digits.preprocess import SIZE, Preprocessed, preprocess, preprocessed_already
 from training.served import served_finder
@@ -121,17 +122,28 @@ def _preprocessed_idx(directory: Path, part: str, finder: Finder | None) -> Data
 
 
 def _labelled_folders(directory: Path, finder: Finder | None) -> Dataset:
-    folders = sorted(path for path in directory.iterdir() if path.is_dir()) if directory.is_dir() else []
-    names = [folder.name for folder in folders]
-    if not names or not set(names) <= {str(digit) for digit in range(CLASSES)}:
+    """Images at any depth of the folders named 0 to 9; prints what is left out."""
+    found = [path for path in sorted(directory.rglob("*")) if path.is_file()]
+    places = [path.relative_to(directory) for path in found]
+    digits = {str(digit) for digit in range(CLASSES)}
+    folders = {place.parts[0] for place in places if len(place.parts) > 1 and not is_junk(place.parts[0])}
+    if not folders or not folders <= digits:
         raise DataError(
-            f"{directory}: expected IDX files (*train-images*, *train-labels*) or subfolders named 0 to 9; "
-            f"got {', '.join(names) or 'no folder'}"
+            f"{directory}: expected IDX files (*train-images*, *train-labels*) or subfolders named 0 to 9 with images; "
+            f"got {', '.join(sorted(folders)) or 'none'}"
         )
-    paths = [path for folder in folders for path in sorted(folder.iterdir()) if path.is_file()]
-    if not paths:
+    kept = [
+        place
+        for place in places
+        if place.parts[0] in folders and place.suffix.lower() in IMAGE_SUFFIXES and not is_junk(str(place))
+    ]
+    if left_out := sorted(map(str, set(places) - set(kept))):
+        some = ", ".join(left_out[:5]) + ", …" * (len(left_out) > 5)
+        tqdm.write(f"left out {len(left_out)} files that are no images in a digit's folder: {some}")
+    if not kept:
         raise DataError(f"{directory}: expected images in the subfolders; got none")
-    return _preprocessed(map(_decoded, paths), np.array([int(path.parent.name) for path in paths]), finder)
+    labels = np.array([int(place.parts[0]) for place in kept])
+    return _preprocessed(map(_decoded, (directory / place for place in kept)), labels, finder)
 
 
 def _decoded(path: Path) -> GreyImage:

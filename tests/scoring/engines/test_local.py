@@ -16,7 +16,8 @@ from digits.settings import ModelSettings
 from scoring.engines import local
 from scoring.engines.local import IMAGE_SECONDS, LocalEngine, _Task, _Worker
 from scoring.errors import ScoringError
-from scoring.inputs.images import Chunk, Content, find_chunks
+from scoring.inputs.images import Chunk, Content
+from scoring.inputs.search import find_chunks
 from scoring.rows import Row, read_csv
 from tests.helpers.images import example_pixels
 from tests.helpers.paths import EXAMPLES

@@ -31,7 +31,8 @@ from scoring.engines import client, remote
 from scoring.engines.local import LocalEngine
 from scoring.engines.remote import RemoteEngine
 from scoring.errors import ScoringError
-from scoring.inputs.images import Chunk, find_chunks
+from scoring.inputs.images import Chunk
+from scoring.inputs.search import find_chunks
 from scoring.rows import Row, read_csv
 from tests.helpers.images import encode, example, example_pixels
 from tests.helpers.paths import EXAMPLES, ROOT

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from digits.decode import GreyImage
-from scoring.inputs.images import CHUNK, Chunk, count_images, read_idx
+from scoring.inputs.containers import read_many
+from scoring.inputs.images import CHUNK, Chunk
+from scoring.inputs.search import count_images
 from tests.helpers.images import encode, example, write_idx
 from tests.helpers.scoring import load_all, load_error
 
@@ -81,7 +83,7 @@ def test_pipes_are_one_image_with_an_error(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     os.mkfifo(tmp_path / "pipe-idx3-ubyte")
     assert "got neither" in load_error(tmp_path / "pipe.png")
-    assert "got neither" in load_error(tmp_path / "pipe-idx3-ubyte")
+    assert "something else" in load_error(tmp_path / "pipe-idx3-ubyte")
 
 
 def test_idx_files_without_images_are_one_image_with_an_error(tmp_path: Path) -> None:
@@ -113,7 +115,7 @@ def test_broken_idx_file_gives_the_images_that_are_there_and_an_error(tmp_path: 
 def test_chunks_are_limited_in_bytes(tmp_path: Path) -> None:
     path = tmp_path / "images-idx3-ubyte"
     write_idx(path, np.ones((5, 1500, 2000)))
-    assert [len(chunk.names) for chunk in read_idx(str(path))] == [1] * 5
+    assert [len(chunk.names) for chunk in read_many(str(path))] == [1] * 5
 
 
 def test_file_names_that_are_not_utf8(tmp_path: Path) -> None:

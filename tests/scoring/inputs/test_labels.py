@@ -56,6 +56,8 @@ def test_path_as_in_the_output_takes_precedence(tmp_path: Path, monkeypatch: pyt
         "\ufeffLabel, Path,who\r\n7,1.png,me\r\n,2.png,me\r\n",
         "path,digit,file\n1.png,7,x\n\n2.png, ,x\n",
         'digit,file\n7,"1.png"\n',
+        "filename;label\n1.png;7.0\n.\\2.png;\n",
+        "image\tclass\n1.png\t7\n1.png\t7\n",
     ],
 )
 def test_column_names_order_and_missing_labels(text: str, tmp_path: Path) -> None:
@@ -73,20 +75,22 @@ def test_names_that_are_not_utf_8_also_match_their_spelling_in_parquet(tmp_path:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("1.png,7\n", "whose first line names the columns path or file and label or digit; got 1.png, 7"),
-        ("path;label\n1.png;7\n", "got path;label"),
+        (
+            "1.png,7\n",
+            "first line names the columns path, file, filename, file_name, image, name and label",
+        ),
         ("", "got nothing"),
         ("path,label\n", "expected labels; got none"),
-        ("path,label\n1.png,7\n2.png,ten\n", "expected labels 0 to 9; got 'ten' in line 3"),
-        ("path,label\n1.png,7\n2.png\n", "expected 2 CSV columns; got others in line 3"),
+        ("path,label\n1.png,7\n2.png,ten\n", "line 3: 2.png: expected labels 0 to 9; got 'ten'"),
+        ("path,label\n1.png,7\n2.png\n", "line 3: expected 2 CSV columns; got others"),
         ('path,label\n1.png,7\n"2.png,3\n', "expected 2 CSV columns"),
-        ("path,label\n1.png,7\n2.png,3\n./1.png,8\n", "got 7 and 8 for the same path (labels 1 and 3)"),
+        ("path,label\n1.png,7\n2.png,3\n./1.png,8\n", "got 7 in line 2 and 8 in line 4 for 1.png"),
         (b"\x00\x00\x08\x01\x00\x00", "expected an IDX header of 8 bytes; got 6"),
         (b"\x00\x00\x08\x01\x00\x00\x00\x02\x03\x0a", "expected labels 0 to 9; got '10'"),
         (b"\x00\x00\x08\x03" + 3 * b"\x00\x00\x00\x01" + b"\x07", "expected an IDX file of labels; got one of images"),
         (gzip.compress(b"path,label\n", mtime=0), "expected an IDX file"),
         (b"\x1f\x8b\x08", "expected a whole gzip file; got one that is broken or cut short"),
-        (b"PAR1, as it is not", "expected a whole Parquet file; got one that is broken or cut short"),
+        (b"PAR1, as it is not", "expected a whole table; got one that is broken or cut short"),
     ],
 )
 def test_bad_labels_are_clear_errors(content: str | bytes, message: str, tmp_path: Path) -> None:
@@ -97,9 +101,8 @@ def test_bad_labels_are_clear_errors(content: str | bytes, message: str, tmp_pat
 
 
 def test_missing_labels_file(tmp_path: Path) -> None:
-    for path, message in [("none.csv", "No such file"), (".", "Is a directory")]:
-        with pytest.raises(ScoringError, match=message):
-            read_labels(tmp_path / path, [])
+    with pytest.raises(ScoringError, match="No such file"):
+        read_labels(tmp_path / "none.csv", [])
 
 
 @pytest.mark.parametrize("zipped", [False, True])

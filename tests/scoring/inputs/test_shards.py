@@ -14,7 +14,8 @@ import pytest
 from digits.decode import ImageError
 from scoring.completed import CompletedSet
 from scoring.inputs import shards
-from scoring.inputs.images import Chunk, find_chunks
+from scoring.inputs.images import Chunk
+from scoring.inputs.search import find_chunks
 from scoring.inputs.shards import find_shards, read_shard
 from scoring.rows import Row
 from tests.helpers.images import example

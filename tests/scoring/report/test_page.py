@@ -77,7 +77,7 @@ def test_page_contents(page: Page, folder: Path) -> None:
         "read 20 87.0 %",
         "blank 1 4.3 %",
         "1 image could not be decoded",
-        "expected an image (PNG, JPEG, WebP, BMP, GIF or TIFF); got 8 bytes of an unknown format",
+        "expected an image (PNG, JPEG, WebP, BMP, GIF, TIFF or PGM); got 8 bytes of an unknown format",
         "90.00 % (95 % interval 59.58 to 98.21 %)",
         "Images without a label: 13; labels without an image: 1.",
         "The most certain mistakes",
@@ -148,7 +148,7 @@ def test_wrong_report_arguments_fail_before_scoring(tmp_path: Path) -> None:
         (["--output", "-", "--report", tmp_path / "r.html"], "--output: expected a file"),
         (["--output", "-", "--labels", tmp_path / "labels"], "--output: expected a file"),
         (["--output", output, "--labels", tmp_path / "none.csv"], "none.csv: cannot be read: No such file"),
-        (["--output", output, "--labels", tmp_path / "labels"], "expected one IDX or Parquet file with as many images"),
+        (["--output", output, "--labels", tmp_path / "labels"], "expected one file with as many images"),
     ]
     for arguments, message in cases:
         result = score(EXAMPLES, *arguments)

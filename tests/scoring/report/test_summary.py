@@ -4,14 +4,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scoring.inputs.labels import NONE, Labels
+from scoring.inputs.labels import NONE, ListedLabels
 from scoring.report.summary import BINS, ERRORS, MISTAKES, SAMPLES, UNCERTAIN, OutputSummary
 from scoring.rows import Row
 from tests.helpers.scoring import MODEL, ROWS
 
 
-def labels_of(labels: dict[str, int], unused: int = 4) -> Labels:
-    return Labels(Path("labels.csv"), [*labels.items(), *((f"unused {index}", 0) for index in range(unused))])
+def labels_of(labels: dict[str, int], unused: int = 4) -> ListedLabels:
+    given = [*labels.items(), *((f"unused {index}", 0) for index in range(unused))]
+    return ListedLabels(Path("labels.csv"), lambda: ((path, digit, line) for line, (path, digit) in enumerate(given)))
 
 
 def read(name: object, digit: int, confidence: float) -> Row:

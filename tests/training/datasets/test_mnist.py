@@ -55,6 +55,19 @@ def test_labelled_folders_are_preprocessed(tmp_path: Path) -> None:
     assert data.images.shape == (4, 28, 28)
 
 
+def test_labelled_images_may_be_at_any_depth_and_what_is_left_out_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("3/writer1/a.png", "3/b.PNG", "7/writer2/page/c.png")
+    left_out = ("3/.DS_Store", "3/._b.PNG", "__MACOSX/7/._c.png", "7/notes.txt", "labels.csv", "Thumbs.db")
+    for name in (*names, *left_out):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(encode(example_pixels(int(name[0]))) if name in names else b"junk")
+    assert load_training(tmp_path).labels.tolist() == [3, 3, 7]
+    said = capsys.readouterr().out
+    assert "left out 6 files that are no images in a digit's folder: 3/.DS_Store, 3/._b.PNG, 7/notes.txt," in said
+
+
 def test_other_idx_files_are_preprocessed(tmp_path: Path) -> None:
     digit = np.pad(load_training().images[0], 20)
     write_idx(tmp_path / "train-images-idx3-ubyte", np.stack([digit, 255 - digit]))

@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scoring.inputs.images import CHUNK_BYTES, find_chunks
-from scoring.parquet import count_rows, read_images
+from scoring.inputs.containers import count_many, read_many
+from scoring.inputs.images import CHUNK_BYTES
+from scoring.inputs.search import find_chunks
 from scoring.rows import COLUMNS
 from tests.helpers.images import example, example_pixels
 from tests.helpers.scoring import load_all, load_error, write_output
@@ -25,7 +26,7 @@ def pixels_of(path: Path) -> list[object]:
     """The pixels, or the error, of each row."""
     found = load_all(path)
     assert list(found) == [f"{path}#{index}" for index in range(len(found))]
-    assert count_rows(str(path)) == len(found)
+    assert count_many(str(path)) == len(found)
     return [one if isinstance(one, str) else one.pixels for one in found.values()]
 
 
@@ -103,7 +104,7 @@ def test_any_error_of_the_reader_becomes_an_error_row(tmp_path: Path) -> None:
 
 def test_files_without_images_are_one_image_with_an_error(tmp_path: Path) -> None:
     path = table(tmp_path / "x.parquet", {"name": ["a", "b"], "pixel0": [1, 2], "pixel1": [1, 2]})
-    assert "expected a Parquet column of image files" in load_error(path)
+    assert "expected a column of image files" in load_error(path)
     assert "got name, pixel0, pixel1" in load_error(path)
     path.write_bytes(path.read_bytes()[:-5])
     assert load_error(path) == "expected a whole Parquet file; got one that is broken or cut short"
@@ -126,13 +127,13 @@ def test_several_candidate_columns(tmp_path: Path) -> None:
 def test_scored_rows_are_not_images(tmp_path: Path) -> None:
     write_output(tmp_path / "out.parquet")
     assert list(find_chunks([str(tmp_path)])) == []
-    assert count_rows(str(tmp_path / "out.parquet")) == 0
+    assert count_many(str(tmp_path / "out.parquet")) == 0
     assert pq.read_schema(tmp_path / "out.parquet").names == list(COLUMNS)
 
 
 def test_chunks_are_limited_in_bytes(tmp_path: Path) -> None:
     path = table(tmp_path / "x.parquet", {"image": [b"x" * 1_000_000] * 20 + [b"y"] * 20})
-    chunks = list(read_images(str(path)))
+    chunks = list(read_many(str(path)))
     assert sum(len(chunk.names) for chunk in chunks) == 40
     for chunk in chunks:
         assert len(b"".join(cast(list[bytes], chunk.contents))) <= CHUNK_BYTES
