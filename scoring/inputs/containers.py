@@ -78,9 +78,9 @@ def holds_images(path: str) -> bool:
     if kind in (CSV, NUMPY):
         try:
             next(_batches(path, kind, 0), None)
-        except NoImagesError:
+        except (NoImagesError, ScoringError):  # or PyArrow is missing, which a folder with labels.csv does not need
             return False
-        except (ImageError, OSError, ScoringError):
+        except (ImageError, OSError):
             return True
     return kind is not None
 

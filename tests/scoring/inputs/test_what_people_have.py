@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import sys
 import tarfile
 import zipfile
 from collections import Counter
@@ -202,6 +203,14 @@ def test_chunks_are_limited(tmp_path: Path) -> None:
     for chunk in find_chunks([str(tmp_path)]):
         assert len(chunk.names) <= CHUNK
         assert chunk.size <= CHUNK_BYTES
+
+
+def test_folder_with_labels_needs_no_optional_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "labels.csv").write_text("path,label\n3.png,3\n")
+    (tmp_path / "3.png").write_bytes(encode(IMAGES[0]))
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.delitem(sys.modules, "scoring.inputs.tables")
+    assert list(load_all(tmp_path)) == [str(tmp_path / "3.png")]
 
 
 def test_junk_is_skipped_and_counted(tmp_path: Path) -> None:
