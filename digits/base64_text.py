@@ -11,10 +11,10 @@ _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _ESCAPES = {b"%" + b"%02X" % one: bytes([one]) for one in b"+/=:;, \r\n"}
 # Texts that are sent instead of base64, by how they begin.
 _MISTAKES = {
-    "b'": "it is Python's notation for bytes: send them with `.decode()`, without b''",
-    "http": "it is a URL: send the image itself",
-    "blob:": "it is a URL that only the browser can read: send the image itself",
-    "[object": "it is the name of a JavaScript object: send the image itself",
+    b"b'": "it is Python's notation for bytes: send them with `.decode()`, without b''",
+    b"http": "it is a URL: send the image itself",
+    b"blob:": "it is a URL that only the browser can read: send the image itself",
+    b"[object": "it is the name of a JavaScript object: send the image itself",
 }
 
 
@@ -27,13 +27,13 @@ def require_ascii(data: bytes) -> None:
         raise ValueError(NOT_BASE64)
 
 
-def decode_base64(text: str) -> bytes:
+def decode_base64(text: str | bytes) -> bytes:
     """The bytes of base64 or of a data URL in base64. Raises ValueError, whose message says what was expected.
 
     Accepts line breaks, the URL-safe alphabet, missing padding, percent escapes, and blanks in place of `+`, which is
     what a form makes of a `+` that is not escaped.
     """
-    data = text.encode("ascii", "replace").lstrip()
+    data = (text.encode("ascii", "replace") if isinstance(text, str) else text).lstrip()
     if b"%" in data:
         for escape, character in _ESCAPES.items():
             data = data.replace(escape, character).replace(escape.lower(), character)
@@ -41,10 +41,11 @@ def decode_base64(text: str) -> bytes:
         head, comma, data = data.partition(b",")
         if not comma or not head.rstrip().lower().endswith(b";base64"):
             raise ValueError("expected base64 or a data URL in base64; got a data URL that is not base64")
+    start, has_blanks = data[:20].lower(), b" " in data.strip()
     data = _without_blanks(data.translate(_URL_SAFE, _LINE_BREAKS).lstrip(b" "))
     rest = data.rstrip(b"=")
     if len(data) - len(rest) > 2 or len(rest) % 4 == 1 or rest.translate(None, _ALPHABET):
-        raise ValueError(f"{NOT_BASE64}: {_reason(text, rest)}")
+        raise ValueError(f"{NOT_BASE64}: {_reason(start, rest, has_blanks)}")
     del data
     return binascii.a2b_base64(rest + b"=" * (-len(rest) % 4))
 
@@ -68,13 +69,12 @@ def _is_plausible(data: bytes) -> bool:
     return len(data) % 4 == 0 if padding else len(data) % 4 != 1
 
 
-def _reason(text: str, rest: bytes) -> str:
-    """Why a text is likely not base64."""
-    mistake = next((reason for start, reason in _MISTAKES.items() if text.lower().startswith(start)), None)
-    if mistake:
+def _reason(start: bytes, rest: bytes, has_blanks: bool) -> str:
+    """Why a text, by its start in lower case and what is left of it, is likely not base64."""
+    if mistake := next((reason for sign, reason in _MISTAKES.items() if start.startswith(sign)), None):
         return mistake
     if other := rest.translate(None, _ALPHABET):
         return f"it contains {chr(other[0])!r}"
-    if " " in text.strip():
+    if has_blanks:
         return "characters are missing, and there are blanks, perhaps for `+`, which a form must send as %2B"
     return f"it has {len(rest)} characters besides `=`, so that some are missing: perhaps it was cut short"

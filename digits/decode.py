@@ -35,6 +35,9 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 MAXIMUM_BYTES = 16 * 2**20
 MAXIMUM_PIXELS = 25_000_000
+# Phones make such JPEGs; a baseline one is decoded at a part of its size, of at most MAXIMUM_PIXELS.
+MAXIMUM_JPEG_FILE_BYTES = 32 * 2**20
+MAXIMUM_BASELINE_PIXELS = 110_000_000
 # Every row has a cost of its own, whatever its width.
 MAXIMUM_SIDE = 65_535
 # Pillow decodes run-length encoding in Python, pixel by pixel.
@@ -71,11 +74,15 @@ class ImageTooLargeError(ImageError):
 
 @dataclass(frozen=True)
 class GreyImage:
-    """Grey pixels, uint8 [H, W]; reduced if `full` is given, which decodes them in full size, `full_size`."""
+    """Grey pixels, uint8 [H, W]; reduced if `full` is given, which decodes them in full size, `full_size`.
+
+    The full size of a very large JPEG is a part of the file's, `file_size`.
+    """
 
     pixels: Pixels
     full: Callable[[], Pixels] | None = None
     full_size: tuple[int, int] | None = None
+    file_size: tuple[int, int] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -88,6 +95,11 @@ class GreyImage:
         return self.full() if self.full else self.pixels
 
 
+def is_jpeg(data: bytes) -> bool:
+    """Whether a file begins as a JPEG does."""
+    return data.startswith(b"\xff\xd8\xff")
+
+
 def decode(data: bytes) -> GreyImage:
     """Decodes an image file to grey pixels; a large JPEG to reduced ones. Raises ImageError.
 
@@ -96,13 +108,13 @@ def decode(data: bytes) -> GreyImage:
     """
     if not data:
         raise ImageError(f"expected an image ({ACCEPTED}); got no bytes")
-    if len(data) > MAXIMUM_BYTES:
-        raise ImageTooLargeError(f"expected at most {MAXIMUM_BYTES} bytes; got {len(data)}")
+    if len(data) > (most := MAXIMUM_JPEG_FILE_BYTES if is_jpeg(data) else MAXIMUM_BYTES):
+        raise ImageTooLargeError(f"expected at most {most} bytes; got {len(data)}")
     return _plain_png(data) or _reduced_jpeg(data) or _netpbm(data) or GreyImage(_whole(data))
 
 
 def _whole(data: bytes, weights: Weights | None = None) -> Pixels:
-    """The pixels of any file in full size, by these weights if they are known."""
+    """The pixels of any file in full size, a huge JPEG's at a part of it, by these weights if they are known."""
     image = _open(data)
     _check_size(image, data)
     with _memory_lock(image):
@@ -119,11 +131,11 @@ def _whole(data: bytes, weights: Weights | None = None) -> Pixels:
 
 
 def _reduced_jpeg(data: bytes) -> GreyImage | None:
-    """A JPEG at an eighth, a quarter or half of its size, which takes less time to decode.
+    """A JPEG at an eighth, a quarter or half of its size, which takes less time to decode, and memory if it is huge.
 
     None for any other file, and if anything is wrong with it.
     """
-    if not data.startswith(b"\xff\xd8\xff"):
+    if not is_jpeg(data):
         return None
     try:
         image = _open(data)
@@ -141,9 +153,11 @@ def _reduced_jpeg(data: bytes) -> GreyImage | None:
             bands = image.split()
             weights = _choose_weights(*map(_sample, bands)) if len(bands) == 3 else LUMINANCE
             pixels = np.asarray(bands[(LUMINANCE, *COLOUR_DIFFERENCES).index(weights)])
-            orientation = _orientation(image)
-            size = (width, height) if orientation in _SIDEWAYS else (height, width)
-            return GreyImage(_upright(pixels, orientation), partial(_whole, data, weights), size)
+            orientation, part = _orientation(image), _part(width, height)
+            sizes = [(-(-height // one), -(-width // one)) for one in (part, 1)]
+            full_size, file_size = (size[::-1] if orientation in _SIDEWAYS else size for size in sizes)
+            full = partial(_whole, data, weights)
+            return GreyImage(_upright(pixels, orientation), full, full_size, file_size if part > 1 else None)
         except Exception:  # as in `_whole`, which then says what is wrong
             return None
 
@@ -175,7 +189,7 @@ def _netpbm(data: bytes) -> GreyImage | None:
         return None
     try:
         file = Netpbm.open(data)
-        _check_limits(file.width, file.height)
+        _check_limits(file.width, file.height, (MAXIMUM_PIXELS, file.width * file.height, "pixels"))
         with memory_lock(file.width * file.height > LARGE_PIXELS):
             return GreyImage(_grey(Image.fromarray(file.pixels())))
     except ValueError as error:
@@ -224,24 +238,48 @@ def _broken(data: bytes) -> ImageError:
 
 
 def _check_size(image: ImageFile.ImageFile, data: bytes) -> None:
-    pixels, limits = math.prod(image.size), []
+    pixels, most, limits = math.prod(image.size), MAXIMUM_PIXELS, []
+    hint = f"; only a baseline JPEG may have more, up to {MAXIMUM_BASELINE_PIXELS}, since it can be decoded reduced"
     if isinstance(image, JpegImageFile):
-        samples = [across * down for _, across, down, _ in image.layer] or [1]
-        bytes_per_pixel = 5.0 if image.mode == "CMYK" else 1.0
-        if "progressive" in image.info or jpeg_scan_components(data) < len(samples):
-            bytes_per_pixel += 2 * sum(samples) / max(1, *samples)
-        limits.append((int(MAXIMUM_JPEG_BYTES / bytes_per_pixel), pixels, "pixels in a JPEG image of this kind"))
+        if obstacle := _obstacle(image, data):
+            hint = f"; this JPEG is {obstacle} and must be decoded whole, unlike a baseline one"
+            samples = [across * down for _, across, down, _ in image.layer] or [1]
+            bytes_per_pixel = 5.0 if image.mode == "CMYK" else 1.0
+            if obstacle in _IN_SCANS:
+                bytes_per_pixel += 2 * sum(samples) / max(1, *samples)
+            limits.append((int(MAXIMUM_JPEG_BYTES / bytes_per_pixel), pixels, "pixels in a JPEG image of this kind"))
+        else:
+            most, hint = MAXIMUM_BASELINE_PIXELS, ""
     if [tile[0] for tile in image.tile] == ["bmp_rle"]:
         limits.append((MAXIMUM_RUN_LENGTH_PIXELS, pixels, "pixels in a run-length encoded BMP"))
-    _check_limits(*image.size, *limits)
+    _check_limits(*image.size, (most, pixels, "pixels"), *limits, hint=hint)
 
 
-def _check_limits(width: int, height: int, *others: tuple[int, int, str]) -> None:
-    """Checks an image's size, and other limits: maximum, actual, of what. Raises ImageTooLargeError."""
-    limits = [(MAXIMUM_PIXELS, width * height, "pixels"), (MAXIMUM_SIDE, max(width, height), "pixels per side")]
-    for maximum, actual, what in (*limits, *others):
+_IN_SCANS = ("progressive", "in several scans")
+
+
+def _obstacle(image: JpegImageFile, data: bytes) -> str | None:
+    """Why a JPEG cannot be decoded at a part of its size, row by row; None if it can be."""
+    identifiers = [identifier for identifier, *_ in image.layer]
+    obstacles = [
+        ("progressive" in image.info, _IN_SCANS[0]),
+        (jpeg_scan_components(data) < len(identifiers), _IN_SCANS[1]),
+        (image.mode not in ("L", "RGB"), f"in {image.mode}"),
+        (image.info.get("adobe_transform") == 0 or bytes(identifiers) == b"RGB", "in RGB without luminance"),
+    ]
+    return next((name for applies, name in obstacles if applies), None)
+
+
+def _check_limits(width: int, height: int, *limits: tuple[int, int, str], hint: str = "") -> None:
+    """Checks limits: maximum, actual, of what; the hint explains them. Raises ImageTooLargeError."""
+    for maximum, actual, what in (*limits, (MAXIMUM_SIDE, max(width, height), "pixels per side")):
         if actual > maximum:
-            raise ImageTooLargeError(f"expected at most {maximum} {what}; got {width}×{height}")
+            raise ImageTooLargeError(f"expected at most {maximum} {what}; got {width}×{height}{hint}")
+
+
+def _part(width: int, height: int) -> int:
+    """By how much the sides of a JPEG are divided so that it has at most MAXIMUM_PIXELS."""
+    return next(part for part in (1, 2, 4, 8) if width * height <= MAXIMUM_PIXELS * part**2)
 
 
 @contextmanager
@@ -269,11 +307,13 @@ def _check_png(data: bytes) -> None:
 def _pixels(image: ImageFile.ImageFile, data: bytes, weights: Weights | None) -> Pixels:
     size = image.size
     if isinstance(image, JpegImageFile) and image.mode in ("L", "RGB"):
-        weights = weights or _weights(_open(data))
+        weights, part = weights or _weights(_open(data)), _part(*size)
         if weights == LUMINANCE:
-            image.draft("L", size)  # does not decode the colours
+            image.draft("L", (size[0] // part, size[1] // part))  # does not decode the colours
         elif math.prod(size) > LARGE_PIXELS:
-            image.draft("YCbCr", (size[0] // 2, size[1] // 2))  # most files store no more of the colours
+            halved = max(2, part)  # most files store no more of the colours
+            image.draft("YCbCr", (size[0] // halved, size[1] // halved))
+        size = -(-size[0] // part), -(-size[1] // part)
     image.load()
     # Only now: Pillow rotates a TIFF when it loads it, and a PNG's orientation may follow its pixels.
     orientation = _orientation(image)

@@ -1,7 +1,7 @@
 """The pipeline from image files to digits: decode, preprocess, classify, reject."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +11,7 @@ from msgspec import Meta
 from digits import tracing
 from digits.classifier import CLASSES, Classifier, ModelVersion
 from digits.decode import GreyImage, ImageError, Pixels, decode
-from digits.finder import Finder
+from digits.finder import Box, Finder
 from digits.memory import MemoryLockScope
 from digits.preprocess import BLANK, NOT_A_DIGIT, SEVERAL_DIGITS, Preprocessed, preprocess
 from digits.settings import ModelSettings
@@ -98,7 +98,10 @@ class Recognizer:
 
     def preprocess(self, image: GreyImage | Pixels) -> Preprocessed:
         """An image, grey, uint8 [H, W], preprocessed."""
-        return preprocess(image, self.finder)
+        found = preprocess(image, self.finder)
+        if isinstance(image, GreyImage) and image.file_size and found.box:
+            return replace(found, box=_scaled(found.box, image.size, image.file_size))
+        return found
 
     def predict_each(self, images: Sequence[Preprocessed | ImageError]) -> list[Prediction | ImageError]:
         """Predictions for preprocessed images, in their order; errors stay in place."""
@@ -134,3 +137,11 @@ class Recognizer:
             # Its traceback would keep the file in memory, in a cycle with the caller's list of results.
             error.__traceback__ = error.__cause__ = error.__context__ = None
             return error
+
+
+def _scaled(box: Box, size: tuple[int, int], file_size: tuple[int, int]) -> Box:
+    """A box in an image of this height and width, as it is in the file's."""
+    down, across = (whole / part for whole, part in zip(file_size, size, strict=True))
+    left, top = round(box.left * across), round(box.top * down)
+    right, bottom = round((box.left + box.width) * across), round((box.top + box.height) * down)
+    return Box(left, top, right - left, bottom - top)

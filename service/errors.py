@@ -15,7 +15,7 @@ from werkzeug.exceptions import (
 
 from digits import tracing
 from digits.activations import ActivationsError
-from digits.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError
+from digits.decode import ImageError, ImageTooLargeError
 from digits.instances import InstancesError, TooManyInstancesError
 from digits.open_inference import TensorError
 from digits.registry import VersionError
@@ -95,10 +95,10 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _too_large() -> str:
-    length = request.content_length
-    if length is not None and length <= MAXIMUM_BYTES:
-        return f"expected at most {MAXIMUM_IMAGES} parts in a form; got more"
-    return f"expected a body of at most {MAXIMUM_BYTES} bytes; got " + ("more" if length is None else str(length))
+    length, most = request.content_length, request.environ[BODY].most
+    if length is not None and length <= most:
+        return f"expected at most {MAXIMUM_IMAGES} parts in a form, and less text; got more"
+    return f"expected a body of at most {most} bytes; got " + ("more" if length is None else str(length))
 
 
 def _internal_error(error: Exception) -> Response:

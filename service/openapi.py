@@ -144,7 +144,8 @@ IMAGE = Body(
         "a form": "-F image=@3.png",
         "JSON": '--json "{\\"image\\": \\"$(base64 -w 0 3.png)\\"}"',
     },
-    "An image of at most 16 MiB and 25 megapixels. Its format is detected from its bytes, not from the content type. "
+    "An image of at most 16 MiB and 25 megapixels, or a baseline JPEG of 32 MiB and 110 megapixels. Its format is "
+    "detected from its bytes, not from the content type. "
     "Base64 and data URLs are accepted as the body and as text in a form, too.",
 )
 IMAGES = Body(

@@ -13,7 +13,7 @@ from flask.globals import request_ctx
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, UnsupportedMediaType
 
-from digits.decode import MAXIMUM_BYTES
+from digits.decode import MAXIMUM_BYTES, MAXIMUM_JPEG_FILE_BYTES, is_jpeg
 from service.admission import Limiter
 
 
@@ -38,6 +38,8 @@ PIECE_BYTES = 2**15
 # For how long, and how much of, a rejected body is read and discarded.
 DRAIN_SECONDS = 10
 DRAIN_BYTES = 2**30
+# Where a form's part has a JPEG file.
+_JPEG_PART = b"\r\n\r\n\xff\xd8\xff"
 # The key of a request's Body in its WSGI environment.
 BODY = "digits.body"
 
@@ -47,12 +49,24 @@ class Body:
 
     def __init__(self, stream: IO[bytes], limiter: Limiter) -> None:
         self._stream, self._limiter, self._held = stream, limiter, 0
+        self._start = b""  # read already
+        self.most = MAXIMUM_BYTES
 
     def read(self, size: int = -1, /) -> bytes:
         """Like a stream's, but returns at most PIECE_BYTES and holds them. Raises BodiesError."""
-        data = self._stream.read(PIECE_BYTES if size < 0 else min(size, PIECE_BYTES))
+        size = PIECE_BYTES if size < 0 else min(size, PIECE_BYTES)
+        if self._start:
+            data, self._start = self._start[:size], self._start[size:]
+            return data
+        data = self._stream.read(size)
         self.hold(len(data))
         return data
+
+    def look_ahead(self) -> None:
+        """Reads the start of a body that is or may be large: only one with a JPEG file may have more than others."""
+        self._start = self.read()
+        if is_jpeg(self._start) or _JPEG_PART in self._start:
+            self.most = MAXIMUM_JPEG_FILE_BYTES
 
     def check(self, size: int) -> None:
         """Raises BusyError if the request, with a body of this size, would be rejected now."""
@@ -112,20 +126,27 @@ def _prepare_body() -> None:
     environ, length = asked.environ, asked.content_length
     if length or "HTTP_TRANSFER_ENCODING" in environ:
         # A body that is too large is never read, and its client is told so.
-        environ[BODY].check(length if length and length <= MAXIMUM_BYTES else 0)
+        environ[BODY].check(length if length and length <= MAXIMUM_JPEG_FILE_BYTES else 0)
     if connection := environ.get("gunicorn.socket"):
         connection.settimeout(SILENCE_SECONDS)
     # With this flag Werkzeug relies on the server to detect a body shorter than its Content-Length; gunicorn sets the
     # flag and does not.
     if length is not None:
         environ.pop("wsgi.input_terminated", None)
+    is_large = "HTTP_TRANSFER_ENCODING" in environ if length is None else length > MAXIMUM_BYTES
+    if is_large and (length or 0) <= MAXIMUM_JPEG_FILE_BYTES and not asked.routing_exception:
+        try:
+            environ[BODY].look_ahead()
+        except (OSError, ValueError) as error:
+            raise ClientDisconnected from error
+        asked.max_content_length = environ[BODY].most
     encoding = environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower()
     if encoding != "identity" and not asked.routing_exception:
         _decompress(asked, encoding)
 
 
 def body() -> bytes:
-    """The whole body, at most MAXIMUM_BYTES. Raises BadRequest and RequestEntityTooLarge."""
+    """The whole body, within the limits on its size. Raises BadRequest and RequestEntityTooLarge."""
     stream = request_ctx.request.environ["wsgi.input"]
     if isinstance(stream, BytesIO):
         return stream.getvalue()  # decompressed
@@ -139,10 +160,10 @@ def body() -> bytes:
 
 def _pieces(asked: Request) -> Iterator[bytes]:
     """The body as it is received. Raises the same errors as `body`."""
-    stream, length = asked.environ["wsgi.input"], asked.content_length
-    if length is not None and length > MAXIMUM_BYTES:
+    stream, length, most = asked.environ["wsgi.input"], asked.content_length, asked.environ[BODY].most
+    if length is not None and length > most:
         raise RequestEntityTooLarge
-    size, limit = 0, MAXIMUM_BYTES + 1 if length is None else length
+    size, limit = 0, most + 1 if length is None else length
     while size < limit:
         try:
             piece = stream.read(limit - size)
@@ -151,7 +172,7 @@ def _pieces(asked: Request) -> Iterator[bytes]:
         if not piece:
             break
         size += len(piece)
-        if size > MAXIMUM_BYTES:
+        if size > most:
             raise RequestEntityTooLarge
         yield piece
     if length is not None and size < length:

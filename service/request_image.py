@@ -65,7 +65,7 @@ def unpacked(data: bytes) -> bytes:
         try:
             text = data if is_text else memoryview(_json_image.decode(data).image).tobytes()
             require_ascii(text)
-            return decode_base64(text.decode() if is_text else _string.decode(text))
+            return decode_base64(text if is_text else _string.decode(text))
         except msgspec.ValidationError as error:
             raise RequestError(f"{expected}; got no string `image`") from error
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -103,6 +103,7 @@ def _form_fields() -> dict[str, list[bytes]]:
     if fields := {name: some for name, some in fields.items() if any(some)} or fields:
         return fields
     texts = {name: [text.encode("ascii", "replace") for text in some] for name, some in request.form.lists()}
+    request_ctx.request.__dict__.pop("form")  # a second copy, which Werkzeug keeps
     if images := {name: some for name, some in texts.items() if all(map(_TEXT.match, some))}:
         return images
     got = f"text in {_listed(texts)}" if texts else "no fields: is its boundary the one in Content-Type?"

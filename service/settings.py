@@ -61,9 +61,9 @@ class Settings(ModelSettings):
         "DIGITS_QUEUE", 32, "requests with images that wait in a worker; further ones get 503"
     )
     # One body of the largest size must fit, with a piece of it as received.
-    body_megabytes: Annotated[int, Meta(ge=17, le=65536)] = setting(
+    body_megabytes: Annotated[int, Meta(ge=33, le=65536)] = setting(
         "DIGITS_BODY_MEGABYTES",
-        24,
+        40,
         "MiB of request bodies, decompressed, that a worker holds in memory; further requests get 503",
     )
     deadline: Annotated[int, Meta(ge=1, le=3600)] = setting(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import digits.decode
-from digits.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError, decode
+from digits.decode import MAXIMUM_BYTES, MAXIMUM_JPEG_FILE_BYTES, ImageError, ImageTooLargeError, decode
 from digits.formats import format_name
 from digits.memory import memory_lock
 from tests.helpers.images import (
@@ -27,6 +27,8 @@ from tests.helpers.images import (
     heic,
     iso_media,
     netpbm,
+    padded_jpeg,
+    photo,
     pixels_of,
     png_chunk,
     png_of_size,
@@ -281,6 +283,51 @@ def test_oversized_image_is_rejected_before_decoding(data: bytes) -> None:
 
 def test_largest_accepted_image() -> None:
     assert pixels_of(encode(Image.new("1", (5000, 5000)))).shape == (5000, 5000)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize(("size", "part"), [((6001, 5001), 2), ((10488, 10488), 4)])
+def test_huge_baseline_jpegs_are_decoded_at_a_part_of_their_size(
+    size: tuple[int, int], part: int, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = decode(photo(*size, exif=exif))
+    height, width = size[::-1] if orientation == 1 else size
+    assert picture.file_size == (height, width)
+    assert picture.size == picture.whole().shape == (-(-height // part), -(-width // part))
+    assert picture.whole().min() < 50
+
+
+def test_huge_jpeg_shows_ink_and_paper_of_equal_brightness() -> None:
+    shade = np.asarray(LARGE.resize((6001, 5001)))[..., None] / np.float32(255)
+    pixels = (shade * (60, 140, 60) + (1 - shade) * (200, 60, 60)).astype(np.uint8)
+    picture = decode(encode(Image.fromarray(pixels), "JPEG"))
+    assert picture.whole().shape == (2501, 3001)
+    assert np.ptp(picture.whole()) > 50
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (photo(6000, 5000, progressive=True), "got 6000×5000; this JPEG is progressive and must be decoded whole"),
+        (encode(Image.new("CMYK", (6000, 5000)), "JPEG"), "this JPEG is in CMYK and must be decoded whole"),
+        (encode(Image.new("RGB", (6000, 5000)), "JPEG", keep_rgb=True), "this JPEG is in RGB without luminance"),
+        (encode(Image.new("1", (6000, 5000))), "only a baseline JPEG may have more, up to 110000000, since it can be"),
+        (photo(10489, 10488), "expected at most 110000000 pixels; got 10489×10488"),
+    ],
+)
+def test_too_many_pixels(data: bytes, message: str) -> None:
+    with pytest.raises(ImageTooLargeError, match=r"expected at most \d+ pixels") as caught:
+        decode(data)
+    assert message in str(caught.value)
+
+
+def test_largest_jpeg_files() -> None:
+    data = photo(600, 500)
+    assert decode(padded_jpeg(data, MAXIMUM_JPEG_FILE_BYTES)).whole().shape == (500, 600)
+    with pytest.raises(ImageTooLargeError, match="expected at most 33554432 bytes; got 33554433"):
+        decode(padded_jpeg(data, MAXIMUM_JPEG_FILE_BYTES + 1))
 
 
 LARGE = Image.fromarray(GREY).resize((1000, 704), Image.Resampling.BICUBIC)

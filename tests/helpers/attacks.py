@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from tests.helpers.client import FORM, part
-from tests.helpers.images import encode
+from tests.helpers.images import encode, padded_jpeg
 
 MIB = 2**20
 LARGEST = 16 * MIB
@@ -144,9 +144,18 @@ def noisy(mode: str, side: int = 5000) -> Image.Image:
     return image.convert(mode)
 
 
+def huge(image: Image.Image) -> bytes:
+    """A baseline JPEG of 110 megapixels."""
+    return encode(image.resize((10488, 10488), Image.Resampling.NEAREST), "JPEG", quality=30)
+
+
 # The largest image of each format, in the variant that needs most memory per pixel.
 IMAGES: dict[str, Callable[[], bytes]] = {
     "jpeg": lambda: encode(noisy("RGB"), "JPEG"),
+    "jpeg of 110 megapixels": lambda: huge(noisy("RGB", 1311)),
+    "jpeg of 110 megapixels of equal brightness": lambda: huge(noisy("colours", 1311)),
+    "jpeg of 110 megapixels without marks": lambda: huge(Image.new("RGB", (1, 1), (200, 200, 200))),
+    "jpeg of 110 megapixels and 32 MiB": lambda: padded_jpeg(huge(noisy("RGB", 1311)), 32 * MIB),
     "progressive jpeg": lambda: encode(noisy("RGB"), "JPEG", progressive=True, quality=50),
     "progressive jpeg without subsampling": lambda: encode(
         noisy("RGB", 3700), "JPEG", progressive=True, quality=50, subsampling=0

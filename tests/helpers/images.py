@@ -42,6 +42,23 @@ def write_idx(path: Path, values: np.ndarray) -> None:
     path.write_bytes(header + values.astype(np.uint8).tobytes())
 
 
+def photo(width: int, height: int, digit: int = 3, **options: object) -> bytes:
+    """A JPEG of a sheet of paper with an example in its middle, a third as large as the short side."""
+    page = Image.new("L", (width, height), 200)
+    side = min(width, height) // 3
+    shade = np.minimum(example_pixels(digit), 200)
+    page.paste(Image.fromarray(shade).resize((side, side)), ((width - side) // 2, (height - side) // 2))
+    return encode(page, "JPEG", quality=60, **options)
+
+
+def padded_jpeg(data: bytes, size: int) -> bytes:
+    """The JPEG with comments that make it a file of this size."""
+    length = size - len(data)
+    full, rest = divmod(length - 4, 65_537)
+    comments = [b"\xff\xfe\xff\xff" + bytes(65_533)] * full + [b"\xff\xfe" + struct.pack(">H", rest + 2) + bytes(rest)]
+    return data[:2] + b"".join(comments) + data[2:]
+
+
 def heic() -> bytes:
     return iso_media(b"heic", b"mif1")
 

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from digits.decode import MAXIMUM_BYTES
 from tests.helpers.client import assert_error
-from tests.helpers.images import encode, example
+from tests.helpers.images import encode, example, padded_jpeg, photo
 
 COMPRESSED = pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
 
@@ -67,6 +67,23 @@ def test_broken_compression(
 ) -> None:
     response = client.post("/predict", data=spoil(compress(example(4))), headers={"Content-Encoding": encoding})
     assert_error(response, 400, "in gzip's or zlib's format")
+
+
+def chunked(data: bytes) -> dict[str, object]:
+    """A request without Content-Length."""
+    environ = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
+    return {"input_stream": io.BytesIO(data), "environ_overrides": environ}
+
+
+@pytest.mark.parametrize(
+    ("data", "most"),
+    [(bytes(MAXIMUM_BYTES + 1), MAXIMUM_BYTES), (b"\xff\xd8\xff" + bytes(2**25), 2**25)],
+    ids=["any body", "JPEG"],
+)
+def test_chunked_body_of_unknown_size(data: bytes, most: int, client: FlaskClient) -> None:
+    assert_error(client.post("/predict", **chunked(data)), 413, f"expected a body of at most {most} bytes; got more")
+    jpeg = padded_jpeg(photo(600, 500), most)
+    assert client.post("/predict", **chunked(jpeg)).status_code == 200
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "compress"])

@@ -23,6 +23,9 @@ from tests.helpers.images import (
     heic,
     iso_media,
     netpbm,
+    padded_jpeg,
+    photo,
+    png_of_size,
     tiff,
 )
 
@@ -39,6 +42,11 @@ LINES = [BASE64[start : start + 76] for start in range(0, len(BASE64), 76)]
 def file(data: bytes = FILE, name: str = "3.png") -> tuple[io.BytesIO, str]:
     """A file in a form."""
     return io.BytesIO(data), name
+
+
+def form(data: bytes) -> Options:
+    """A form with a file, without the temporary files that Werkzeug's client keeps large ones in."""
+    return {"data": part("image", data, '; filename="photo.jpg"') + b"--b--", **FORM}
 
 
 READ: dict[str, Callable[[], Options]] = {
@@ -73,6 +81,10 @@ READ: dict[str, Callable[[], Options]] = {
     "field `images`": lambda: {"data": {"images": file()}},
     "any other field": lambda: {"data": {"photo": file(), "label": "3"}},
     "the same file in two fields": lambda: {"data": {"file": file(), "image": file()}},
+    "JPEG of 30 megapixels": lambda: {"data": photo(6000, 5000)},
+    "JPEG of 108 megapixels in a form": lambda: form(photo(12000, 9000)),
+    "JPEG of 32 MiB": lambda: {"data": padded_jpeg(photo(6000, 5000), 32 * 2**20)},
+    "JPEG of nearly 32 MiB in a form": lambda: form(padded_jpeg(photo(6000, 5000), 2**25 - 2**10)),
     "TIFF of float64": lambda: {"data": tiff(PIXELS / 255)},
     "TIFF of uint32": lambda: {"data": tiff(PIXELS.astype(np.uint32) * (2**24 + 1))},
     "TIFF of uint32, most significant byte first, deflated": lambda: {
@@ -118,6 +130,14 @@ NAMED: dict[str, tuple[Callable[[], Options], int, str]] = {
         400,
         "expected one image; got different ones in `file` and `images`",
     ),
+    "progressive JPEG of 30 megapixels": (
+        lambda: {"data": photo(6000, 5000, progressive=True)},
+        413,
+        "this JPEG is progressive and must be decoded whole",
+    ),
+    "PNG of 30 megapixels": (lambda: {"data": png_of_size(6000, 5000)}, 413, "only a baseline JPEG may have more"),
+    "JPEG of 111 megapixels": (lambda: {"data": photo(11100, 10000)}, 413, "expected at most 110000000 pixels"),
+    "another file of 32 MiB": (lambda: {"data": bytes(2**25)}, 413, "expected a body of at most 16777216 bytes"),
     "JPEG of 12 bits": (lambda: {"data": JPEG_12_BITS}, 400, "got a JPEG of 12 bits per sample"),
     "JPEG-LS": (lambda: {"data": JPEG_LS}, 400, "got JPEG-LS, which cannot be read"),
     "WebP in TIFF": (lambda: {"data": WEBP_IN_TIFF}, 400, "got a TIFF compressed with WebP, which cannot be read"),
@@ -183,6 +203,14 @@ def test_read(kind: str, route: str, client: FlaskClient) -> None:
     assert response.status_code == 200, response.text
     assert response.json is not None
     assert response.json["digit"] == 3
+
+
+def test_box_in_a_huge_jpeg_is_in_pixels_of_the_file(client: FlaskClient) -> None:
+    box = (client.post("/predict?show=image", data=photo(6001, 5001)).json or {})["box"]
+    left, top, right, bottom = Image.fromarray(PIXELS).point(lambda shade: 255 * (shade < 128)).getbbox() or (0,) * 4
+    scale, corner = 1667 / 280, (2167, 1667)
+    expected = [corner[0] + left * scale, corner[1] + top * scale, (right - left) * scale, (bottom - top) * scale]
+    assert [box["left"], box["top"], box["width"], box["height"]] == pytest.approx(expected, abs=60)
 
 
 @pytest.mark.parametrize("kind", NAMED)
