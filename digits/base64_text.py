@@ -40,7 +40,8 @@ def decode_base64(text: str | bytes) -> bytes:
     if data[:5].lower() == b"data:":
         head, comma, data = data.partition(b",")
         if not comma or not head.rstrip().lower().endswith(b";base64"):
-            raise ValueError("expected base64 or a data URL in base64; got a data URL that is not base64")
+            cut = "" if comma else ": its data is missing, as curl's -F cuts text at `;` and --form-string does not"
+            raise ValueError(f"expected base64 or a data URL in base64; got a data URL that is not base64{cut}")
     start, has_blanks = data[:20].lower(), b" " in data.strip()
     data = _without_blanks(data.translate(_URL_SAFE, _LINE_BREAKS).lstrip(b" "))
     rest = data.rstrip(b"=")

@@ -146,6 +146,7 @@ NAMED: dict[str, tuple[Callable[[], Options], int, str]] = {
     "HEIC in base64": (lambda: {"data": base64.b64encode(heic())}, 400, "got HEIC"),
     "AVIF": (lambda: {"data": iso_media(b"avif", b"mif1")}, 400, "got AVIF: convert it to JPEG or PNG"),
     "JPEG XL": (lambda: {"data": b"\xff\x0a" + bytes(20)}, 400, "got JPEG XL: convert it to JPEG or PNG"),
+    "data URL cut by curl -F": (lambda: {"data": DATA_URL[:14]}, 400, "--form-string"),
     "text that is no image": (
         lambda: {"data": {"image": "@3.png"}},
         400,
