@@ -200,11 +200,11 @@ def _examiner(asked: Options, output: Path) -> Callable[[], None]:
 
 
 def _to_folder(asked: Options, summary: Summary) -> None:
-    if asked.report or asked.labels or asked.url or asked.concurrency or asked.transposed:
-        raise ScoringError("--engine ray: expected no --report, --labels, --url, --concurrency or --transposed with it")
+    if asked.report or asked.labels or asked.url or asked.concurrency:
+        raise ScoringError("--engine ray: expected no --report, --labels, --url or --concurrency with it")
     ray = ray_engine()
     engine = ray.RayEngine(ModelSettings.from_environment(), asked.paths, asked.address)
-    if ray.score_to_folder(asked.paths, asked.output, engine, summary, asked.overwrite):
+    if ray.score_to_folder(asked.paths, asked.output, engine, summary, asked.overwrite, asked.transposed):
         click.echo(summary, err=True)
     else:
         click.echo(f"{asked.output}: already complete; nothing to do (--overwrite starts over)", err=True)

@@ -1,7 +1,8 @@
-"""The output of a cluster: a local or remote folder of Parquet files; each file is complete or absent."""
+"""The output of a cluster: a local or remote folder of Parquet files, each of which is complete or absent."""
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Self
@@ -9,7 +10,6 @@ from typing import Self
 import pyarrow as pa
 from pyarrow.fs import FileSelector, FileType, LocalFileSystem
 
-from scoring.completed import CompletedSet
 from scoring.errors import ScoringError
 from scoring.inputs.paths import is_remote
 from scoring.journal import lock
@@ -19,7 +19,7 @@ from scoring.storage import locate, plain
 
 # Named as other writers of such folders name them; readers skip names that start with an underscore.
 FINISHED, NEW = "_SUCCESS", "_new"
-_NAME = re.compile(r"rows-([0-9]{6,})\.parquet")
+_NAME = re.compile(r"rows-[0-9a-f-]+\.parquet")
 # Here a file appears only when it is complete, so that it needs no temporary name.
 _OBJECT_STORES = frozenset(("s3", "gcs", "abfs"))
 
@@ -56,18 +56,15 @@ class Folder:
                 except BaseException:
                     os.close(self._lock)
                     raise
-            self._files = sorted(self._names())
+            found = self._system.get_file_info(FileSelector(self._inner))
+            self.names = {
+                one.base_name for one in found if one.type == FileType.File and _NAME.fullmatch(one.base_name)
+            }
         return self
 
     def __exit__(self, *_error: object) -> None:
         if self._lock is not None:
             os.close(self._lock)
-
-    def _names(self) -> Iterator[tuple[int, str]]:
-        for found in self._system.get_file_info(FileSelector(self._inner)):
-            match = _NAME.fullmatch(found.base_name)
-            if match and found.type == FileType.File:
-                yield int(match[1]), found.base_name
 
     def _at(self, name: str) -> str:
         return f"{self._inner.rstrip('/')}/{name}"
@@ -77,35 +74,30 @@ class Folder:
         with _explained(self.path):
             return bool(self._system.get_file_info(self._at(FINISHED)).type == FileType.File)
 
-    def clear(self) -> None:
-        """Removes what earlier runs wrote, and nothing else."""
+    def delete(self, names: set[str]) -> None:
+        """Removes files of rows, and the mark that the output is complete."""
         with _explained(self.path):
-            for name in [FINISHED] * self.is_finished() + [name for _, name in self._files]:
+            for name in [FINISHED] * self.is_finished() + sorted(names):
                 self._system.delete_file(self._at(name))
-        self._files = []
+        self.names = self.names - names
 
-    def read(self, model: ModelIdentity) -> CompletedSet:
-        """The rows that are there. Raises ScoringError for another model's."""
-        completed = CompletedSet(model)
-        for _, name in self._files:
-            file_name = f"{self.path}/{name}"
-            with _explained(file_name), self._system.open_input_file(self._at(name)) as file:
-                for row in read_rows(file):
-                    completed.add(row, file_name)
-        return completed
-
-    def write(self, data: bytes) -> None:
-        """Adds a file of rows."""
-        number = self._files[-1][0] + 1 if self._files else 0
-        name = f"rows-{number:06}.parquet"
-        self._write(name, data)
-        self._files.append((number, name))
+    def read(self, name: str, model: ModelIdentity) -> Counter[str]:
+        """The outcomes in a file of rows. Raises ScoringError for another model's."""
+        with _explained(f"{self.path}/{name}"), self._system.open_input_file(self._at(name)) as file:
+            rows = list(read_rows(file))
+        for other in {row.identity for row in rows} - {model}:
+            raise ScoringError(
+                f"{self.path}/{name}: expected rows of the model {model}; got {other}; "
+                "score with that model, or start over with --overwrite"
+            )
+        return Counter(row.outcome for row in rows)
 
     def finish(self) -> None:
         """Marks the output as complete."""
-        self._write(FINISHED, b"")
+        self.write(FINISHED, b"")
 
-    def _write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes) -> None:
+        """Adds a file, atomically."""
         with _explained(self.path):
             if self._system.type_name in _OBJECT_STORES:
                 self._put(name, data)

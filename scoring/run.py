@@ -37,6 +37,11 @@ class Summary:
         self.skipped = 0
         self._start = time.monotonic()
 
+    def add_earlier(self, outcomes: Counter[str]) -> None:
+        """Adds images of an earlier run."""
+        self.outcomes += outcomes
+        self.before += outcomes.total()
+
     def skip(self, _path: str) -> None:
         """Counts a junk file."""
         self.skipped += 1

@@ -24,17 +24,8 @@ from digits.system import usable_cores
 
 RESULTS = Path("benchmarks/results/cluster.md")
 PROGRAM = """
-from dataclasses import replace
 from scoring import __main__
-from scoring.engines import ray
 from scoring.inputs import shards
-class OnCores(ray.ClassifyingActor):
-    def start(self, settings, image_seconds):
-        super().start(replace(settings, provider="cpu"), image_seconds)
-def pipeline(self, every, cores, gpus):
-    on_cores = {{"num_cpus": 0.5, "compute": ray.ActorPoolStrategy(size=cores)}}
-    prepared = every.map(ray.PreprocessingActor, fn_constructor_args=(self._job,), **on_cores)
-    return prepared.map(OnCores, fn_constructor_args=(self._job,), **on_cores)
 {change}
 __main__.main()
 """
@@ -44,7 +35,6 @@ VARIANTS = {
     IN_PROCESS: "",
     RAY: "",
     "Ray, shards of 16,384 images": "shards.SHARD = 16384",
-    "Ray, separate actors for decoding and network": "ray.RayEngine._pipeline = pipeline",
 }
 TIMES = 4
 # Clusters of nodes like this machine.

@@ -4,7 +4,7 @@ import multiprocessing
 import signal
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from ctypes import c_int64
 from dataclasses import dataclass, field, replace
@@ -51,13 +51,11 @@ class _Task:
 class _Worker:
     """A process, with its current task and possibly the next one."""
 
-    def __init__(
-        self, context: ForkServerContext, target: Callable[..., None], settings: ModelSettings, image_seconds: float
-    ) -> None:
+    def __init__(self, context: ForkServerContext, settings: ModelSettings, image_seconds: float) -> None:
         self.connection, theirs = context.Pipe()
         self.current = context.RawValue(c_int64, NO_IMAGE)
         arguments = (theirs, self.current, settings, image_seconds)
-        self.process = context.Process(target=target, args=arguments, daemon=True)
+        self.process = context.Process(target=work, args=arguments, daemon=True)
         self.process.start()
         theirs.close()
         self.tasks: deque[_Task] = deque()
@@ -113,9 +111,8 @@ class LocalEngine:
         settings: ModelSettings,
         processes: int | None = None,
         image_seconds: float = IMAGE_SECONDS,
-        target: Callable[..., None] = work,
     ) -> None:
-        self._settings, self._image_seconds, self._target = settings, image_seconds, target
+        self._settings, self._image_seconds = settings, image_seconds
         self._count = processes or usable_cores()
         # Workers are forked from a process that has only imported the code, so that they inherit no open connections.
         self._context = multiprocessing.get_context("forkserver")
@@ -143,7 +140,7 @@ class LocalEngine:
         self._stop()
 
     def _start(self) -> _Worker:
-        return _Worker(self._context, self._target, self._settings, self._image_seconds)
+        return _Worker(self._context, self._settings, self._image_seconds)
 
     def _stop(self) -> None:
         while self._workers:

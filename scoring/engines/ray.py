@@ -7,23 +7,20 @@ import pickle
 import signal
 import socket
 import sys
-import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
-from queue import Queue
 from tempfile import NamedTemporaryFile, TemporaryDirectory, gettempdir
-from threading import Thread
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import Any, Self, cast
 
 # Read when Ray is imported. Otherwise a thread of Ray Data that outlives an interrupted run starts a Ray of its own.
 os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
 
 import ray
-from ray.data import ActorPoolStrategy, DataContext, Dataset, from_items
+from ray.data import ActorPoolStrategy, DataContext, from_items
 from ray.exceptions import RayError, RayTaskError
 
 import digits
@@ -34,30 +31,25 @@ from digits.settings import ModelSettings
 from digits.system import usable_cores
 from digits.version import FINDER, VersionFiles
 from scoring.engines.local import IMAGE_SECONDS, LocalEngine
-from scoring.engines.worker import Images, identity, preprocess_only, score
+from scoring.engines.worker import identity
 from scoring.errors import ScoringError
 from scoring.inputs.paths import check_paths, is_remote
-from scoring.inputs.shards import Shard, find_shards, read_shard
+from scoring.inputs.shards import Shard, find_shards
 from scoring.output_folder import Folder
 from scoring.parquet import write_rows
 from scoring.rows import Scored, read_csv
 from scoring.run import Summary, counted
 
-# How many shards are queued here, and as many in Ray; their names take 100 MB at most. For each wave of shards, Ray
-# starts its actors again, which takes seconds.
+# How many shards are handed to Ray at a time. For each wave, Ray starts its actors again, which takes seconds.
 WAVE = 1024
 # The size of Ray's object store on this machine; its default is a third of the memory.
 OBJECT_BYTES = 2**27
-# The single column of the Ray dataset.
+# The single column of the Ray dataset: pickled objects.
 DATA = "data"
 # How long a cluster may take to accept a connection.
 CONNECT_SECONDS = 10
 # What the nodes of a cluster need to find the object store; they have their own credentials.
 _STORE_SETTINGS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
-
-Given = TypeVar("Given")
-# A packed shard, the error that ended the search, or None at the end.
-Found = dict[str, bytes] | Exception | None
 
 
 @dataclass(frozen=True)
@@ -69,6 +61,7 @@ class Job:
     sha256: str
     paths: Sequence[str]
     directory: str
+    processes: int
     image_seconds: float
 
     def begin(self) -> ModelSettings:
@@ -97,87 +90,38 @@ class Job:
         return folder / model.name
 
 
-def packed(answer: object) -> dict[str, bytes]:
-    """A row for Ray Data, compressed: names and preprocessed images shrink to a tenth."""
-    return {DATA: zlib.compress(pickle.dumps(answer), 1)}
-
-
-def unpacked(row: dict[str, bytes]) -> Any:  # noqa: ANN401 - any object can be packed
-    """The object that was packed."""
-    return pickle.loads(zlib.decompress(row[DATA]))
-
-
-class Actor(Generic[Given]):
-    """A stage of the Ray dataset. It passes on each ScoringError as a result, since Ray would turn it into text."""
+class ScoringActor:
+    """Scores in processes of its own, so that an image that kills a process does not kill the actor."""
 
     def __init__(self, job: Job) -> None:
         self._error: ScoringError | None = None
         try:
-            self.start(job.begin(), job.image_seconds)
+            self._engine = LocalEngine(job.begin(), job.processes, job.image_seconds).__enter__()
         except (ScoringError, ModelError, OSError) as error:
             self._error = ScoringError(str(error))
 
     def __call__(self, row: dict[str, bytes]) -> dict[str, bytes]:
-        given = self._error or unpacked(row)
+        """The file of a shard's rows; or a ScoringError as a result, since Ray would turn it into text."""
         try:
-            return packed(given if isinstance(given, ScoringError) else self.answer(given))
+            if self._error:
+                raise self._error
+            return {DATA: pickle.dumps(self._score(pickle.loads(row[DATA])))}
         except ScoringError as error:
-            return packed(error)
+            return {DATA: pickle.dumps(error)}
 
-    def start(self, settings: ModelSettings, image_seconds: float) -> None:
-        """Raises ScoringError, ModelError and OSError."""
-        raise NotImplementedError
-
-    def answer(self, given: Given) -> object:
-        """Raises ScoringError."""
-        raise NotImplementedError
-
-
-class ScoringActor(Actor[Shard]):
-    """Scores in a process of its own, so that an image that kills the process does not kill the actor."""
-
-    def start(self, settings: ModelSettings, image_seconds: float) -> None:
-        self._engine = LocalEngine(settings, 1, image_seconds).__enter__()
-
-    def answer(self, given: Shard) -> Scored:
-        return _file(self._engine.score(read_shard(given)))
-
-
-class PreprocessingActor(Actor[Shard]):
-    """Decodes and preprocesses, also in a process of its own, for a ClassifyingActor."""
-
-    def start(self, settings: ModelSettings, image_seconds: float) -> None:
-        self._engine = LocalEngine(settings, 1, image_seconds, preprocess_only).__enter__()
-
-    def answer(self, given: Shard) -> list[object]:
-        return list(self._engine.score(read_shard(given)))
-
-
-class ClassifyingActor(Actor[list[tuple[list[str], Images]]]):
-    """Classifies preprocessed images on a GPU."""
-
-    def start(self, settings: ModelSettings, image_seconds: float) -> None:
-        self._recognizer = Recognizer.from_settings(settings)
-        self._model = identity(self._recognizer)
-
-    def answer(self, given: list[tuple[list[str], Images]]) -> Scored:
-        return _file(score(names, images, self._recognizer, self._model) for names, images in given)
-
-
-def _file(parts: Iterable[Scored]) -> Scored:
-    """Rows as a Parquet file."""
-    texts: list[bytes] = []
-    outcomes: Counter[str] = Counter()
-    for part in parts:
-        texts += part.texts
-        outcomes += part.outcomes
-    file = io.BytesIO()
-    write_rows(file, read_csv(texts))
-    return Scored([], [file.getvalue()], outcomes)
+    def _score(self, shard: Shard) -> Scored:
+        texts: list[bytes] = []
+        outcomes: Counter[str] = Counter()
+        for part in self._engine.score(shard.read()):
+            texts += part.texts
+            outcomes += part.outcomes
+        file = io.BytesIO()
+        write_rows(file, read_csv(texts))
+        return Scored([shard.name], [file.getvalue()], outcomes)
 
 
 class RayEngine:
-    """Ray Data actors: one per core, or one per GPU with the cores to preprocess for them."""
+    """Ray Data actors: one per core, or one per GPU with its share of the cores."""
 
     def __init__(
         self,
@@ -196,7 +140,7 @@ class RayEngine:
         here = [one for one in paths if not is_remote(one)]
         settings = replace(settings, model=path)
         self._job = Job(
-            settings, files if address is not None else None, self.model.sha256, here, os.getcwd(), image_seconds
+            settings, files if address is not None else None, self.model.sha256, here, os.getcwd(), 1, image_seconds
         )
         self._address = address
         self._stack = ExitStack()
@@ -249,68 +193,35 @@ class RayEngine:
     def __exit__(self, *_error: object) -> None:
         self._stack.close()
 
-    def score(self, shards: Iterable[Shard]) -> Iterator[Scored]:
-        """The rows of all shards as Parquet, in any order. The search for shards starts at once, also before entry.
+    def score(self, shards: Sequence[Shard]) -> Iterator[Scored]:
+        """A Parquet file of rows for each shard, named as the shard, in any order. Raises ScoringError."""
+        try:
+            every = from_items([{DATA: pickle.dumps(shard)} for shard in shards], override_num_blocks=len(shards))
+            done = every.map(ScoringActor, **self._resources(len(shards)))
+            for table in done.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
+                for answer in map(pickle.loads, table.column(DATA).to_pylist()):
+                    if isinstance(answer, ScoringError):
+                        raise answer
+                    yield cast(Scored, answer)
+        except RayTaskError:  # a fault in the code, to be shown with its traceback
+            raise
+        except RayError as error:
+            raise ScoringError(f"the Ray cluster failed: {type(error).__name__}: {error}") from error
 
-        Raises ScoringError.
-        """
-        found: Queue[Found] = Queue(WAVE)
-        Thread(target=_find, args=(shards, found), daemon=True).start()
-        return self._score(found)
-
-    def _score(self, found: Queue[Found]) -> Iterator[Scored]:
-        for wave in _waves(found):
-            cores, gpus = (int(ray.cluster_resources().get(kind, 0)) for kind in ("CPU", "GPU"))
-            try:
-                every = from_items(wave, override_num_blocks=len(wave))
-                done = self._pipeline(every, min(cores, len(wave)), min(gpus, len(wave)))
-                for table in done.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
-                    for answer in map(unpacked, table.to_pylist()):
-                        if isinstance(answer, ScoringError):
-                            raise answer
-                        yield cast(Scored, answer)
-            except RayTaskError:  # a fault in the code, to be shown with its traceback
-                raise
-            except RayError as error:
-                raise ScoringError(f"the Ray cluster failed: {type(error).__name__}: {error}") from error
-
-    def _pipeline(self, shards: Dataset, cores: int, gpus: int) -> Dataset:
+    def _resources(self, shards: int) -> dict[str, Any]:
+        cores, gpus = (int(ray.cluster_resources().get(kind, 0)) for kind in ("CPU", "GPU"))
         on_gpu = self._job.settings.provider == "cuda"
         if not cores or (on_gpu and not gpus):
             expected = "cores and, for DIGITS_PROVIDER=cuda, GPUs" if on_gpu else "cores"
             raise ScoringError(f"expected a cluster with {expected}; got {cores} cores and {gpus} GPUs")
-        arguments = {"fn_constructor_args": (self._job,)}
-        on_cores = {"compute": ActorPoolStrategy(size=cores), "num_cpus": 1, **arguments}
-        if not on_gpu:
-            return shards.map(ScoringActor, **on_cores)
-        on_gpus = {"compute": ActorPoolStrategy(size=gpus), "num_cpus": 0, "num_gpus": 1, **arguments}
-        return shards.map(PreprocessingActor, **on_cores).map(ClassifyingActor, **on_gpus)
-
-
-def _find(shards: Iterable[Shard], found: Queue[Found]) -> None:
-    try:
-        for shard in shards:
-            found.put(packed(shard))
-        found.put(None)
-    except Exception as error:  # a foreign file system's too; raised again by the thread that scores
-        found.put(error)
-
-
-def _waves(found: Queue[Found]) -> Iterator[list[dict[str, bytes]]]:
-    """Batches of the shards found so far; waits for no more than one shard per core."""
-    one: Found = {}
-    while one is not None:
-        wave: list[dict[str, bytes]] = []
-        cores = max(1, int(ray.cluster_resources().get("CPU", 0)))
-        while len(wave) < WAVE and not (len(wave) >= cores and found.empty()):
-            one = found.get()
-            if isinstance(one, Exception):
-                raise one
-            if one is None:
-                break
-            wave.append(one)
-        if wave:
-            yield wave
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
+        processes = max(1, int(min(one.get("CPU", 0) // one["GPU"] for one in nodes))) if on_gpu else 1
+        return {
+            "fn_constructor_args": (replace(self._job, processes=processes),),
+            "compute": ActorPoolStrategy(size=min(gpus if on_gpu else cores, shards)),
+            "num_cpus": processes,
+            "num_gpus": int(on_gpu),
+        }
 
 
 @contextmanager
@@ -328,24 +239,37 @@ def _silenced() -> Iterator[None]:
         os.close(saved)
 
 
-def score_to_folder(paths: Sequence[str], output: str, engine: RayEngine, summary: Summary, overwrite: bool) -> bool:
-    """Scores the images that have no row yet; False if an earlier run scored all of them. Raises ScoringError.
+def score_to_folder(
+    paths: Sequence[str], output: str, engine: RayEngine, summary: Summary, overwrite: bool, transposed: bool
+) -> bool:
+    """Scores the shards that have no file yet; False if an earlier run scored all of them. Raises ScoringError.
 
     However it ends, the next call resumes from the files that are written, unless they are to be overwritten.
     """
     with Folder(output) as folder:
         if overwrite:
-            folder.clear()
+            folder.delete(folder.names)
         elif folder.is_finished():
             return False
-        completed = folder.read(engine.model)
-        summary.begin(completed.outcomes)
-        shards = find_shards(paths, completed)
-        first = next(shards, None)
-        scores = engine.score(chain([first], shards)) if first else iter(())
+        summary.begin(Counter())
+        planned: set[str] = set()
+
+        def missing() -> Iterator[Shard]:
+            for shard in find_shards(paths, transposed, summary.skip):
+                planned.add(shard.name)
+                if shard.name in folder.names:
+                    summary.add_earlier(folder.read(shard.name, engine.model))
+                else:
+                    yield shard
+
+        shards = missing()
+        waves = iter(lambda: list(islice(shards, WAVE)), [])
+        first = next(waves, None)
         with engine if first else nullcontext():  # Ray takes seconds to start
+            scores = chain.from_iterable(map(engine.score, chain([first], waves))) if first else iter(())
             for scored in counted(scores, paths, summary):
                 if scored.outcomes:
-                    folder.write(scored.texts[0])
+                    folder.write(scored.names[0], scored.texts[0])
+        folder.delete(folder.names - planned)  # of shards that held other images
         folder.finish()
         return True

@@ -6,13 +6,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from ctypes import c_int64
-from functools import partial
 from multiprocessing.connection import Connection
 
 from digits.decode import GreyImage, ImageError
-from digits.finder import Finder
 from digits.memory import set_memory_options
-from digits.preprocess import Preprocessed, preprocess
+from digits.preprocess import Preprocessed
 from digits.recognizer import Recognizer
 from digits.session import ModelError
 from digits.settings import ModelSettings, SettingsError
@@ -21,8 +19,6 @@ from scoring.rows import ModelIdentity, Row, Scored, error_row
 
 # The index that a worker reports while it is not processing an image.
 NO_IMAGE = -1
-# What a worker reports if it does not classify.
-NO_MODEL = ModelIdentity("", "", "")
 # How much freed memory a worker keeps: with less, it may return memory and request it again for every image.
 KEPT_BYTES = 2**26
 # The signal that ends a worker that takes too long over one image.
@@ -38,61 +34,28 @@ def work(connection: Connection, current: c_int64, settings: ModelSettings, imag
     the image that is being processed. An image that takes longer than about `image_seconds` ends the process by
     OVERTIME, even while no Python code runs.
     """
-    _set_up_process()
+    # Ctrl-C reaches every process of a terminal; the main process stops the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    set_memory_options(KEPT_BYTES)
     try:
         recognizer = Recognizer.from_settings(settings)
     except (ModelError, SettingsError) as error:
         connection.send(error)
         return
     model = identity(recognizer)
-    _serve(
-        connection,
-        current,
-        image_seconds,
-        model,
-        recognizer.preprocess,
-        lambda names, images: score(names, images, recognizer, model),
-    )
-
-
-def preprocess_only(connection: Connection, current: c_int64, settings: ModelSettings, image_seconds: float) -> None:
-    """Like `work`, but does not classify; it sends the names and images for `score`, which runs on a GPU elsewhere."""
-    _set_up_process()
-    try:
-        finder = Finder.next_to(settings.model_path)
-    except (ModelError, SettingsError) as error:
-        connection.send(error)
-        return
-    prepare = partial(preprocess, finder=finder)
-    _serve(connection, current, image_seconds, NO_MODEL, prepare, lambda names, images: (names, images))
-
-
-def identity(recognizer: Recognizer) -> ModelIdentity:
-    """The version that a recognizer runs."""
-    return ModelIdentity(**recognizer.model, sha256=recognizer.sha256)
-
-
-def _set_up_process() -> None:
-    # Ctrl-C reaches every process of a terminal; the main process stops the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    set_memory_options(KEPT_BYTES)
-
-
-def _serve(
-    connection: Connection,
-    current: c_int64,
-    image_seconds: float,
-    model: ModelIdentity,
-    prepare: Callable[[GreyImage], Preprocessed],
-    answer: Callable[[Sequence[str], Images], object],
-) -> None:
     # Everything loaded so far stays to the end: the garbage collector need not scan it.
     gc.freeze()
     with suppress(EOFError, ConnectionError):  # the main process has ended
         connection.send(model)
         while True:
             chunk, errors = connection.recv()
-            connection.send(answer(chunk.names, _preprocessed(chunk, errors, current, image_seconds, prepare)))
+            images = _preprocessed(chunk, errors, current, image_seconds, recognizer.preprocess)
+            connection.send(_score(chunk.names, images, recognizer, model))
+
+
+def identity(recognizer: Recognizer) -> ModelIdentity:
+    """The version that a recognizer runs."""
+    return ModelIdentity(**recognizer.model, sha256=recognizer.sha256)
 
 
 def _preprocessed(
@@ -121,7 +84,7 @@ def _preprocessed(
     return images
 
 
-def score(names: Sequence[str], images: Images, recognizer: Recognizer, model: ModelIdentity) -> Scored:
+def _score(names: Sequence[str], images: Images, recognizer: Recognizer, model: ModelIdentity) -> Scored:
     """The rows of preprocessed images and of those that could not be decoded."""
     return Scored.from_rows(
         [

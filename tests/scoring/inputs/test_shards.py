@@ -3,7 +3,7 @@
 import gzip
 import shutil
 import struct
-from collections.abc import Iterable
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from digits.decode import ImageError
-from scoring.completed import CompletedSet
 from scoring.inputs import shards
 from scoring.inputs.images import Chunk
 from scoring.inputs.search import find_chunks
-from scoring.inputs.shards import find_shards, read_shard
-from scoring.rows import Row
+from scoring.inputs.shards import find_shards
 from tests.helpers.images import example
 from tests.helpers.paths import EXAMPLES
-from tests.helpers.scoring import MODEL
 
 # Broken in the middle, with its footer intact: only shards read what follows the break.
 ROTTEN = "rotten.parquet"
@@ -58,13 +55,6 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def completed(names: Iterable[str] = ()) -> CompletedSet:
-    rows = CompletedSet(MODEL)
-    for name in names:
-        rows.add(Row(name, 3, 0.5, None, None, *MODEL), "rows")
-    return rows
-
-
 def read(chunk: Chunk) -> list[tuple[str, str]]:
     """The names of images, each with its pixels or its error."""
     images = []
@@ -81,7 +71,7 @@ def test_shards_hold_the_same_images_as_chunks(folder: Path, size: int, monkeypa
     monkeypatch.setattr(shards, "SHARD", size)
     paths = [str(folder)]
     expected = [image for chunk in find_chunks(paths) for image in read(chunk)]
-    images = [image for shard in find_shards(paths, completed()) for one in read_shard(shard) for image in read(one)]
+    images = [image for shard in find_shards(paths) for one in shard.read() for image in read(one)]
     assert [image for image in images if ROTTEN not in image[0]] == [one for one in expected if ROTTEN not in one[0]]
     rotten = [name for name, _ in images if ROTTEN in name]
     assert rotten.count(str(folder / ROTTEN)) == 1
@@ -89,18 +79,25 @@ def test_shards_hold_the_same_images_as_chunks(folder: Path, size: int, monkeypa
     assert len(set(rotten)) == len(rotten)
 
 
-@pytest.mark.parametrize("size", [3, 50])
-def test_shards_leave_out_exactly_the_completed_images(
-    folder: Path, size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shards, "SHARD", size)
-    paths = [str(folder), str(folder / "examples")]
-    expected = sorted(image for chunk in find_chunks(paths) for image in read(chunk))
-    first = list(find_shards(paths, completed()))
-    images = [image for shard in first[::2] for chunk in read_shard(shard) for image in read(chunk)]
+def test_names_of_shards_follow_from_their_images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "SHARD", 50)
+    paths = [str(folder), str(folder)]
+    names = [shard.name for shard in find_shards(paths)]
+    assert len(set(names)) == len(names)
+    assert names == [shard.name for shard in find_shards(paths)]
+    assert {name[-9:] for name in names} == {"0.parquet", "1.parquet"}
     (folder / "0.png").write_bytes(example(3))
-    done = completed(name for name, _ in images)
-    again = [image for shard in find_shards(paths, done) for chunk in read_shard(shard) for image in read(chunk)]
-    assert str(folder / "0.png") in dict(again)
-    images += [image for image in again if image[0] != str(folder / "0.png")]
-    assert sorted(one for one in images if ROTTEN not in one[0]) == [one for one in expected if ROTTEN not in one[0]]
+    changed = [shard.name for shard in find_shards(paths)]
+    assert changed[0] not in names
+    assert set(changed) & set(names)  # those of files of many images
+
+
+def test_images_of_archives_and_tables_are_in_one_shard(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("3.png", example(3))
+        archive.writestr("4.png", example(4))
+    np.save(tmp_path / "x.npy", np.ones((2, 3, 4), np.uint8))
+    [first, second] = find_shards([str(tmp_path)], transposed=True)
+    [chunk] = first.read()
+    assert chunk.load(0).pixels.shape == (4, 3)
+    assert [name for chunk in second.read() for name in chunk.names] == [f"{tmp_path}/x.zip#{n}.png" for n in (3, 4)]
