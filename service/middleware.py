@@ -27,7 +27,8 @@ def register_security(app: Flask, settings: Settings) -> None:
     if settings.cors_origins:
         CORS(app, origins=settings.cors_origins.split(","), expose_headers=READABLE, max_age=600)
     if count := settings.trusted_proxies:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=count)  # type: ignore[method-assign]
+        trusted = dict.fromkeys(("x_for", "x_proto", "x_host", "x_prefix"), count)
+        app.wsgi_app = ProxyFix(app.wsgi_app, **trusted)  # type: ignore[method-assign]
 
 
 def _secured(application: WSGIApplication) -> WSGIApplication:

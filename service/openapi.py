@@ -174,7 +174,6 @@ def document(app: Flask) -> dict[str, Any]:
             "description": DESCRIPTION,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": "/"}],
         "tags": [{"name": name} for name in tags],
         "paths": paths,
         "components": {"parameters": PARAMETERS, "headers": HEADERS, "responses": errors},

@@ -23,7 +23,7 @@ pytest.register_assert_rewrite("tests.helpers")
 
 # The markers of slow tests and what they need.
 SLOW = {
-    "browser": "Chromium",
+    "browser": "Chromium and Debian's nginx",
     "campaign": "minutes",
     "clients": "packages that they install",
     "container": "a Docker engine, and Debian's docker-compose, haproxy and prometheus",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from flask import Blueprint, Response, current_app, render_template, send_from_directory
+from flask import Blueprint, Response, current_app, render_template, request, send_from_directory
 from markupsafe import Markup, escape
 
 from digits import tracing
@@ -83,11 +83,11 @@ pages.add_url_rule("/docs/<name>", "docs_file", _file_of("docs", "docs.css"))
 
 
 def _document() -> dict[str, Any]:
-    """The OpenAPI document, built on first use and cached: routes and types do not change."""
+    """The OpenAPI document, built on first use and cached: all but the service's prefix never changes."""
     if "document" not in current_app.extensions:
         tracing.end()  # the metrics must not count the example image
         current_app.extensions["document"] = document(current_app)
-    return current_app.extensions["document"]
+    return current_app.extensions["document"] | {"servers": [{"url": f"{request.root_path}/"}]}
 
 
 @pages.app_template_filter("json")

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -12,6 +13,8 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
+from service.app import create_app
+from service.settings import Settings
 from tests.helpers.client import FORM, assert_error, part
 from tests.helpers.images import (
     JPEG_12_BITS,
@@ -195,6 +198,24 @@ def test_tensors_that_need_conversion(kind: str, client: FlaskClient) -> None:
     assert_error(response, 400, "The model takes UINT8 of shape [-1, 28, 28], ink 255 on paper 0.")
     assert_error(response, 400, "`(255 * x).round().astype('uint8').reshape(-1, 28, 28)`")
     assert_error(response, 400, "from 0 to 255 without `255 *`")
+
+
+@pytest.mark.parametrize(
+    ("proxies", "options", "url"),
+    [
+        (1, {"headers": {"X-Forwarded-Prefix": "/digits"}}, "/digits/"),
+        (1, {"headers": {"X-Forwarded-Prefix": "/digits/"}}, "/digits/"),
+        (0, {"headers": {"X-Forwarded-Prefix": "/digits"}}, "/"),
+        (0, {"environ_overrides": {"SCRIPT_NAME": "/digits"}}, "/digits/"),
+        (0, {}, "/"),
+    ],
+)
+def test_pages_below_a_prefix(proxies: int, options: Options, url: str) -> None:
+    """In a browser behind nginx: tests/e2e/test_prefix.py."""
+    client = create_app(Settings(provider="cpu", trusted_proxies=proxies)).test_client()
+    assert (client.get("/openapi.json", **options).json or {})["servers"] == [{"url": url}]
+    for page in ("/", "/docs"):
+        assert not re.search('(href|src)="/', client.get(page, **options).text)
 
 
 @pytest.mark.parametrize("route", ["/predict", "/explain"])

@@ -1,12 +1,13 @@
 // The page of the API: commands to copy, and endpoints to try.
 
-import { copy } from "/page/copy.js";
+import { copy } from "../page/copy.js";
 
 const SHOWN = 20_000; // characters of a response
+const ROOT = new URL(".", location).href; // the service's, which a proxy may serve below its own
 
 for (const sample of document.querySelectorAll(".sample")) {
   const [code, button] = sample.querySelectorAll("code, button");
-  code.textContent = code.textContent.replace("http://localhost:8000", location.origin);
+  code.textContent = code.textContent.replace("http://localhost:8000/", ROOT);
   button.addEventListener("click", () => copy(code, button));
 }
 
@@ -30,7 +31,7 @@ for (const form of document.querySelectorAll(".try")) {
 
 function send(form) {
   const [headers, query] = [{}, new URLSearchParams()];
-  let path = form.dataset.path;
+  let path = ROOT + form.dataset.path.slice(1);
   for (const { name, value, dataset } of form.querySelectorAll("input[name]")) {
     if (dataset.place === "path") path = path.replace(`{${name}}`, encodeURIComponent(value));
     else if (value && dataset.place === "query") query.set(name, value);

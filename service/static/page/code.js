@@ -8,13 +8,13 @@ const DRAWING = [56, "image/png"];
 const PICTURE = [140, "image/jpeg"];
 
 const SNIPPETS = {
-  curl: (url, image) => `curl --json '{"image": "${image}"}' ${url}/predict`,
+  curl: (url, image) => `curl --json '{"image": "${image}"}' ${url}predict`,
   Python: (url, image) =>
     `import json, urllib.request\n\nbody = json.dumps({"image": "${image}"}).encode()\n` +
-    `request = urllib.request.Request("${url}/predict", body, {"Content-Type": "application/json"})\n` +
+    `request = urllib.request.Request("${url}predict", body, {"Content-Type": "application/json"})\n` +
     `print(json.load(urllib.request.urlopen(request)))`,
   JavaScript: (url, image) =>
-    `const answer = await fetch("${url}/predict", {\n  method: "POST",\n  headers: {"Content-Type": "application/json"},\n` +
+    `const answer = await fetch("${url}predict", {\n  method: "POST",\n  headers: {"Content-Type": "application/json"},\n` +
     `  body: JSON.stringify({image: "${image}"}),\n});\nconsole.log(await answer.json());`,
 };
 
@@ -38,5 +38,5 @@ for (const name of Object.keys(SNIPPETS)) {
 export async function showCode(paper) {
   const file = await paper.render(...(paper.picture ? PICTURE : DRAWING));
   const image = encodeBytes(new Uint8Array(await file.arrayBuffer()));
-  for (const [name, snippet] of Object.entries(SNIPPETS)) texts[name].textContent = snippet(location.origin, image);
+  for (const [name, snippet] of Object.entries(SNIPPETS)) texts[name].textContent = snippet(new URL(".", location).href, image);
 }

@@ -38,7 +38,7 @@ async function read() {
     } else {
       const image = paper.copy();
       const file = await paper.file();
-      const answer = await ask("/predict?show=image", file);
+      const answer = await ask("predict?show=image", file);
       if (asked === version || !wasLifted) {
         showAnswer(answer, image);
         showAlert("");
@@ -65,7 +65,7 @@ async function read() {
 async function explain(file, image) {
   await showCode(paper);
   try {
-    const explained = await ask("/explain", file);
+    const explained = await ask("explain", file);
     showInk(explained, image);
     showNetwork(explained);
   } catch (error) {

@@ -166,7 +166,7 @@ async function showFilter(neuron) {
   const shown = layer.kind === "CONV" || layer.kind === "FC";
   canvas.hidden = element("legend").hidden = !shown;
   if (!shown) return;
-  if (!weights.has(layer.name)) weights.set(layer.name, fetchJson(`/explain/${layer.name}`));
+  if (!weights.has(layer.name)) weights.set(layer.name, fetchJson(`explain/${layer.name}`));
   let fetched;
   try {
     fetched = await weights.get(layer.name);

@@ -2,7 +2,7 @@
 
 export class RequestError extends Error {} // the service rejected the request, and the message says why
 
-// Sends an image file. Throws RequestError with the service's message, or another error if the service is unavailable.
+// Sends an image file to a path relative to the page's, which a proxy may serve below its own. Throws RequestError with the service's message, or another error if the service is unavailable.
 export async function ask(path, file) {
   const response = await fetch(path, { method: "POST", body: file });
   const answer = await response.json().catch(() => null);
