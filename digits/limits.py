@@ -106,5 +106,5 @@ def tiff_entries(data: bytes) -> Iterator[tuple[int, int, int]]:
                 [first_value] = struct.unpack(order + wide, value)
                 value = data[first_value : first_value + len(value)].ljust(len(value), b"\0")
             yield tag, number, struct.unpack_from(form, value)[0]
-    except struct.error:
+    except (struct.error, OverflowError):  # a BigTIFF's offsets can be beyond any memory
         return

@@ -173,6 +173,11 @@ def requests(client: FlaskClient) -> Iterator[tuple[str, str, bytes | None, dict
             yield "GET", f"/v2/models/digits{version}{rest}", None, {}
         yield "POST", f"/v2/models/digits{version}/infer", json.dumps({"inputs": [pixels]}).encode(), {}
         yield "POST", f"/v2/models/digits-image{version}/infer", example(7), {"Inference-Header-Content-Length": "0"}
+    instances = json.dumps({"instances": [[[0] * 28] * 28]}).encode()
+    for version in served:
+        yield "GET", f"/v1/models/digits{version}", None, {}
+        yield "POST", f"/v1/models/digits{version}:predict", instances, {}
+    yield "GET", "/v1/models", None, {}
     yield "POST", "/v2/repository/index", b"", {}
     yield "POST", "/v2/repository/models/digits/load", b"", {}
 

@@ -249,6 +249,7 @@ def test_first_frame_is_decoded() -> None:
         (tiff(GREY.astype(np.uint64)), "got a TIFF of 64-bit unsigned integer samples, which"),
         (tiff(GREY.astype(np.complex64)), "got a TIFF of 64-bit complex samples, which"),
         (b"MM\0+\0\x08\0\0" + struct.pack(">QQHHQQ", 16, 1, 256, 3, 1, 1 << 48), "got a BigTIFF in big-endian order"),
+        (b"MM\0+\0\x08\0\0" + struct.pack(">Q", 2**64 - 1), "got a broken TIFF"),
         (b"%PDF-1.7 ...", "got PDF"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "got SVG"),
         (b"<!DOCTYPE html>", "got HTML or XML"),

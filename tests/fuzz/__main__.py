@@ -66,6 +66,7 @@ def main() -> None:
             "seed": arguments.seed,
             "timeout": LIMIT_SECONDS,
             "max_len": LONGEST,
+            "rss_limit_mb": 0,  # its peak would include that of the process that started this one
             "dict": words,
             "artifact_prefix": f"{folder}/",
             "print_final_stats": 1,
