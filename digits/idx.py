@@ -67,21 +67,33 @@ def image_shape(file: BinaryIO) -> tuple[int, ...]:
     return shape
 
 
+def read_blocks(
+    file: BinaryIO, count: int, image_bytes: int, most_images: int, most_bytes: int, what: str
+) -> Iterator[bytes]:
+    """Blocks of whole images of one size, each with at most so many bytes unless one image has more.
+
+    Raises ImageError if the file holds fewer images, `what` they are, after those that are there.
+    """
+    found = 0
+    while found < count:
+        wanted = min(most_images, max(1, most_bytes // image_bytes), count - found)
+        data = file.read(wanted * image_bytes)
+        complete = len(data) // image_bytes
+        if complete:
+            yield data[: complete * image_bytes]
+        found += complete
+        if complete < wanted:
+            raise ImageError(f"expected {count} {what}; got {found}")
+
+
 def read_images(file: BinaryIO, most_images: int, most_bytes: int) -> Iterator[Pixels]:
     """Batches of images, uint8 [N, H, W], with at most so many bytes unless one image has more.
 
     Raises ImageError if the file holds fewer or more bytes than its header says, after the images that are there.
     """
     count, height, width = image_shape(file)
-    image_bytes, found = height * width, 0
-    while found < count:
-        wanted = min(most_images, max(1, most_bytes // image_bytes), count - found)
-        data = file.read(wanted * image_bytes)
-        complete = len(data) // image_bytes
-        if complete:
-            yield np.frombuffer(data, np.uint8, complete * image_bytes).reshape(-1, height, width)
-        found += complete
-        if complete < wanted:
-            raise ImageError(f"expected {count} IDX images of {height}×{width}; got {found}")
+    what = f"IDX images of {height}×{width}"
+    for data in read_blocks(file, count, height * width, most_images, most_bytes, what):
+        yield np.frombuffer(data, np.uint8).reshape(-1, height, width)
     if file.read(1):
-        raise ImageError(f"expected {count} IDX images of {height}×{width}; got more bytes")
+        raise ImageError(f"expected {count} {what}; got more bytes")

@@ -15,8 +15,8 @@ from digits.base64_text import decode_base64, require_ascii
 from digits.decode import ImageError, Pixels
 from digits.memory import memory_lock
 from digits.open_inference import MAXIMUM_JSON, InputTensor, is_nested, numbers
+from digits.preprocess import SIZE
 
-SIZE = 28
 EXPECTED = 'expected JSON {"instances": [...]}, with images as {"b64": "<base64>"} or as 28×28 lists of 0 to 255'
 _FILE = {"type": "object", "properties": {"b64": {"type": "string"}}, "required": ["b64"]}
 _NUMBER = {"type": "number", "minimum": 0, "maximum": 255}

@@ -1,6 +1,6 @@
 """The pipeline from image files to digits: decode, preprocess, classify, reject."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -81,9 +81,12 @@ class Recognizer:
         """Predictions for image files, in their order, or the error of a file that cannot be decoded."""
         return self.predict_each(self.preprocess_each(files))
 
-    def preprocess_each(self, files: Sequence[bytes]) -> list[Preprocessed | ImageError]:
-        """Image files, preprocessed, without ink, in their order, or the error of a file that cannot be decoded."""
-        return [self._preprocessed_or_error(data) for data in files]
+    def preprocess_each(self, images: Iterable[bytes | Pixels | ImageError]) -> list[Preprocessed | ImageError]:
+        """Image files or pixels, preprocessed, without ink, in their order; errors stay in place.
+
+        A file that cannot be decoded becomes its error.
+        """
+        return [one if isinstance(one, ImageError) else self._preprocessed_or_error(one) for one in images]
 
     def decode_and_preprocess(self, data: bytes) -> Preprocessed:
         """The image in a file, preprocessed. Raises ImageError."""
@@ -130,9 +133,10 @@ class Recognizer:
         tracing.outcome(reason or tracing.DIGIT)
         return Prediction(digit if reason is None else None, confidence, tuple(probabilities), reason)
 
-    def _preprocessed_or_error(self, data: bytes) -> Preprocessed | ImageError:
+    def _preprocessed_or_error(self, image: bytes | Pixels) -> Preprocessed | ImageError:
         try:
-            return self.decode_and_preprocess(data).without_ink()
+            found = self.decode_and_preprocess(image) if isinstance(image, bytes) else self.preprocess(image)
+            return found.without_ink()
         except ImageError as error:
             # Its traceback would keep the file in memory, in a cycle with the caller's list of results.
             error.__traceback__ = error.__cause__ = error.__context__ = None

@@ -99,8 +99,10 @@ def score_to_file(
 
 def _hint(paths: Sequence[str], engine: Engine, summary: Summary) -> str:
     """A hint if many images are rejected, but those of a file of many images are read when they are transposed."""
+    if _read(summary.outcomes) > SURE * summary.outcomes.total():
+        return ""
     path = next((one for one in find(paths) if isinstance(one, str)), None)
-    if not path or _read(summary.outcomes) > SURE * summary.outcomes.total():
+    if not path:
         return ""
     samples = (islice(read_many(path, 0, SAMPLE, transposed), 1) for transposed in (False, True))
     as_is, transposed = (sum((one.outcomes for one in engine.score(sample)), Counter()) for sample in samples)

@@ -20,6 +20,7 @@ from werkzeug.routing import Rule
 from digits import __version__
 from digits.decode import FORMATS
 from digits.settings import VERSION
+from service.context import registry
 from service.request_body import ENCODINGS, MAXIMUM_IMAGES
 from service.responses import Error
 
@@ -109,6 +110,7 @@ class Operation:
 OPERATIONS: dict[Callable[..., Any], Operation] = {}  # by view function
 
 VersionNumber = Annotated[str, Meta(pattern=f"^{VERSION.pattern}$")]
+VERSION_IN_PATH = parameter("path", "version", VersionNumber, "The model's version.", lambda: registry().versions[0])
 VERSION_IN_QUERY = parameter("query", "version", VersionNumber, "The model's version; the highest by default.")
 
 PARAMETERS = {

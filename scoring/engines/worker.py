@@ -3,12 +3,12 @@
 import gc
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from ctypes import c_int64
 from multiprocessing.connection import Connection
 
-from digits.decode import GreyImage, ImageError
+from digits.decode import ImageError
 from digits.memory import set_memory_options
 from digits.preprocess import Preprocessed
 from digits.recognizer import Recognizer
@@ -49,7 +49,7 @@ def work(connection: Connection, current: c_int64, settings: ModelSettings, imag
         connection.send(model)
         while True:
             chunk, errors = connection.recv()
-            images = _preprocessed(chunk, errors, current, image_seconds, recognizer.preprocess)
+            images = _preprocessed(chunk, errors, current, image_seconds, recognizer)
             connection.send(_score(chunk.names, images, recognizer, model))
 
 
@@ -63,7 +63,7 @@ def _preprocessed(
     errors: Mapping[int, ImageError],
     current: c_int64,
     image_seconds: float,
-    prepare: Callable[[GreyImage], Preprocessed],
+    recognizer: Recognizer,
 ) -> Images:
     images: Images = []
     overdue = 0.0
@@ -76,7 +76,7 @@ def _preprocessed(
             signal.setitimer(signal.ITIMER_REAL, image_seconds)
             overdue = now + image_seconds / 32  # setting the timer for every image would take 1 % of the time
         try:
-            images.append(prepare(chunk.load(index)).without_ink())
+            images.append(recognizer.preprocess(chunk.load(index)).without_ink())
         except ImageError as error:
             images.append(error)
     signal.setitimer(signal.ITIMER_REAL, 0)

@@ -29,8 +29,8 @@ _SUFFIXES = {
     ".zip": ZIP,
     **dict.fromkeys((".tar", ".tar.gz", ".tgz"), TAR),
 }
-# Where a file's first bytes say what it is.
-_SIGNATURES = ((0, b"\x93NUMPY", NUMPY), (0, b"PK\x03\x04", ZIP), (257, b"ustar", TAR))
+# Where a file's first bytes say what it is, besides those of `format_name`.
+_SIGNATURES = ((0, b"\x93NUMPY", NUMPY), (257, b"ustar", TAR))
 # An image has at least so many pixels; a table with fewer columns and no header, or a narrower array, has none.
 LEAST_PIXELS = 16
 
@@ -57,8 +57,8 @@ def kind_of(path: str) -> str | None:
             begin = file.read(262)
     except (OSError, ImageError):
         return None
-    if format_name(begin) == IDX:
-        return IDX
+    if (name := format_name(begin)) in (IDX, ZIP):
+        return name
     return next((kind for at, sign, kind in _SIGNATURES if begin[at : at + len(sign)] == sign), None)
 
 
@@ -172,17 +172,10 @@ def _read_idx(file: BinaryIO) -> Iterator[Contents]:
 
 def _read_npy(file: BinaryIO) -> Iterator[Contents]:
     (count, *shape), dtype = _npy_header(file)
-    image_bytes, found = math.prod(shape) * dtype.itemsize, 0
-    while found < count:
-        wanted = min(CHUNK, max(1, CHUNK_BYTES // image_bytes), count - found)
-        data = file.read(wanted * image_bytes)
-        complete = len(data) // image_bytes
-        images = np.frombuffer(data[: complete * image_bytes], dtype).reshape(complete, *shape)
-        if complete:
-            yield images if dtype == np.uint8 else list(map(to_bytes, images))
-        found += complete
-        if complete < wanted:
-            raise ImageError(f"expected {count} NumPy images; got {found}")
+    image_bytes = math.prod(shape) * dtype.itemsize
+    for data in idx.read_blocks(file, count, image_bytes, CHUNK, CHUNK_BYTES, "NumPy images"):
+        images = np.frombuffer(data, dtype).reshape(-1, *shape)
+        yield images if dtype == np.uint8 else list(map(to_bytes, images))
 
 
 def _npy_header(file: BinaryIO) -> tuple[tuple[int, int, int], np.dtype[np.generic]]:

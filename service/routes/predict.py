@@ -80,8 +80,7 @@ def predict_batch() -> Response:
 
 
 def _batch(served: Recognizer, received: list[bytes]) -> BatchResponse:
-    files = map(unpacked_or_error, received)
-    images = [served.preprocess_each([one])[0] if isinstance(one, bytes) else one for one in files]
+    images = served.preprocess_each(map(unpacked_or_error, received))
     return BatchResponse([_entry(one) for one in served.predict_each(images)], served.model)
 
 

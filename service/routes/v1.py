@@ -9,7 +9,7 @@ from digits.decode import ImageError
 from digits.instances import InstancesRequest, decode_instances
 from digits.recognizer import Confidence, Digit, Prediction, Reason, Recognizer, TenProbabilities
 from service.context import admitted, example_image, registry
-from service.openapi import Body, Operation, VersionNumber, json, parameter
+from service.openapi import VERSION_IN_PATH, Body, Operation, json
 from service.request_body import MAXIMUM_IMAGES, body
 from service.responses import reply
 
@@ -56,10 +56,6 @@ class ModelNames(Struct):
     models: list[str]
 
 
-# A number: otherwise the path of `:predict` would be a version, too.
-_VERSION = parameter("path", "version", VersionNumber, "The model's version.", lambda: registry().versions[0])
-
-
 def _recognizer(version: int | None) -> Recognizer:
     return registry().recognizer(None if version is None else str(version))
 
@@ -76,8 +72,8 @@ def models() -> Response:
 
 
 @v1.get(f"/models/{NAME}")
-@v1.get(f"/models/{NAME}/versions/<int:version>")
-@Operation({200: json(ModelStatus)}, (_VERSION,), errors=(404,))
+@v1.get(f"/models/{NAME}/versions/<int:version>")  # otherwise the path of `:predict` would be a version, too
+@Operation({200: json(ModelStatus)}, (VERSION_IN_PATH,), errors=(404,))
 def status(version: int | None = None) -> Response:
     """Tells whether the model, or a version of it, is ready."""
     _recognizer(version)
@@ -90,7 +86,7 @@ def status(version: int | None = None) -> Response:
 @v1.post(f"/models/{NAME}/versions/<int:version>:predict")
 @Operation(
     {200: json(InstancesResponse, _example)},
-    (_VERSION,),
+    (VERSION_IN_PATH,),
     body=Body(
         json(InstancesRequest),
         {"JSON": '--json "{\\"instances\\": [{\\"b64\\": \\"$(base64 -w 0 3.png)\\"}]}"'},
@@ -105,15 +101,8 @@ def predict(version: int | None = None) -> Response:
     with admitted() as admission:
         instances = decode_instances(data.pop(), MAXIMUM_IMAGES)
         admission.has(len(instances))
-        images = [
-            served.preprocess_each([one])[0]
-            if isinstance(one, bytes)
-            else one
-            if isinstance(one, ImageError)
-            else served.preprocess(one).without_ink()
-            for one in instances
-        ]
-        return reply(InstancesResponse([_entry(one) for one in served.predict_each(images)]))
+        results = served.predict_each(served.preprocess_each(instances))
+        return reply(InstancesResponse([_entry(one) for one in results]))
 
 
 def _entry(result: Prediction | ImageError) -> InstancePrediction:

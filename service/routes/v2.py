@@ -30,7 +30,7 @@ from digits.preprocess import Preprocessed
 from digits.recognizer import Prediction, Recognizer
 from digits.registry import VersionError
 from service.context import admitted, example_image, registry, stopping
-from service.openapi import BINARY, Body, Operation, VersionNumber, json, parameter
+from service.openapi import BINARY, VERSION_IN_PATH, Body, Operation, json, parameter
 from service.request_body import MAXIMUM_IMAGES, RequestTooLargeError, body
 from service.responses import Live, Ready, box_of, error_response, reply
 
@@ -172,8 +172,7 @@ def _served(name: str) -> Served:
 
 
 _NAME = parameter("path", "name", Literal[tuple(SERVED)], "The model's name.", "digits-image")
-_VERSION = parameter("path", "version", VersionNumber, "The model's version.", lambda: registry().versions[0])
-_MODEL = (_NAME, _VERSION)
+_MODEL = (_NAME, VERSION_IN_PATH)
 
 
 @v2.get("")
