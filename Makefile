@@ -34,9 +34,9 @@ train: .venv/test ## Make everything that ships from random weights, resuming an
 	$(BIN)/python -m training.release $(if $(SEEDS),--seeds $(SEEDS))
 	@$(MAKE) report
 
-report: .venv/test ## Measure and publish every figure of the model card, or compare with CHECK=--check; draw the report into reports/; REAL_IMAGES=FOLDER adds your own
+report: .venv/test ## Measure and publish every figure of the model card, or compare with CHECK=--check; draw the report into reports/; REAL_IMAGES=FOLDER and REAL_PAGES=FOLDER add your own
 	$(BIN)/python -m training evaluate --report reports/digits
-	$(BIN)/python -m benchmarks.accuracy $(if $(REAL_IMAGES),--real-images $(REAL_IMAGES)) $(if $(PEN_STROKES),--pen-strokes $(PEN_STROKES)) $(or $(CHECK),--publish)
+	$(BIN)/python -m benchmarks.accuracy $(if $(REAL_IMAGES),--real-images $(REAL_IMAGES)) $(if $(REAL_PAGES),--real-pages $(REAL_PAGES)) $(if $(PEN_STROKES),--pen-strokes $(PEN_STROKES)) $(or $(CHECK),--publish)
 
 bench: .venv/test ## Compare the service with other servers, each in its own environment in .venv-bench, and publish the results; BENCH="--help" lists options; needs wrk, nghttp2-client
 	$(BIN)/python -m benchmarks.performance.serving $(or $(BENCH),--publish)

@@ -11,6 +11,7 @@ from digits import __version__
 # Each subcommand's place, and its line in `digits --help`.
 COMMANDS = {
     "predict": ("cli.predict:predict", "Print the digit in each image file."),
+    "read": ("cli.read:read", "Print all digits on a page, line by line."),
     "serve": ("cli.serve:serve", "Serve digit recognition over HTTP."),
     "score": ("scoring.command:score", "Recognize the digits in folders, archives and datasets."),
     "train": ("training.commands:train", "Train a network."),

@@ -67,11 +67,11 @@ def predict(images: tuple[Path, ...], as_json: bool) -> None:
 
 def _recognize(recognizer: "Recognizer", path: Path) -> tuple["Prediction | None", str | None]:
     """The prediction for a file, or why the file could not be read or decoded."""
-    from digits.decode import MAXIMUM_JPEG_FILE_BYTES, ImageError
+    from digits.decode import MAXIMUM_FILE_BYTES, ImageError
 
     try:
         with path.open("rb") as file:
-            [result] = recognizer.recognize([file.read(MAXIMUM_JPEG_FILE_BYTES + 1)])
+            [result] = recognizer.recognize([file.read(MAXIMUM_FILE_BYTES + 1)])
     except OSError as error:
         return None, error.strerror
     return (None, str(result)) if isinstance(result, ImageError) else (result, None)

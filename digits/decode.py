@@ -36,7 +36,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 MAXIMUM_BYTES = 16 * 2**20
 MAXIMUM_PIXELS = 25_000_000
 # Phones make such JPEGs; a baseline one is decoded at a part of its size, of at most MAXIMUM_PIXELS.
-MAXIMUM_JPEG_FILE_BYTES = 32 * 2**20
+MAXIMUM_FILE_BYTES = 32 * 2**20
 MAXIMUM_BASELINE_PIXELS = 110_000_000
 # Every row has a cost of its own, whatever its width.
 MAXIMUM_SIDE = 65_535
@@ -108,9 +108,21 @@ def decode(data: bytes) -> GreyImage:
     """
     if not data:
         raise ImageError(f"expected an image ({ACCEPTED}); got no bytes")
-    if len(data) > (most := MAXIMUM_JPEG_FILE_BYTES if is_jpeg(data) else MAXIMUM_BYTES):
-        raise ImageTooLargeError(f"expected at most {most} bytes; got {len(data)}")
+    check_length(data)
     return _plain_png(data) or _reduced_jpeg(data) or _netpbm(data) or GreyImage(_whole(data))
+
+
+def pixels_in(data: bytes) -> int:
+    """How many pixels an image file says it has. Raises ImageError."""
+    if (file := _opened_netpbm(data)) is not None:
+        return file.width * file.height
+    return math.prod(_open(data).size)
+
+
+def check_length(data: bytes) -> None:
+    """Raises ImageTooLargeError for an image file with more bytes than are decoded."""
+    if len(data) > (most := MAXIMUM_FILE_BYTES if is_jpeg(data) else MAXIMUM_BYTES):
+        raise ImageTooLargeError(f"expected at most {most} bytes; got {len(data)}")
 
 
 def _whole(data: bytes, weights: Weights | None = None) -> Pixels:
@@ -185,13 +197,22 @@ def _plain_png(data: bytes) -> GreyImage | None:
 
 def _netpbm(data: bytes) -> GreyImage | None:
     """The pixels of a PBM, PGM or PPM file; None for any other file. Raises ImageError."""
+    file = _opened_netpbm(data)
+    if file is None:
+        return None
+    _check_limits(file.width, file.height, (MAXIMUM_PIXELS, file.width * file.height, "pixels"))
+    try:
+        with memory_lock(file.width * file.height > LARGE_PIXELS):
+            return GreyImage(_grey(Image.fromarray(file.pixels())))
+    except ValueError as error:
+        raise _broken(data) from error
+
+
+def _opened_netpbm(data: bytes) -> Netpbm | None:
     if format_name(data) not in ("PBM", "PGM", "PPM"):
         return None
     try:
-        file = Netpbm.open(data)
-        _check_limits(file.width, file.height, (MAXIMUM_PIXELS, file.width * file.height, "pixels"))
-        with memory_lock(file.width * file.height > LARGE_PIXELS):
-            return GreyImage(_grey(Image.fromarray(file.pixels())))
+        return Netpbm.open(data)
     except ValueError as error:
         raise _broken(data) from error
 

@@ -6,6 +6,7 @@ digit lies, and how large that digit is (as Panoptic-DeepLab does for objects; C
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -32,7 +33,7 @@ LEAST_HEAT, APART = 0.4, 0.3
 ASTRAY = 0.75
 # Ink is what is likelier ink than not. A digit's is surer than this on average: in noise and textures, what is found is
 # not. And fewer pixels are no digit.
-INK, SURE, LEAST_PIXELS = 0.5, 0.8, 6
+INK, SURE, LEAST_PIXELS = 0.5, 0.75, 6
 # In an image of so few pixels a side, nobody can be as sure.
 COARSE, SURE_IF_COARSE = 20, 0.65
 # What lies apart and has less than this part of a digit's ink is what is left of a circle or a ruled line.
@@ -42,6 +43,8 @@ SMALL, MARGIN = 0.25, 0.45
 # Paper whose edges differ by no more shades is of one shade. What is drawn on it is looked at with this margin, in a
 # smaller frame at first.
 FLAT, DRAWING_FRAME, DRAWING_MARGIN = 3, 96, 0.2
+# A digit that reaches over this much of all that is drawn is alone.
+ALONE = 0.85
 # What differs by so many shades from the mean of so many pixels around it, and so many times as far as most pixels do,
 # is a mark.
 LEAST_CONTRAST, AROUND, STANDS_OUT = 12, 12, 8
@@ -75,6 +78,15 @@ class Box:
         top, left = max(0, self.top - by), max(0, self.left - by)
         bottom, right = min(size[0], self.top + self.height + by), min(size[1], self.left + self.width + by)
         return Box(left, top, right - left, bottom - top)
+
+
+@dataclass(frozen=True)
+class SeenDigit:
+    """A digit in one frame: `ink` as FoundDigit's; `place` in the frame's pixels, which are the ink's; `heat`."""
+
+    ink: Ink
+    place: Box
+    heat: float
 
 
 @dataclass(frozen=True)
@@ -118,11 +130,13 @@ class Finder:
             everything = Box(0, 0, width, height)
             digits = self._look(image.pixels, everything)
             if everything.side > FRAME:
-                if not digits and (part := _marked_part(pixels := image.whole())):
+                closer = self._closer(image, digits[0]) if digits else None
+                if closer is None and (part := _marked_part(pixels := image.whole())):
                     # Perhaps too small, or too faint once averaged.
-                    digits = self._look(part.of(pixels), part) or self._look(pixels, everything, 2 * FRAME)
-                if digits:
-                    digits[0] = self._closer(image, digits[0])
+                    digits = self._look(part.of(pixels), part) or self._look(pixels, everything, 2 * FRAME) or digits
+                    closer = self._closer(image, digits[0]) if digits else None
+                if closer:
+                    digits[0] = closer
             return digits
 
     def warm_up(self) -> None:
@@ -134,35 +148,36 @@ class Finder:
         """A digit alone is large enough in a small frame."""
         if not part.side:
             return []
-        part = part.widened(round(DRAWING_MARGIN * part.side) + 1, pixels.shape)
-        digits = self._look(part.of(pixels), part, DRAWING_FRAME)
-        return digits if len(digits) == 1 else self._look(part.of(pixels), part)
+        wide = part.widened(round(DRAWING_MARGIN * part.side) + 1, pixels.shape)
+        digits = self._look(wide.of(pixels), wide, DRAWING_FRAME)
+        is_all = len(digits) == 1 and digits[0].box.side > ALONE * part.side
+        return digits if is_all else self._look(wide.of(pixels), wide)
 
-    def _closer(self, image: GreyImage, digit: FoundDigit) -> FoundDigit:
-        """A digit that is small in a large image, as a crop of that shows it."""
+    def _closer(self, image: GreyImage, digit: FoundDigit) -> FoundDigit | None:
+        """A digit that is small in a large image, as a crop of that shows it; None if that shows none there."""
         if digit.box.side > SMALL * max(image.size):
             return digit
         pixels = image.whole()
         part = digit.box.widened(round(MARGIN * digit.box.side), pixels.shape)
-        found = self._look(part.of(pixels), part)
+        near = {math.dist(digit.box.middle, one.box.middle): one for one in self._look(part.of(pixels), part)}
+        closest = min(near, default=math.inf)
+        return near[closest] if closest < digit.box.side / 2 else None
 
-        def distance(one: FoundDigit) -> float:
-            return math.dist(digit.box.middle, one.box.middle)
-
-        closest = min(found, key=distance, default=digit)
-        return closest if distance(closest) < digit.box.side / 2 else digit
+    def look_at(self, frames: Pixels, sure: float = SURE) -> list[list[SeenDigit]]:
+        """The digits in each of N frames, uint8 [N, H, W], both sides multiples of 16."""
+        maps = self.session.run(_OUTPUTS, {"images": frames})
+        return [list(_separated(sure, *one)) for one in zip(*maps, strict=True)]
 
     def _look(self, pixels: Pixels, part: Box, frame: int = FRAME) -> list[FoundDigit]:
         """The digits in a part of the whole image, the one with the most ink first; `pixels` may show it reduced."""
         scale = part.side / frame
-        maps = self.session.run(_OUTPUTS, {"images": _framed(pixels, frame)[None]})
-        digits = []
         sure = SURE if max(pixels.shape) > COARSE else SURE_IF_COARSE
-        for rows, columns, ink, heat in _separated(sure, *(one[0] for one in maps)):
-            top, bottom = _scaled(rows, scale, part.height)
-            left, right = _scaled(columns, scale, part.width)
+        digits = []
+        for seen in self.look_at(_framed(pixels, frame)[None], sure)[0]:
+            top, bottom = _scaled(seen.place.top, seen.place.height, scale, part.height)
+            left, right = _scaled(seen.place.left, seen.place.width, scale, part.width)
             box = Box(part.left + left, part.top + top, right - left, bottom - top)
-            digits.append(FoundDigit(ink, box, heat))
+            digits.append(FoundDigit(seen.ink, box, seen.heat))
         return sorted(digits, key=lambda digit: -float(digit.ink.sum()))
 
 
@@ -176,10 +191,10 @@ _TENSORS: dict[str, tuple[str, tuple[int | str, ...]]] = {
 }
 
 
-def _scaled(part: slice, scale: float, side: int) -> tuple[int, int]:
+def _scaled(start: int, length: int, scale: float, side: int) -> tuple[int, int]:
     """A part of the frame's rows or columns in the pixels of an image, at least one and within its side."""
-    first = min(int(part.start * scale), side - 1)
-    return first, max(first + 1, min(math.ceil(part.stop * scale), side))
+    first = min(int(start * scale), side - 1)
+    return first, max(first + 1, min(math.ceil((start + length) * scale), side))
 
 
 def _framed(pixels: Pixels, frame: int) -> Pixels:
@@ -255,11 +270,11 @@ def _stand_out(pixels: Pixels) -> NDArray[np.bool_]:
     return difference > max(LEAST_CONTRAST, STANDS_OUT * (float(np.median(difference)) + 0.5))
 
 
-def _separated(sure: float, ink: Ink, heat: Ink, offsets: Ink, sizes: Ink) -> list[tuple[slice, slice, Ink, float]]:
-    """Every digit's rows, columns, ink and heat, from the network's maps of one frame; `sure` as SURE."""
+def _separated(sure: float, ink: Ink, heat: Ink, offsets: Ink, sizes: Ink) -> Iterator[SeenDigit]:
+    """Every digit, from the network's maps of one frame; `sure` as SURE."""
     centres = _centres(heat, sizes)
     if not centres:
-        return []
+        return
     places = (np.arange(len(heat), dtype=np.float32) + 0.5) * CELL
     down, across = offsets[0] + places[:, None], offsets[1] + places
     distances = np.stack([np.hypot(down - row, across - column) / size for row, column, size, _ in centres])
@@ -267,7 +282,6 @@ def _separated(sure: float, ink: Ink, heat: Ink, offsets: Ink, sizes: Ink) -> li
     owners[distances.min(axis=0) > ASTRAY] = len(centres)
     owners = owners.repeat(CELL, axis=0).repeat(CELL, axis=1)
     is_ink = ink > INK
-    digits = []
     for number, (*_, certainty) in enumerate(centres):
         mask = is_ink & (owners == number)
         place = _extent(mask)
@@ -277,9 +291,7 @@ def _separated(sure: float, ink: Ink, heat: Ink, offsets: Ink, sizes: Ink) -> li
         mask, soft = place.of(mask), place.of(ink)
         count = np.count_nonzero(mask)
         if count >= LEAST_PIXELS and soft[mask].sum() > sure * count:
-            rows, columns = slice(place.top, place.top + place.height), slice(place.left, place.left + place.width)
-            digits.append((rows, columns, soft * _dilated(mask), certainty))
-    return digits
+            yield SeenDigit(soft * _dilated(mask), place, certainty)
 
 
 def _without_specks(mask: NDArray[np.bool_], box: Box) -> Box:

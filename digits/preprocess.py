@@ -4,6 +4,8 @@ White ink on black, cropped, scaled to fit 20×20 with its aspect ratio kept, an
 centre of 28×28 (LeCun, Cortes, Burges: the MNIST database of handwritten digits).
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,16 +14,17 @@ from PIL import Image, ImageFilter
 
 from digits import tracing
 from digits.decode import GreyImage, Pixels
-from digits.finder import Box, Finder, FoundDigit, Ink, is_marked
+from digits.finder import FRAME, Box, Finder, FoundDigit, Ink, is_marked
 
 # Why there is no digit to read.
 BLANK, SEVERAL_DIGITS, NOT_A_DIGIT = "blank", "several digits", "not a digit"
 
 SIZE = 28
 BOX = 20
-# Another digit counts only if the finder is so sure of it and it has this part of the first one's ink and height: ticks
-# and dashes do not.
+# Another digit counts only if the finder is so sure of it, it has this part of the first one's ink and height, and it
+# is read with this confidence, or with the second one below this part of the height: ticks, dashes and crosses do not.
 OTHER_HEAT, OTHER_MASS, OTHER_HEIGHT = 0.5, 0.15, 0.5
+OTHER_CONFIDENCE, SHORT_CONFIDENCE, SHORT = 0.5, 0.8, 0.7
 # MNIST's strokes are rarely thinner, in pixels of 28×28; thinner ones are thickened to this.
 MINIMUM_STROKE = 1.6
 # MNIST's centre of mass, rounded up to whole pixels: 14 to 15 pixels from the edges.
@@ -40,10 +43,23 @@ class Preprocessed:
     reason: str | None = None
     box: Box | None = None
     ink: Ink | None = None
+    others: "Others | None" = None
 
     def without_ink(self) -> "Preprocessed":
         """All that a prediction needs, in a fraction of the memory."""
         return replace(self, ink=None)
+
+
+@dataclass(frozen=True)
+class Others:
+    """What else may be a digit in an image: each one's image, and the confidence with which it must be read to be one.
+
+    `together` is everything that was found as one digit.
+    """
+
+    images: Sequence[Pixels]
+    least: Sequence[float]
+    together: Preprocessed
 
 
 def preprocess(image: GreyImage | Pixels, finder: Finder) -> Preprocessed:
@@ -54,18 +70,46 @@ def preprocess(image: GreyImage | Pixels, finder: Finder) -> Preprocessed:
         return Preprocessed(already)
     digits = finder.find(image)
     with tracing.span("prepare"):
-        if digits:
-            first, *others = digits
-            reason = SEVERAL_DIGITS if any(_counts(one, first) for one in others) else None
-            return Preprocessed(centred(first.ink), reason, first.box, first.ink)
-        reason = NOT_A_DIGIT if is_marked(image.pixels) else BLANK
-        return Preprocessed(np.zeros((SIZE, SIZE), np.uint8), reason)
+        if not digits:
+            reason = NOT_A_DIGIT if is_marked(image.pixels) else BLANK
+            return Preprocessed(np.zeros((SIZE, SIZE), np.uint8), reason)
+        first = _preprocessed(digits[0])
+        others = [one for one in digits[1:] if _counts(one, digits[0])]
+        if not others:
+            return first
+        least = [_least_confidence(one, digits[0]) for one in others]
+        images, together = [centred(one.ink) for one in others], _preprocessed(_together(digits))
+        return replace(first, reason=SEVERAL_DIGITS, others=Others(images, least, together))
+
+
+def _preprocessed(digit: FoundDigit) -> Preprocessed:
+    return Preprocessed(centred(digit.ink), None, digit.box, digit.ink)
+
+
+def _together(digits: Sequence[FoundDigit]) -> FoundDigit:
+    """Several digits as one, whose ink is as large as the network's frame."""
+    top, left = min(one.box.top for one in digits), min(one.box.left for one in digits)
+    bottom = max(one.box.top + one.box.height for one in digits)
+    right = max(one.box.left + one.box.width for one in digits)
+    everything = Box(left, top, right - left, bottom - top)
+    scale = FRAME / everything.side
+    together = np.zeros((math.ceil(scale * everything.height), math.ceil(scale * everything.width)), np.float32)
+    for one in digits:
+        height, width = (max(1, int(scale * side)) for side in (one.box.height, one.box.width))
+        part = Box(int(scale * (one.box.left - left)), int(scale * (one.box.top - top)), width, height).of(together)
+        ink = Image.fromarray(one.ink).resize(part.shape[::-1], Image.Resampling.BILINEAR)
+        np.maximum(part, np.asarray(ink), out=part)
+    return FoundDigit(together, everything, min(one.heat for one in digits))
 
 
 def _counts(other: FoundDigit, first: FoundDigit) -> bool:
-    """Whether another digit makes it several."""
+    """Whether another digit, if it is one, makes it several."""
     is_large = other.mass > OTHER_MASS * first.mass and other.box.height > OTHER_HEIGHT * first.box.height
     return is_large and other.heat > OTHER_HEAT
+
+
+def _least_confidence(other: FoundDigit, first: FoundDigit) -> float:
+    return SHORT_CONFIDENCE if other.box.height < SHORT * first.box.height else OTHER_CONFIDENCE
 
 
 def preprocessed_already(pixels: Pixels) -> Pixels | None:

@@ -1,25 +1,36 @@
 """The pipeline from image files to digits: decode, preprocess, classify, reject."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import numpy as np
 from msgspec import Meta
 
 from digits import tracing
 from digits.classifier import CLASSES, Classifier, ModelVersion
-from digits.decode import GreyImage, ImageError, Pixels, decode
+from digits.decode import GreyImage, ImageError, ImageTooLargeError, Pixels, decode
 from digits.finder import Box, Finder
+from digits.lines import begins_number, lines_of
 from digits.memory import MemoryLockScope
-from digits.preprocess import BLANK, NOT_A_DIGIT, SEVERAL_DIGITS, Preprocessed, preprocess
+from digits.page import distinct, look_at_page
+from digits.preprocess import BLANK, NOT_A_DIGIT, SEVERAL_DIGITS, Preprocessed, centred, preprocess
 from digits.settings import ModelSettings
 from digits.version import VersionFiles
 
+Image = TypeVar("Image")
+Result = TypeVar("Result")
+
 UNCERTAIN = "uncertain"
+# All that was found is one digit if it is read with this confidence, and more surely than two of its parts: the
+# detached bar of a 5 looks like a 1.
+TOGETHER = 0.95
+# A page may hold so many digits, and so much that looks like one or like a piece of one: each is seen several times.
+MOST_DIGITS, MOST_SEEN = 500, 10_000
 
 Digit = Annotated[Annotated[int, Meta(ge=0, le=9)] | None, Meta(description="0 to 9, or null if rejected")]
+CONFIDENCE = "how likely the image shows this digit: the largest probability times `is_digit`"
 Confidence = Annotated[float, Meta(ge=0, le=1)]
 TenProbabilities = Annotated[
     tuple[Confidence, ...],
@@ -36,9 +47,28 @@ class Prediction:
     """`digit` is None if the image is rejected; `reason` then says why."""
 
     digit: Digit
-    confidence: Annotated[Confidence, Meta(description="the largest probability")]
+    confidence: Annotated[Confidence, Meta(description=CONFIDENCE)]
     probabilities: TenProbabilities
     reason: Reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadDigit(Prediction):
+    """A digit on a page, or a mark that was found and is none."""
+
+    box: Annotated[Box, Meta(description="its place in the upright image")]
+    line: Annotated[Annotated[int, Meta(ge=0)] | None, Meta(description="its line, from 0, or null for no digit")]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a page says: `digits` in reading order, then the marks that are none."""
+
+    lines: Annotated[
+        list[str],
+        Meta(description="the digits of each line, `?` for an uncertain one, a blank between two numbers"),
+    ]
+    digits: Sequence[ReadDigit]
 
 
 class Recognizer:
@@ -86,7 +116,12 @@ class Recognizer:
 
         A file that cannot be decoded becomes its error.
         """
-        return [one if isinstance(one, ImageError) else self._preprocessed_or_error(one) for one in images]
+
+        def preprocessed(image: bytes | Pixels) -> Preprocessed:
+            found = self.decode_and_preprocess(image) if isinstance(image, bytes) else self.preprocess(image)
+            return found.without_ink()
+
+        return [one if isinstance(one, ImageError) else _or_error(preprocessed, one) for one in images]
 
     def decode_and_preprocess(self, data: bytes) -> Preprocessed:
         """The image in a file, preprocessed. Raises ImageError."""
@@ -101,9 +136,9 @@ class Recognizer:
 
     def preprocess(self, image: GreyImage | Pixels) -> Preprocessed:
         """An image, grey, uint8 [H, W], preprocessed."""
-        found = preprocess(image, self.finder)
-        if isinstance(image, GreyImage) and image.file_size and found.box:
-            return replace(found, box=_scaled(found.box, image.size, image.file_size))
+        found = self._without_marks(preprocess(image, self.finder))
+        if isinstance(image, GreyImage) and found.box:
+            return replace(found, box=_in_file(found.box, image))
         return found
 
     def predict_each(self, images: Sequence[Preprocessed | ImageError]) -> list[Prediction | ImageError]:
@@ -113,6 +148,58 @@ class Recognizer:
 
     def predict(self, images: Sequence[Preprocessed]) -> list[Prediction]:
         """Predictions for preprocessed images, in their order."""
+        predictions = self._classified(images)
+        for one in predictions:
+            tracing.outcome(one.reason or tracing.DIGIT)
+        return predictions
+
+    def read(self, data: bytes) -> Reading:
+        """All digits on the page in an image file. Raises ImageError, also if there are more than MOST_DIGITS."""
+        return self.read_with_images(data)[0]
+
+    def read_with_images(self, data: bytes) -> tuple[Reading, list[Pixels]]:
+        """As `read`, and the network's input image for each of `digits`, uint8 [28, 28]."""
+        try:
+            with MemoryLockScope():
+                with tracing.span("decode"):
+                    image = decode(data)
+                    pixels = image.whole()
+                seen = look_at_page(pixels, self.finder)
+            if len(seen) > MOST_SEEN:
+                raise ImageTooLargeError(f"expected at most {MOST_DIGITS} digits on a page; found far more")
+            with tracing.span("prepare"):
+                images = [Preprocessed(centred(one.ink)) for one in seen]
+            predictions = self._classified(images)
+            kept = distinct(seen, [one.confidence for one in predictions])
+            if len(kept) > MOST_DIGITS:
+                raise ImageTooLargeError(f"expected at most {MOST_DIGITS} digits on a page; found {len(kept)}")
+        except ImageError:
+            tracing.outcome(tracing.BROKEN)
+            raise
+        boxes = [_in_file(seen[one].box, image) for one in kept]
+        reading, order = _in_order([predictions[one] for one in kept], boxes)
+        tracing.page(sum(one.line is not None for one in reading.digits))
+        return reading, [images[kept[one]].image for one in order]
+
+    def read_each(self, files: Sequence[bytes]) -> list[Reading | ImageError]:
+        """All digits of the pages in image files, in their order, or the error of a file that cannot be read."""
+        return [_or_error(self.read, data) for data in files]
+
+    def _without_marks(self, image: Preprocessed) -> Preprocessed:
+        """The image, which holds several digits only if what lies beside the first one is read as one, too."""
+        if image.others is None:
+            return image
+        together = image.others.together
+        looks = [image.image, *image.others.images, together.image]
+        probabilities, is_digit = self.classifier.classify(np.array(looks))
+        first, *others, all_together = (probabilities.max(axis=1) * is_digit).tolist()
+        if all(one < least for one, least in zip(others, image.others.least, strict=True)):
+            return replace(image, reason=None, others=None)
+        if all_together > max(TOGETHER, first * max(others)):
+            return together
+        return replace(image, others=None)
+
+    def _classified(self, images: Sequence[Preprocessed]) -> list[Prediction]:
         if not images:
             return []
         probabilities, is_digit = self.classifier.classify(np.array([one.image for one in images]))
@@ -123,29 +210,51 @@ class Recognizer:
     def _prediction(self, image: Preprocessed, digit: int, probabilities: list[float], is_digit: float) -> Prediction:
         reason = image.reason
         if reason is not None and not image.image.any():
-            probabilities = [1 / CLASSES] * CLASSES  # nothing was classified
-        confidence = probabilities[digit]
+            probabilities, is_digit = [1 / CLASSES] * CLASSES, 1.0  # nothing was classified
+        confidence = round(probabilities[digit] * is_digit, 6)
         if reason is None:
             if is_digit < self.minimum_is_digit:
                 reason = NOT_A_DIGIT
             elif confidence < self.minimum_confidence:
                 reason = UNCERTAIN
-        tracing.outcome(reason or tracing.DIGIT)
         return Prediction(digit if reason is None else None, confidence, tuple(probabilities), reason)
 
-    def _preprocessed_or_error(self, image: bytes | Pixels) -> Preprocessed | ImageError:
-        try:
-            found = self.decode_and_preprocess(image) if isinstance(image, bytes) else self.preprocess(image)
-            return found.without_ink()
-        except ImageError as error:
-            # Its traceback would keep the file in memory, in a cycle with the caller's list of results.
-            error.__traceback__ = error.__cause__ = error.__context__ = None
-            return error
+
+def _or_error(function: Callable[[Image], Result], image: Image) -> Result | ImageError:
+    """What a function makes of an image, or its error."""
+    try:
+        return function(image)
+    except ImageError as error:
+        # Its traceback would keep the file in memory, in a cycle with the caller's list of results.
+        error.__traceback__ = error.__cause__ = error.__context__ = None
+        return error
 
 
-def _scaled(box: Box, size: tuple[int, int], file_size: tuple[int, int]) -> Box:
-    """A box in an image of this height and width, as it is in the file's."""
-    down, across = (whole / part for whole, part in zip(file_size, size, strict=True))
+def _in_order(predictions: Sequence[Prediction], boxes: Sequence[Box]) -> tuple[Reading, list[int]]:
+    """What is in those boxes, in reading order, and which box each of `digits` is in."""
+    is_digit = [one.reason != NOT_A_DIGIT for one in predictions]
+    kept = [number for number, one in enumerate(is_digit) if one]
+    places = [boxes[number] for number in kept]
+    texts, digits = [], []
+    lines = lines_of(places)
+    first = begins_number(places, lines)
+    for line, numbers in enumerate(lines):
+        text = ""
+        for one in numbers:
+            prediction = predictions[kept[one]]
+            text += " " * (one in first) + ("?" if prediction.digit is None else str(prediction.digit))
+            digits.append(ReadDigit(**vars(prediction), box=places[one], line=line))
+        texts.append(text)
+    marks = [number for number, one in enumerate(is_digit) if not one]
+    digits += [ReadDigit(**vars(predictions[one]), box=boxes[one], line=None) for one in marks]
+    return Reading(texts, digits), [kept[one] for numbers in lines for one in numbers] + marks
+
+
+def _in_file(box: Box, image: GreyImage) -> Box:
+    """A box in an image, as it is in the file."""
+    if image.file_size is None:
+        return box
+    down, across = (whole / part for whole, part in zip(image.file_size, image.size, strict=True))
     left, top = round(box.left * across), round(box.top * down)
     right, bottom = round((box.left + box.width) * across), round((box.top + box.height) * down)
     return Box(left, top, right - left, bottom - top)

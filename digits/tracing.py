@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
-# Outcomes of an image, besides the rejection reasons: a digit, or a file that cannot be decoded.
-DIGIT, BROKEN = "digit", "broken image"
+# Outcomes of an image, besides the rejection reasons: a digit, a page that was read, a file that cannot be decoded.
+DIGIT, PAGE, BROKEN = "digit", "page", "broken image"
 # Why a request got 503: the queue or the memory for bodies was full, or the deadline had passed.
 QUEUE, BODIES, LATE = "queue", "bodies", "deadline"
 
@@ -19,7 +19,7 @@ class DeadlineError(Exception):
 
 @dataclass
 class Trace:
-    """Seconds by span (queue, decode, finder, prepare, inference), batch sizes, and numbers of images by outcome.
+    """Seconds by span (queue, decode, finder, prepare, inference), batch sizes, digits on each page, images by outcome.
 
     `deadline` is a `time.monotonic()`; `rejection` is why the server was too busy for the request, if it was.
     """
@@ -27,6 +27,7 @@ class Trace:
     deadline: float = math.inf
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     batch_sizes: list[int] = field(default_factory=list)
+    page_digits: list[int] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
     rejection: str | None = None
 
@@ -83,6 +84,13 @@ def outcome(name: str) -> None:
     """Records the outcome of an image."""
     if _thread.trace is not None:
         _thread.trace.outcomes[name] += 1
+
+
+def page(digits: int) -> None:
+    """Records a page that was read, and how many digits it has."""
+    if _thread.trace is not None:
+        _thread.trace.page_digits.append(digits)
+        _thread.trace.outcomes[PAGE] += 1
 
 
 def rejection(cause: str) -> None:

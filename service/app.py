@@ -21,6 +21,7 @@ from service.routes.health import health
 from service.routes.metrics import metrics as metrics_route
 from service.routes.pages import pages
 from service.routes.predict import predict
+from service.routes.read import read
 from service.routes.v1 import v1
 from service.routes.v2 import v2
 from service.settings import Settings
@@ -61,7 +62,7 @@ def create_app(
     app.extensions["limiter"] = Limiter(settings.concurrency, settings.queue, settings.body_megabytes * 2**20)
     register_observation(app, models, metrics or Metrics(), settings.deadline)
     register_security(app, settings)
-    for routes in (predict, explain, v1, v2, health, metrics_route, pages):
+    for routes in (predict, read, explain, v1, v2, health, metrics_route, pages):
         app.register_blueprint(routes)
     register_errors(app)
     register_bodies(app)

@@ -23,6 +23,7 @@ from digits.tracing import Trace
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _SIZES = (1, 2, 4, 8, 16)
+_DIGITS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
 class Histogram(prometheus_client.Histogram):
@@ -58,8 +59,9 @@ class Metrics:
             buckets=_SECONDS,
         )
         self._batch_size = histogram("digits_batch_size", "Images per run of the network", buckets=_SIZES)
+        self._page_digits = histogram("digits_page_digits", "Digits on a page that was read", buckets=_DIGITS)
         self._images = counter(
-            "digits_images", "Images by outcome: digit, rejection reason, or broken image", ["outcome"]
+            "digits_images", "Images by outcome: digit, rejection reason, page, or broken image", ["outcome"]
         )
         self._rejections = counter(
             "digits_rejections", "Requests rejected with 503 by cause: queue, bodies, deadline", ["cause"]
@@ -91,6 +93,8 @@ class Metrics:
                 amounts[self._stage_seconds, stage].append(time)
             if trace.batch_sizes:
                 amounts[(self._batch_size,)] += trace.batch_sizes
+            if trace.page_digits:
+                amounts[(self._page_digits,)] += trace.page_digits
             for outcome, count in trace.outcomes.items():
                 counts[self._images, outcome] += count
             if trace.rejection:

@@ -36,6 +36,7 @@ method that is not allowed (405, with `Allow`) and a malformed request (400, 414
 # Groups of operations by blueprint.
 TAGS = {
     "predict": "Recognize digits",
+    "read": "Read pages",
     "explain": "Look inside the network",
     "v1": "V1 protocol of TensorFlow Serving and KServe",
     "v2": "Open Inference Protocol V2",

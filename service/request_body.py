@@ -13,7 +13,7 @@ from flask.globals import request_ctx
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, UnsupportedMediaType
 
-from digits.decode import MAXIMUM_BYTES, MAXIMUM_JPEG_FILE_BYTES, is_jpeg
+from digits.decode import MAXIMUM_BYTES, MAXIMUM_FILE_BYTES, is_jpeg
 from service.admission import Limiter
 
 
@@ -66,7 +66,7 @@ class Body:
         """Reads the start of a body that is or may be large: only one with a JPEG file may have more than others."""
         self._start = self.read()
         if is_jpeg(self._start) or _JPEG_PART in self._start:
-            self.most = MAXIMUM_JPEG_FILE_BYTES
+            self.most = MAXIMUM_FILE_BYTES
 
     def check(self, size: int) -> None:
         """Raises BusyError if the request, with a body of this size, would be rejected now."""
@@ -126,7 +126,7 @@ def _prepare_body() -> None:
     environ, length = asked.environ, asked.content_length
     if length or "HTTP_TRANSFER_ENCODING" in environ:
         # A body that is too large is never read, and its client is told so.
-        environ[BODY].check(length if length and length <= MAXIMUM_JPEG_FILE_BYTES else 0)
+        environ[BODY].check(length if length and length <= MAXIMUM_FILE_BYTES else 0)
     if connection := environ.get("gunicorn.socket"):
         connection.settimeout(SILENCE_SECONDS)
     # With this flag Werkzeug relies on the server to detect a body shorter than its Content-Length; gunicorn sets the
@@ -134,7 +134,7 @@ def _prepare_body() -> None:
     if length is not None:
         environ.pop("wsgi.input_terminated", None)
     is_large = "HTTP_TRANSFER_ENCODING" in environ if length is None else length > MAXIMUM_BYTES
-    if is_large and (length or 0) <= MAXIMUM_JPEG_FILE_BYTES and not asked.routing_exception:
+    if is_large and (length or 0) <= MAXIMUM_FILE_BYTES and not asked.routing_exception:
         try:
             environ[BODY].look_ahead()
         except (OSError, ValueError) as error:

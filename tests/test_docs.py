@@ -118,12 +118,14 @@ def finder_layers() -> Iterator[tuple[str, str, int, int]]:
     for node in model.graph.node:
         if node.op_type == "Conv":
             filters, depth, side, _ = shapes[node.input[1]]
+            biases = filters * (len(node.input) > 2)
             _, _, height, width = volumes[node.output[0]]
-            window = {one.name: one.ints[0] for one in node.attribute}
+            window = {one.name: one.ints[0] if one.ints else one.i for one in node.attribute}
             extras = [f" {name} {window[f'{name}s']}" for name in ("stride", "dilation") if window[f"{name}s"] > 1]
-            name = f"CONV {side}x{side}x{filters}{''.join(extras)}"
+            depthwise = " depthwise" * (window["group"] > 1)
+            name = f"CONV {side}x{side}x{filters}{''.join(extras)}{depthwise}"
             weights = filters * depth * side**2
-            yield name, f"{width}×{height}×{filters}", weights + filters, weights * height * width
+            yield name, f"{width}×{height}×{filters}", weights + biases, weights * height * width
 
 
 def test_functions_in_the_architecture_exist() -> None:
@@ -196,6 +198,8 @@ def check_response(command: str, text: str) -> None:
     sent = [int(digit) for digit in re.findall(r"examples/(\d)\.png", command)]
     if "predictions" in response:
         assert [one["digit"] for one in response["predictions"]] == sent
+    elif "lines" in response:
+        assert response["lines"] == ["80", "6383", "456", "382", "288"]
     elif "infer" in command:
         assert response["model_name"] == "digits-image"
     elif sent:

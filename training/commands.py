@@ -159,7 +159,7 @@ def finetune(model: Path, data: Path) -> None:
 
     \b
     Example:
-      digits finetune models/digits/3/model.onnx --data corrections/
+      digits finetune models/digits/4/model.onnx --data corrections/
     """
     _fine_tune(model, data)
 
@@ -247,7 +247,7 @@ def explain(models: tuple[Path, ...]) -> None:
 
     \b
     Example:
-      digits explain models/digits/3/model.onnx
+      digits explain models/digits/4/model.onnx
     """
     from digits.version import EXPLANATION
     from training.export import ExportError, write_explanation
@@ -278,7 +278,7 @@ def evaluate(model: Path | None, data: Path | None, report: Path | None) -> None
     \b
     Examples:
       digits evaluate
-      digits evaluate --model models/digits/3/model.onnx --report report/
+      digits evaluate --model models/digits/4/model.onnx --report report/
     """
     from digits.recognizer import Recognizer
     from digits.session import ModelError

@@ -48,7 +48,7 @@ CODE = {
 class Plan:
     """How much is made of everything; the defaults are what ships."""
 
-    pages: int = 60_000  # to train the finder on
+    pages: int = 90_000  # to train the finder on
     validation_pages: int = 3_000
     finder: FinderRecipe = FinderRecipe()
     images: dict[str, int] = field(default_factory=lambda: GENERATED)  # how many of each kind are tried

@@ -16,6 +16,7 @@ from benchmarks.accuracy import (
     not_a_digit,
     pages,
     pen_strokes,
+    reading,
     real_images,
     several,
     simulated_photos,
@@ -37,6 +38,8 @@ MEASURES: dict[str, Callable[..., list[Figure]]] = {
     "marks": marks.measure,
     "several": several.measure,
     "pages": pages.measure,
+    "reading": reading.measure,
+    "real_pages": reading.measure_real,
     "not_a_digit": not_a_digit.measure,
     "symbols": symbols.measure,
     "corruptions": corruptions.measure,
@@ -51,6 +54,11 @@ MEASURES: dict[str, Callable[..., list[Figure]]] = {
     help="A folder of images with labels.csv: file,label.",
 )
 @click.option(
+    "--real-pages",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder of photographed pages with labels.csv: file,lines.",
+)
+@click.option(
     "--pen-strokes",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="pendigits-orig.tra of the UCI Machine Learning Repository.",
@@ -58,12 +66,17 @@ MEASURES: dict[str, Callable[..., list[Figure]]] = {
 @click.option("--check", is_flag=True, help="Exit with 1 if a figure is worse than published by a standard error.")
 @click.option("--publish", is_flag=True, help="Write the figures into models/figures.json and the model card.")
 def main(
-    names: tuple[str, ...], real_images: Path | None, pen_strokes: Path | None, check: bool, publish: bool
+    names: tuple[str, ...],
+    real_images: Path | None,
+    real_pages: Path | None,
+    pen_strokes: Path | None,
+    check: bool,
+    publish: bool,
 ) -> None:
     """Measure the accuracy of the served model by the benchmarks NAME..., default all whose data is available: mnist,
     real_images, pen_strokes, input_variations, simulated_photos, hard_photos, crops, marks, several, pages,
-    not_a_digit, symbols, corruptions."""
-    data = {"real_images": real_images, "pen_strokes": pen_strokes}
+    reading, real_pages, not_a_digit, symbols, corruptions."""
+    data = {"real_images": real_images, "real_pages": real_pages, "pen_strokes": pen_strokes}
     recognizer = Recognizer.from_settings(ModelSettings.from_environment())
     version = recognizer.classifier.version
     _, published = load()

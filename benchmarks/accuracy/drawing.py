@@ -29,6 +29,7 @@ Ink = NDArray[np.float32]
 Stroke = NDArray[np.float64]
 
 Task = TypeVar("Task")
+Made = TypeVar("Made")
 
 # The result for an image that is rejected or cannot be decoded.
 NOTHING = Prediction(None, 0.0, (0.1,) * 10, "not decoded")
@@ -47,8 +48,8 @@ def read(recognizer: Recognizer, files: Iterable[bytes]) -> list[Prediction]:
     return [one if isinstance(one, Prediction) else NOTHING for one in results]
 
 
-def in_processes(function: Callable[[Task], bytes], tasks: Sequence[Task]) -> Iterator[bytes]:
-    """The files that a function makes of each task, one process per core."""
+def in_processes(function: Callable[[Task], Made], tasks: Sequence[Task]) -> Iterator[Made]:
+    """What a function makes of each task, one process per core."""
     if len(tasks) < 16:
         yield from map(function, tasks)
         return

@@ -1,4 +1,4 @@
-"""The web pages: `GET /` to draw a digit, `GET /docs` for the API; and `GET /openapi.json`, the API for programs."""
+"""The web pages: `GET /` to draw digits, `GET /docs` for the API; and `GET /openapi.json`, the API for programs."""
 
 import re
 from collections.abc import Callable
@@ -25,6 +25,14 @@ POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 HTML = {"text/html": {"schema": str}}
+# The images that the page offers to try, made by benchmarks/accuracy/samples.py: file and name.
+SAMPLES = (
+    ("digit.jpg", "A digit"),
+    ("crop.jpg", "A tight crop"),
+    ("number.jpg", "A number"),
+    ("page.jpg", "A page"),
+    ("smiley.jpg", "Not a digit"),
+)
 
 
 def _html(template: str, **values: Any) -> Response:  # noqa: ANN401 - the template decides
@@ -36,10 +44,11 @@ def _html(template: str, **values: Any) -> Response:  # noqa: ANN401 - the templ
 @pages.get("/")
 @Operation({200: HTML})
 def index() -> Response:
-    """Returns the page to draw a digit on. It also shows the served model's facts and figures."""
+    """Returns the page to draw digits on. It also shows the served model's facts and figures."""
     classifier = recognizer().classifier
     figures = card_figures(classifier.path, classifier.version)
-    return _html("index.html", version=classifier.version, facts=_facts(classifier), figures=figures)
+    facts = _facts(classifier)
+    return _html("index.html", version=classifier.version, facts=facts, figures=figures, samples=SAMPLES)
 
 
 @pages.get("/docs")
@@ -63,7 +72,10 @@ def openapi() -> Response:
 
 def _file_of(page: str, example: str) -> Callable[[str], Response]:
     @Operation(
-        {200: {name: {"schema": str} for name in ("text/css", "text/javascript", "image/svg+xml")}, 304: {}},
+        {
+            200: {name: {"schema": str} for name in ("text/css", "text/javascript", "image/svg+xml", "image/jpeg")},
+            304: {},
+        },
         parameters=(
             parameter("path", "name", str, "The file's name.", example),
             parameter("header", "If-None-Match", str, "The `ETag` of a cached file."),
@@ -72,13 +84,14 @@ def _file_of(page: str, example: str) -> Callable[[str], Response]:
         headers={"ETag": "Changes when the file does."},
     )
     def file(name: str) -> Response:
-        """Returns a script, a style sheet or an icon of a page."""
+        """Returns a script, a style sheet or an image of a page."""
         return send_from_directory(STATIC / page, name)
 
     return file
 
 
 pages.add_url_rule("/page/<name>", "page_file", _file_of("page", "style.css"))
+pages.add_url_rule("/samples/<name>", "sample_file", _file_of("samples", "digit.jpg"))
 pages.add_url_rule("/docs/<name>", "docs_file", _file_of("docs", "docs.css"))
 
 

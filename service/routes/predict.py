@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from digits.classifier import ModelVersion
 from digits.decode import ImageError
-from digits.recognizer import Confidence, Digit, Prediction, Reason, Recognizer, TenProbabilities
+from digits.recognizer import CONFIDENCE, Confidence, Digit, Prediction, Reason, Recognizer, TenProbabilities
 from service.context import admitted, example_image, recognizer, registry
 from service.openapi import IMAGE, IMAGES, VERSION_IN_QUERY, Operation, json, parameter
 from service.request_body import RequestError
@@ -23,7 +23,7 @@ class BatchPrediction:
     """The prediction for one image of a batch; either `error` or everything else is null."""
 
     digit: Digit
-    confidence: Annotated[Confidence | None, Meta(description="the largest probability")]
+    confidence: Annotated[Confidence | None, Meta(description=CONFIDENCE)]
     probabilities: TenProbabilities | None
     reason: Reason
     error: Annotated[str | None, Meta(description="why the image could not be decoded, or null")]
@@ -58,7 +58,8 @@ def _batch_example() -> BatchResponse:
     errors=(404, 503),
 )
 def predict_one() -> Response:
-    """Recognizes the digit in an image. Send it as the raw body, as the field `image` of a form, or in JSON."""
+    """Recognizes the digit in an image. Send it as the raw body, as the field `image` of a form, or in JSON. `/read`
+    reads images of several digits."""
     show = request.args.get("show")
     if show not in (None, "image"):
         raise RequestError(f"expected show=image or no `show`; got show={show}")

@@ -1,10 +1,11 @@
-"""`/v2`: the Open Inference Protocol V2. `digits` is the network itself; `digits-image` takes image files.
+"""`/v2`: the Open Inference Protocol V2. `digits` is the network itself; `digits-image` takes image files that show one
+digit, and `digits-page` pages.
 
 Errors, content types and bodies are those that the clients of Triton, KServe and MLServer understand.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Annotated, Literal
 
 import msgspec
@@ -153,6 +154,36 @@ def _infer_digits_image(recognizer: Recognizer, files: Values) -> dict[str, Valu
     }
 
 
+_PAGE_OUTPUTS = [
+    TensorDescription("image", "INT64", [-1]),
+    TensorDescription("digit", "INT64", [-1]),
+    TensorDescription("confidence", "FP32", [-1]),
+    TensorDescription("box", "INT64", [-1, 4]),
+    TensorDescription("line", "INT64", [-1]),
+    TensorDescription("error", "BYTES", [-1]),
+]
+
+
+def _infer_digits_page(recognizer: Recognizer, files: Values) -> dict[str, Values]:
+    """One row for every digit of every page; `image` counts the pages. `error` has one for every page."""
+    assert isinstance(files, list)
+    results = recognizer.read_each(files)
+    found = [
+        (number, one)
+        for number, result in enumerate(results)
+        if not isinstance(result, ImageError)
+        for one in result.digits
+    ]
+    return {
+        "image": np.array([number for number, _ in found], np.int64),
+        "digit": np.array([-1 if one.digit is None else one.digit for _, one in found], np.int64),
+        "confidence": np.array([one.confidence for _, one in found], np.float32),
+        "box": np.array([astuple(one.box) for _, one in found], np.int64).reshape(-1, 4),
+        "line": np.array([-1 if one.line is None else one.line for _, one in found], np.int64),
+        "error": [str(one).encode() if isinstance(one, ImageError) else b"" for one in results],
+    }
+
+
 def _box(image: Preprocessed | ImageError) -> tuple[int, int, int, int]:
     """Left, top, width and height; -1 each if no digit was found."""
     box = box_of(image) if isinstance(image, Preprocessed) else None
@@ -162,6 +193,7 @@ def _box(image: Preprocessed | ImageError) -> tuple[int, int, int, int]:
 SERVED: Mapping[str, Served] = {
     "digits": Served("onnx_onnxv1", "onnxruntime_onnx", _describe_digits, _infer_digits),
     "digits-image": Served("digits_image", "digits_image", lambda _: (_IMAGE, _OUTPUTS), _infer_digits_image),
+    "digits-page": Served("digits_page", "digits_page", lambda _: (_IMAGE, _PAGE_OUTPUTS), _infer_digits_page),
 }
 
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from cli import commands
 from cli.commands import COMMANDS, digits
 from digits import __version__
-from digits.settings import MODELS
+from digits.settings import ModelSettings
 from tests.helpers.paths import EXAMPLES, ROOT
 from tests.helpers.processes import free_port
 
@@ -117,7 +117,7 @@ def test_packages_that_run_show_the_names_of_the_tool(module: str, usage: str) -
 def test_finetune_is_training_from_a_model_on_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[Path, Path]] = []
     monkeypatch.setattr("training.commands._fine_tune", lambda *call: calls.append(call))
-    model = MODELS / "3" / "model.onnx"
+    model = ModelSettings().model_path
     result = CliRunner().invoke(digits, ["finetune", str(model), "--data", str(tmp_path)])
     assert result.exit_code == 0
     assert calls == [(model, tmp_path)]

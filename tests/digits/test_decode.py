@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import digits.decode
-from digits.decode import MAXIMUM_BYTES, MAXIMUM_JPEG_FILE_BYTES, ImageError, ImageTooLargeError, decode
+from digits.decode import MAXIMUM_BYTES, MAXIMUM_FILE_BYTES, ImageError, ImageTooLargeError, decode
 from digits.formats import format_name
 from digits.memory import memory_lock
 from tests.helpers.images import (
@@ -326,9 +326,9 @@ def test_too_many_pixels(data: bytes, message: str) -> None:
 
 def test_largest_jpeg_files() -> None:
     data = photo(600, 500)
-    assert decode(padded_jpeg(data, MAXIMUM_JPEG_FILE_BYTES)).whole().shape == (500, 600)
+    assert decode(padded_jpeg(data, MAXIMUM_FILE_BYTES)).whole().shape == (500, 600)
     with pytest.raises(ImageTooLargeError, match="expected at most 33554432 bytes; got 33554433"):
-        decode(padded_jpeg(data, MAXIMUM_JPEG_FILE_BYTES + 1))
+        decode(padded_jpeg(data, MAXIMUM_FILE_BYTES + 1))
 
 
 LARGE = Image.fromarray(GREY).resize((1000, 704), Image.Resampling.BICUBIC)

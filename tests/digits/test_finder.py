@@ -74,7 +74,7 @@ def test_box_is_in_pixels_of_the_upright_whole_image() -> None:
 def test_every_digit_is_found_the_one_with_most_ink_first() -> None:
     page = np.full((400, 800), 255, np.uint8)
     page[60:340, 60:340] = example_pixels(8)
-    page[200:340, 500:640] = np.asarray(Image.fromarray(example_pixels(3)).resize((140, 140)))
+    page[150:340, 500:690] = np.asarray(Image.fromarray(example_pixels(3)).resize((190, 190)))
     for image in (page, grained(page)):
         large, small = find(image)
         assert large.box.left < 340 < small.box.left

@@ -31,8 +31,8 @@ def test_polarity_position_and_contrast_do_not_matter() -> None:
     expected = preprocess(pixels).image.astype(int)
     moved = np.full((500, 600), 255, np.uint8)
     moved[200:480, 10:290] = pixels
-    assert np.abs(preprocess(255 - pixels).image - expected).mean() < 2
-    assert np.abs(preprocess(100 + pixels // 2).image - expected).mean() < 2
+    assert np.abs(preprocess(255 - pixels).image - expected).mean() < 4
+    assert np.abs(preprocess(100 + pixels // 2).image - expected).mean() < 4
     # At this size the image is reduced before the digit is cropped, which shifts edges by a fraction of a pixel.
     assert np.abs(preprocess(moved).image - expected).mean() < 10
 

@@ -4,12 +4,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
-from digits.decode import ImageError
-from digits.preprocess import Preprocessed
+from digits.decode import GreyImage, ImageError, Pixels
+from digits.finder import Box, FoundDigit
+from digits.preprocess import Preprocessed, centred
 from digits.recognizer import Prediction, Recognizer
 from digits.settings import ModelSettings
-from tests.helpers.finding import preprocess
+from tests.helpers.finding import finder, preprocess
 from tests.helpers.images import encode, example, example_pixels
 
 
@@ -19,13 +21,44 @@ def test_every_example(digit: int, recognizer: Recognizer) -> None:
     assert isinstance(prediction, Prediction)
     assert prediction.digit == digit
     assert prediction.reason is None
-    assert prediction.confidence == max(prediction.probabilities)
+    assert 0.9 * max(prediction.probabilities) < prediction.confidence <= max(prediction.probabilities)
     assert sum(prediction.probabilities) == pytest.approx(1, abs=1e-4)
 
 
 def test_empty_batch(recognizer: Recognizer) -> None:
     assert recognizer.predict([]) == []
     assert [part.shape for part in recognizer.classifier.classify(np.zeros((0, 28, 28), np.uint8))] == [(0, 10), (0,)]
+
+
+def beside(mark: Pixels) -> Pixels:
+    """An example of a 3 with a mark of 280×280 pixels to its right."""
+    return np.hstack([example_pixels(3), mark])
+
+
+def test_what_lies_beside_a_digit_makes_it_several_only_if_it_is_one(recognizer: Recognizer) -> None:
+    cross = Image.new("L", (280, 280), 255)
+    for line in ((80, 110, 200, 230), (200, 110, 80, 230)):
+        ImageDraw.Draw(cross).line(line, 0, 16)
+    files = [encode(beside(mark)) for mark in (np.asarray(cross), example_pixels(8))]
+    marked, several = recognizer.recognize(files)
+    assert isinstance(marked, Prediction)
+    assert isinstance(several, Prediction)
+    assert (marked.digit, marked.reason) == (3, None)
+    assert (several.digit, several.reason) == (None, "several digits")
+
+
+def test_digit_found_in_pieces_is_read_as_one(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    [four] = finder().find(GreyImage(example_pixels(4)))
+    cut = four.ink.shape[1] // 3
+    places = (Box(0, 0, cut, len(four.ink)), Box(cut, 0, four.ink.shape[1] - cut, len(four.ink)))
+    pieces = [FoundDigit(place.of(four.ink), place, 0.9) for place in places]
+    alone = [Preprocessed(centred(piece.ink)) for piece in pieces]
+    assert [one.digit for one in recognizer.predict(alone)] == [1, 1]
+    monkeypatch.setattr(recognizer.finder, "find", lambda _: pieces)
+    found = recognizer.preprocess(np.zeros((200, 200), np.uint8))
+    [prediction] = recognizer.predict([found])
+    assert (prediction.digit, prediction.reason) == (4, None)
+    assert found.box == Box(0, 0, four.ink.shape[1], len(four.ink))
 
 
 def test_blank_image_has_uniform_probabilities(recognizer: Recognizer) -> None:

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.helpers.service import serving
 
@@ -44,11 +44,14 @@ def browser_errors() -> list[str]:
 
 @pytest.fixture
 def page(context: BrowserContext, port: int, browser_errors: list[str]) -> Iterator[Page]:
+    """The page with an empty canvas, once it has shown that it works."""
     page = context.new_page()
     page.on("console", lambda message: browser_errors.append(message.text) if message.type != "log" else None)
     page.on("pageerror", lambda error: browser_errors.append(str(error)))
     home = f"http://localhost:{port}"
     page.on("request", lambda one: None if one.url.startswith((home, "blob:")) else browser_errors.append(one.url))
     page.goto(f"{home}/")
+    expect(page.locator("#verdict")).to_contain_text("confidence")  # in the first sample
+    page.click("#clear")
     yield page
     assert browser_errors == []

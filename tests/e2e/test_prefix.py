@@ -86,6 +86,6 @@ def test_pages_below_a_prefix(home: str, context: BrowserContext) -> None:
     document = json.loads(page.locator("pre").inner_text())
     assert document["servers"] == [{"url": "/digits/"}]
     page.go_back()
-    page.get_by_role("link", name="Draw a digit").click()
+    page.get_by_role("link", name="Draw digits").click()
     expect(page).to_have_url(home)
     assert faults == []

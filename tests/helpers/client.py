@@ -15,7 +15,7 @@ def assert_error(response: Any, status: int, message: str) -> None:
     assert message in response.json["error"]
 
 
-TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".jpg": "image/jpeg"}
 
 
 def get(client: FlaskClient, path: str, **options: Any) -> TestResponse:

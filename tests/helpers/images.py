@@ -37,6 +37,26 @@ def example_pixels(digit: int) -> NDArray[np.uint8]:
     return np.asarray(Image.open(io.BytesIO(example(digit))).convert("L"))
 
 
+def written_page(rows: list[str], height: int, gap: float = 0.3) -> Pixels:
+    """Rows of the examples' digits, so many pixels high, black on white; blanks part numbers."""
+    inks = {str(digit): _ink(digit, height) for digit in range(10)} | {" ": np.zeros((height, height), np.uint8)}
+    page = np.zeros((round(1.6 * height * (len(rows) + 0.5)), round((1 + gap) * height * (max(map(len, rows)) + 1))))
+    for number, text in enumerate(rows):
+        top, left = round(1.6 * height * (number + 0.4)), height // 2
+        for ink in map(inks.__getitem__, text):
+            page[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
+            left += round(gap * height) + ink.shape[1]
+    return (255 - page).astype(np.uint8)
+
+
+def _ink(digit: int, height: int) -> Pixels:
+    """An example's ink, white on black, cropped, so many pixels high."""
+    ink = 255 - example_pixels(digit)
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    image = Image.fromarray(ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+    return np.asarray(image.resize((round(image.width * height / image.height), height), Image.Resampling.BOX))
+
+
 def write_idx(path: Path, values: np.ndarray) -> None:
     header = b"\x00\x00\x08" + bytes([values.ndim]) + b"".join(side.to_bytes(4, "big") for side in values.shape)
     path.write_bytes(header + values.astype(np.uint8).tobytes())

@@ -19,6 +19,7 @@ def test_request_metrics() -> None:
     trace = Trace()
     trace.seconds["decode"] = 0.003
     trace.batch_sizes = [64, 2]
+    trace.page_digits = [0, 12]
     trace.outcomes["blank"] = 5
     metrics.count([("/predict", 200, 0.02, trace)])
     metrics.model("2", True, "cpu")
@@ -29,6 +30,8 @@ def test_request_metrics() -> None:
     assert found["digits_stage_seconds_bucket", (("le", "0.0025"), ("stage", "decode"))] == 0
     assert found["digits_stage_seconds_bucket", (("le", "0.005"), ("stage", "decode"))] == 1
     assert found["digits_batch_size_sum", ()] == 66
+    assert found["digits_page_digits_sum", ()] == 12
+    assert found["digits_page_digits_bucket", (("le", "10.0"),)] == 1
     assert found["digits_images_total", (("outcome", "blank"),)] == 5
     assert found["digits_images_in_flight", ()] == 3
     assert found["digits_model_info", (("default", "true"), ("provider", "cpu"), ("version", "2"))] == 1

@@ -335,14 +335,9 @@ def _flower(random: Generator) -> list[Stroke]:
 
 Maker = Callable[[Generator], list[Stroke]]
 # How often each kind is drawn, relative to the others.
-TRAINED: dict[Maker, float] = {
-    _way(CAPITALS): 7,
-    _way(SMALL_LETTERS): 7,
-    _way(WORDS): 1,
-    _way(SIGNS): 3,
+UNLIKE_DIGITS: dict[Maker, float] = {
     _way(PICTURES): 3,
     _star: 1,
-    _polygon: 1.5,
     _spiral: 1,
     _wave: 1,
     _cross: 1,
@@ -351,11 +346,18 @@ TRAINED: dict[Maker, float] = {
     _grid: 0.7,
     _hatching: 0.7,
     _closed_curve: 1,
-    _open_curve: 1.5,
-    _arc: 0.7,
     _knot: 0.7,
     _loops: 1,
     _scribble: 1,
+}
+TRAINED: dict[Maker, float] = UNLIKE_DIGITS | {
+    _way(CAPITALS): 7,
+    _way(SMALL_LETTERS): 7,
+    _way(WORDS): 1,
+    _way(SIGNS): 3,
+    _polygon: 1.5,
+    _open_curve: 1.5,
+    _arc: 0.7,
 }
 HELD_OUT: dict[Maker, float] = {_way(FOREIGN): 4, _way(RARE): 2, _radicals: 1, _flower: 1}
 

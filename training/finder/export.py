@@ -45,11 +45,12 @@ class _Graph:
         return name
 
     def convolution(self, x: str, module: nn.Conv2d, name: str) -> str:
-        assert module.bias is not None
-        inputs = [x, self.constant(f"{name}_weights", module.weight), self.constant(f"{name}_biases", module.bias)]
+        inputs = [x, self.constant(f"{name}_weights", module.weight)]
+        if module.bias is not None:
+            inputs.append(self.constant(f"{name}_biases", module.bias))
         window = {"kernel_shape": module.kernel_size, "strides": module.stride, "dilations": module.dilation}
         assert not isinstance(module.padding, str)
-        return self.node("Conv", inputs, name, pads=list(module.padding) * 2, **window)
+        return self.node("Conv", inputs, name, pads=list(module.padding) * 2, group=module.groups, **window)
 
     def sequence(self, x: str, modules: nn.Module, name: str) -> str:
         """Convolutions, each with its ReLU, and Sequentials of them, whose batch norm is folded."""

@@ -46,13 +46,17 @@ class Canvas:
         return self.ink.shape[0], self.ink.shape[1]
 
     def place(self, glyph: Glyph, top: int, left: int) -> None:
-        """Writes a digit, unless that is off the paper; one of which the frame shows too little becomes a mark."""
+        """Writes a digit, unless that is off the paper; one of which the frame shows too little becomes a mark.
+
+        A 1 is left out then: what is left of it could be a whole one.
+        """
         into, visible = _overlap(self.shape, glyph.ink.shape, top, left)
         ink = glyph.ink[visible]
         if self.table[into].any() or len(self.labels) == MOST_DIGITS:
             return
         if ink.sum(dtype=np.int64) < VISIBLE * glyph.ink.sum(dtype=np.int64):
-            self.mark(glyph.shown, top, left)
+            if glyph.label != 1:
+                self.mark(glyph.shown, top, left)
             return
         self.labels.append(glyph.label)
         self.owners[into][ink > np.maximum(self.found[into], 24)] = len(self.labels)
@@ -171,8 +175,10 @@ def several(writers: Writers, random: Generator) -> Layout:
     scene = _scene_size(sent)
     style, turn = writers.random_style(random, _least(scene, sent)), _small_turn(random)
     gap = random.choice(["touching", "overlapping", "close", "apart"], p=[0.3, 0.2, 0.2, 0.3])
+    size = 0.75 * scene / max(1, 0.65 * count)
     glyphs = [
-        style.digit(0.75 * scene / max(1, 0.65 * count) * random.uniform(0.85, 1), turn, random) for _ in range(count)
+        (style.bar if random.random() < 0.1 else style.digit)(size * random.uniform(0.85, 1), turn, random)
+        for _ in range(count)
     ]
     if gap == "apart" and random.random() < 0.4:
         canvas = Canvas(scene, max(scene // 2, round(scene * random.uniform(0.6, 1))))
@@ -361,7 +367,7 @@ def none(writers: Writers, random: Generator) -> Layout:
 
 
 LAYOUTS: tuple[Callable[[Writers, Generator], Layout], ...] = (tight, single, several, dense, none)
-LAYOUT_SHARES = (0.26, 0.23, 0.16, 0.2, 0.15)
+LAYOUT_SHARES = (0.26, 0.22, 0.2, 0.18, 0.14)
 
 
 def _small_turn(random: Generator) -> float:
@@ -387,7 +393,7 @@ def _add_company(canvas: Canvas, place: tuple[int, int], glyph: Glyph, random: G
         case 3:  # lines across the frame, through the digit or not
             lines = Image.new("L", canvas.shape[::-1])
             for _ in range(random.integers(1, 3)):
-                is_level = random.random() < 0.7
+                is_level = random.random() < 0.85  # a 1 is an upright line, too
                 middle = (
                     random.uniform(top - 0.2 * size, top + 1.2 * height)
                     if is_level
@@ -415,8 +421,10 @@ def _add_company(canvas: Canvas, place: tuple[int, int], glyph: Glyph, random: G
 
 
 def _add_cut_neighbour(canvas: Canvas, style: Style, size: float, random: Generator) -> None:
-    """A digit that reaches into the frame with less than half of it."""
+    """A digit that reaches into the frame with less than half of it; no 1, which would look like a whole one."""
     glyph = style.digit(size * random.uniform(0.8, 1.2), 0, random)
+    if glyph.label == 1:
+        return
     height, width = glyph.ink.shape
     reach = random.uniform(0.05, 0.35)
     top, left = (random.uniform(-0.2, 0.9) * room for room in canvas.shape)

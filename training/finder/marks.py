@@ -13,10 +13,11 @@ from PIL import Image, ImageDraw
 
 from digits.decode import Pixels
 from training.datasets.drawn import Stroke, draw, jittered_strokes, smooth
+from training.datasets.line_drawings import UNLIKE_DIGITS, random_drawing
 from training.datasets.photographed import distance_along
 from training.finder.writing import DRAWN_SHARE, cropped, rotation
 
-# Letters that look like no digit, and things, as plans of strokes like those of the synthetic digits.
+# Letters that look like no digit, as plans of strokes like those of the synthetic digits.
 LETTERS = (
     "0,100 50,0 | 100,100 ; 20,62 80,62",  # A
     "95,0 5,0 | 5,100 | 95,100 ; 5,50 80,50",  # E
@@ -38,20 +39,6 @@ LETTERS = (
     "5,100 5,0 | 95,0 | 95,100",  # Π
     "5,0 5,100 | 95,100 | 95,0 ; 50,0 50,100",  # Ш
     "5,0 10,45 50,62 90,45 95,0 ; 50,0 50,100",  # Ψ
-)
-THINGS = (
-    "10,100 10,45 | 50,0 | 90,45 | 90,100 | 10,100",  # a house
-    "50,25 30,0 3,20 15,60 | 50,100 | 85,60 97,20 70,0 50,25",  # a heart
-    "50,0 38,10 50,22 62,10 50,0 ; 50,22 50,62 | 20,100 ; 50,62 80,100 ; 15,40 85,40",  # a person
-    "0,60 30,100 | 100,0",  # a tick
-    "0,0 100,0 | 100,65 | 0,65 | 0,0 | 50,40 | 100,0",  # a letter in the post
-    "50,100 50,75 | 5,75 | 50,0 | 95,75 | 50,75",  # a tree
-    "50,10 50,100 ; 10,0 10,30 30,45 70,45 90,30 90,0 ; 50,10 50,45",  # a fork
-    "0,50 25,20 50,10 75,20 100,50 | 75,80 50,90 25,80 0,50 ; 50,35 35,50 50,65 65,50 50,35",  # an eye
-    "20,0 20,100 ; 80,0 80,100 ; 20,15 80,15 ; 20,38 80,38 ; 20,62 80,62 ; 20,85 80,85",  # a ladder
-    "5,100 5,0 ; 5,8 95,8 ; 5,36 95,36 ; 5,64 95,64 ; 5,92 95,92",  # a comb
-    "0,50 50,0 | 100,50 | 50,100 | 0,50 ; 50,0 50,100 ; 0,50 100,50",  # a kite
-    "0,35 50,0 100,35 | 75,28 50,35 25,28 0,35 ; 50,5 50,90 62,100 72,88",  # an umbrella
 )
 
 
@@ -97,7 +84,7 @@ def bars(shape: tuple[int, ...], random: Generator) -> Pixels:
         across = distance_along(shape, angle)
         reach = float(across.max())
         if random.random() < 0.5:  # evenly spaced
-            pitch = 2 * reach / random.uniform(3, 20)
+            pitch = 2 * reach / random.uniform(5, 20)
             return (across + random.uniform(0, pitch)) % pitch < pitch * random.uniform(0.08, 0.6)
         return np.searchsorted(np.sort(random.uniform(-reach, reach, random.integers(10, 40))), across) % 2 > 0
 
@@ -109,59 +96,10 @@ def bars(shape: tuple[int, ...], random: Generator) -> Pixels:
 
 
 def symbol(size: float, pen: float, random: Generator) -> Pixels:
-    """A figure with a plan that is no digit: a star, spiral, wave, cross, arrow, face, grid, curve, letter or thing."""
-    around = np.linspace(0, 2 * math.pi, 41)
-    circle = np.stack([np.cos(around), np.sin(around)], axis=1)
-    match random.integers(12):
-        case 0:  # a star, or a polygon drawn in one go
-            points = int(random.choice([3, 4, 5, 5, 7]))
-            step = 2 if points > 4 else 1
-            angles = 2 * math.pi * np.arange(points + 1) * step / points - math.pi / 2
-            strokes = [np.stack([np.cos(angles), np.sin(angles)], axis=1)]
-        case 1:  # a spiral
-            along = np.linspace(0, 1, 80)[:, None]
-            angles = along[:, 0] * 2 * math.pi * random.uniform(1.8, 4)
-            strokes = [along * np.stack([np.cos(angles), np.sin(angles)], axis=1)]
-        case 2:  # a wave or a zigzag
-            along = np.linspace(-1, 1, 60)
-            wave = np.sin(along * math.pi * random.uniform(1.5, 5))
-            wave = np.sign(wave) * np.abs(wave) ** random.uniform(0.3, 1)
-            strokes = [np.stack([along, wave * random.uniform(0.1, 0.5)], axis=1)]
-        case 3:  # strokes crossing in the middle: a plus, a cross, an asterisk
-            angles = math.pi * (np.arange(count := random.integers(2, 5)) / count + random.choice([0, 0.25]))
-            ends = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-            strokes = [np.stack([-end, end]) for end in ends]
-        case 4:  # an arrow, with one head or two
-            head = random.uniform(0.3, 0.7)
-            strokes = [np.array([[-1, 0], [1, 0.0]]), np.array([[1 - head, -head], [1, 0], [1 - head, head]])]
-            strokes += [-strokes[1]] * int(random.integers(2))
-            strokes = [one @ rotation(random.choice([0, 0.5, 1, 1.5]) * math.pi) for one in strokes]
-        case 5:  # a face
-            mouth = circle[4:17] * (0.5, random.uniform(-0.6, 0.6)) + (0, 0.2)
-            eyes = [circle * random.uniform(0.05, 0.15) + (place, -0.3) for place in (-0.35, 0.35)]
-            nose = [np.array([[0, -0.1], [0.08, 0.15]])] * int(random.integers(2))
-            strokes = [circle, mouth, *eyes, *nose]
-        case 6:  # a table or a noughts-and-crosses grid
-            places = np.linspace(-0.8, 0.8, int(random.integers(3, 6)))
-            strokes = [np.array([[place, -1], [place, 1]]) for place in places]
-            strokes += [np.array([[-1, place], [1, place]]) for place in places]
-        case 7:  # a closed curve with bays: a leaf, a cloud, a flower
-            radii = 1 + random.uniform(0.25, 0.45) * np.cos(random.integers(3, 8) * around + random.uniform(0, 6))
-            strokes = [circle * radii[:, None]]
-        case 8:  # a closed curve that crosses itself (Lissajous)
-            turns = np.linspace(0, 2 * math.pi, 121)
-            first, second = random.choice([(2, 3), (3, 4), (3, 2), (4, 3), (3, 5)])
-            strokes = [np.stack([np.sin(first * turns + random.uniform(0.4, 1.2)), np.sin(second * turns)], axis=1)]
-        case 9:  # hatching
-            places = np.linspace(-1, 1, int(random.integers(5, 10)))
-            strokes = [np.array([[place - 0.6, 1], [place + 0.6, -1]]) for place in places]
-        case 10:
-            return letter(size, pen, random)
-        case _:
-            strokes = [2 * one - 1 for one in jittered_strokes(str(random.choice(THINGS)), random)]
-    shape = np.diag(random.uniform(0.6, 1, 2)) @ rotation(random.normal(0, 0.15))
-    moved = [(one + random.normal(0, 0.015, one.shape)) @ shape for one in strokes]
-    return _drawn(moved, pen, size)
+    """A figure that looks like no digit: a star, a spiral, an arrow, a face, a house, now and then a letter."""
+    if random.random() < 0.1:
+        return letter(size, pen, random)
+    return _drawn(random_drawing(UNLIKE_DIGITS, random), pen, size)
 
 
 def punctuation(size: float, pen: float, random: Generator) -> Pixels:

@@ -41,8 +41,8 @@ class Widths:
 
     half: int = 16
     quarter: int = 32
-    eighth: int = 48
-    sixteenth: int = 64
+    eighth: int = 64
+    sixteenth: int = 96
 
 
 class Finder(nn.Module):
@@ -64,9 +64,10 @@ class Finder(nn.Module):
         )
         self.back_to_eighth = Joint(sixteenth, eighth)
         self.back_to_quarter = Joint(eighth, quarter)
-        self.back_to_half = Joint(quarter, half)
+        # Most of the time would go into 3×3 weights at this size.
+        self.back_to_half = Joint(quarter, half, is_separable=True)
         self.ink = nn.Conv2d(half, 4, 1)  # one for each of the 2×2 pixels
-        self.places = nn.Sequential(_convolution(quarter, quarter), nn.Conv2d(quarter, 4, 1))
+        self.places = nn.Sequential(_separable_convolution(quarter), nn.Conv2d(quarter, 4, 1))
 
     def forward(self, images: Tensor) -> Maps:
         half = self.to_half(images)
@@ -82,10 +83,10 @@ class Finder(nn.Module):
 class Joint(nn.Module):
     """Coarse maps enlarged twice, joined with the finer maps of that size."""
 
-    def __init__(self, coarse: int, fine: int) -> None:
+    def __init__(self, coarse: int, fine: int, *, is_separable: bool = False) -> None:
         super().__init__()
         self.reduce = nn.Conv2d(coarse, fine, 1)
-        self.join = _convolution(fine, fine)
+        self.join = _separable_convolution(fine) if is_separable else _convolution(fine, fine)
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
         enlarged = functional.interpolate(self.reduce(coarse), scale_factor=2.0, mode="nearest")
@@ -102,6 +103,16 @@ def _convolution(inputs: int, outputs: int, size: int = 3, stride: int = 1, dila
     )
 
 
+def _separable_convolution(channels: int) -> nn.Sequential:
+    """3×3 weights for each map by itself, then 1×1 across them."""
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
+        nn.Conv2d(channels, channels, 1, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(inplace=True),
+    )
+
+
 def normalized(images: Tensor) -> Tensor:
     """Images float32 [N, H, W], 0 to 1 → what the network takes, [N, 1, H, W]."""
     mean = images.mean(dim=(1, 2), keepdim=True)
@@ -114,8 +125,8 @@ def fold_batch_norm(network: Finder) -> Finder:
     """The same function without batch norm: each becomes part of the convolution before it. Changes the network."""
     network.eval()
     for module in network.modules():
-        if isinstance(module, nn.Sequential) and len(module) == 3 and isinstance(module[1], nn.BatchNorm2d):
-            convolution = module[0]
+        if isinstance(module, nn.Sequential) and len(module) > 2 and isinstance(module[-2], nn.BatchNorm2d):
+            convolution = module[-3]
             assert isinstance(convolution, nn.Conv2d)
-            module[0], module[1] = nn.utils.fuse_conv_bn_eval(convolution, module[1]), nn.Identity()
+            module[-3], module[-2] = nn.utils.fuse_conv_bn_eval(convolution, module[-2]), nn.Identity()
     return network

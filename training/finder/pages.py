@@ -60,7 +60,7 @@ def page(writers: Writers, random: Generator, kind: int | None = None) -> NDArra
     if kind is None:
         kind = int(random.choice(len(LAYOUTS), p=LAYOUT_SHARES))
     layout = LAYOUTS[kind](writers, random)
-    if random.random() < 0.2:
+    if random.random() < 0.12:
         layout.canvas.show_through(layout.canvas if random.random() < 0.5 else dense(writers, random).canvas, random)
     return _photographed(layout, random, kind)
 

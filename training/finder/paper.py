@@ -60,6 +60,8 @@ def image_of(scene: Scene, size: int, random: Generator, look: Look | None = Non
     image = _reduced(_pixels(look(scene, random)), size)
     if size < SMALL and random.random() < 0.2:  # a small sensor
         image = _noisy(image, random)
+    if random.random() < (0.08 if size < SMALL else 0.03):
+        image = _flawed(image, random)
     draw = random.random()
     if draw < 0.3 and look in (screen, _scan):
         image = _black_and_white(image, random)
@@ -173,7 +175,7 @@ def _inked(paper: Field, scene: Scene, random: Generator, strength: float) -> Fi
     other = scene.marks * (strength if random.random() < 0.6 else ratio(random, 0.05, 0.95))
     page = paper * (1 - np.maximum(written, other))
     if scene.behind.any():
-        page = page * (1 - random.uniform(0.05, 0.55) * strength * scene.behind)
+        page = page * (1 - random.uniform(0.05, 0.4) * strength * scene.behind)
     return page
 
 
@@ -256,6 +258,19 @@ def _reduced(image: Image.Image, size: int) -> Image.Image:
 
 def _noisy(image: Image.Image, random: Generator) -> Image.Image:
     return _pixels(np.asarray(image, np.float32) / 255 + random.normal(0, ratio(random, 0.01, 0.06), image.size[::-1]))
+
+
+def _flawed(image: Image.Image, random: Generator) -> Image.Image:
+    """Single pixels black or white, as dead ones are; or all moved a little, as behind frosted glass."""
+    pixels = np.array(image)
+    if random.random() < 0.6:
+        is_dead = random.random(pixels.shape) < ratio(random, 0.005, 0.25)
+        pixels[is_dead] = random.choice(np.array([0, 255], np.uint8), int(is_dead.sum()))
+        return Image.fromarray(pixels)
+    reach = max(1, round(ratio(random, 0.01, 0.05) * max(pixels.shape)))
+    moved = np.indices(pixels.shape) + random.integers(-reach, reach + 1, (2, *pixels.shape))
+    rows, columns = np.clip(moved, 0, np.array(pixels.shape)[:, None, None] - 1)
+    return Image.fromarray(pixels[rows, columns])
 
 
 def _black_and_white(image: Image.Image, random: Generator) -> Image.Image:

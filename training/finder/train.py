@@ -40,7 +40,7 @@ class Recipe:
     """Everything that decides the weights, the pages and the seed apart."""
 
     widths: Widths = Widths()
-    steps: int = 20_000
+    steps: int = 32_000
     batch_size: int = 32
     learning_rate: float = 3e-3
     warmup_steps: int = 500

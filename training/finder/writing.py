@@ -29,22 +29,22 @@ DRAWN_SHARE = 0.7
 POOL, SIMILAR = 800, 80
 # Digits of straight strokes only, as in forms and on stencils; points are percent of the digit's box, y down.
 BLOCK_STROKES = {
-    0: "0,0 100,0 100,100 0,100 0,0",
-    1: "50,0 50,100",
-    2: "0,0 100,0 100,50 0,50 0,100 100,100",
-    3: "0,0 100,0 100,100 0,100 ; 20,50 100,50",
-    4: "0,0 0,55 100,55 ; 80,0 80,100",
-    5: "100,0 0,0 0,50 100,50 100,100 0,100",
-    6: "100,0 0,0 0,100 100,100 100,50 0,50",
-    7: "0,0 100,0 60,100",
-    8: "0,0 100,0 100,100 0,100 0,0 ; 0,50 100,50",
-    9: "100,50 0,50 0,0 100,0 100,100 0,100",
+    0: ("0,0 100,0 100,100 0,100 0,0",),
+    1: ("50,0 50,100", "15,20 50,0 50,100", "15,25 50,0 50,100 ; 10,100 90,100"),
+    2: ("0,0 100,0 100,50 0,50 0,100 100,100", "0,0 100,0 100,45 0,100 100,100"),
+    3: ("0,0 100,0 100,100 0,100 ; 20,50 100,50",),
+    4: ("0,0 0,55 100,55 ; 80,0 80,100", "0,0 0,50 100,50 ; 100,0 100,100", "80,100 80,0 0,65 100,65"),
+    5: ("100,0 0,0 0,50 100,50 100,100 0,100",),
+    6: ("100,0 0,0 0,100 100,100 100,50 0,50", "0,0 0,100 100,100 100,50 0,50"),
+    7: ("0,0 100,0 60,100", "0,0 100,0 100,100", "0,0 100,0 50,45 50,100"),
+    8: ("0,0 100,0 100,100 0,100 0,0 ; 0,50 100,50",),
+    9: ("100,50 0,50 0,0 100,0 100,100 0,100", "100,50 0,50 0,0 100,0 100,100"),
 }
 
 
 @dataclass(frozen=True)
 class Glyph:
-    """A digit: `shown` is what the pen left, `ink` what should be found; they differ if the digit is hollow."""
+    """A digit: `shown` is what the pen left, `ink` what should be found; that is broader where the frame needs it."""
 
     shown: Pixels
     ink: Pixels
@@ -95,8 +95,8 @@ class Style:
         self.least = least
         self.pen = ratio(random, THINNEST, BROADEST) if random.random() < 0.5 else ratio(random, 0.03, 0.12)
         self.slant, self.width = random.normal(0, 0.12), ratio(random, 0.8, 1.25)
-        # Few hollow ones: with more, the insides of circles and of other digits are filled, too.
-        self.hollow, self.broken = random.random() < 0.01, random.random() < 0.06
+        # Hollow digits are found as the outline they are. Filled in, they taught to fill loops and circles, too.
+        self.hollow, self.broken = random.random() < 0.04, random.random() < 0.06
         if self.hollow:
             self.pen = ratio(random, 0.1, 0.3)
         # By how much MNIST's strokes are broadened on each side, relative to the digit's longer side.
@@ -104,7 +104,7 @@ class Style:
         self.outline = ratio(random, 0.01, 0.07)
         first = int(random.integers(POOL - SIMILAR))
         self.mnist = writers.mnist[first : first + SIMILAR]
-        self.source = str(random.choice(["mnist", "pen", "drawn", "block"], p=[0.45, 0.28, 0.22, 0.05]))
+        self.source = str(random.choice(["mnist", "pen", "drawn", "block"], p=[0.45, 0.28, 0.2, 0.07]))
         if not writers.pen_digits and self.source == "pen":
             self.source = "drawn"
         if self.source == "pen":
@@ -136,10 +136,18 @@ class Style:
             box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
             shown, ink = shown[box], ink[box]
         if self.hollow:
-            shown = _outline(ink, max(self.outline * size, self.least.shown))
+            shown = ink = _outline(ink, max(self.outline * size, self.least.shown, self.least.found))
         elif self.broken:
             shown, ink = _broken(shown, ink, random)
         return Glyph(shown, ink, label)
+
+    def bar(self, size: float, turn: float, random: Generator) -> Glyph:
+        """A 1 that is one straight stroke, about as broad as the other digits'."""
+        usual = MNIST_STROKE * ratio(random, 0.6, 1.5) if self.source == "mnist" else self.pen
+        pen = max(usual, self.least.shown / size, self.least.found / size)
+        stroke = np.array([[0, 0], [random.normal(0, 0.05), 1]]) @ rotation(turn)
+        ink = cropped(draw([stroke], pen, max(3, round(size / (1 + pen) / DRAWN_SHARE))))
+        return Glyph(ink, ink, 1)
 
     def _strokes(self, random: Generator) -> tuple[list[Stroke], int]:
         """A digit's strokes, their longer side about 1."""
@@ -153,7 +161,8 @@ class Style:
             return random_digit(label, random), label
         width = random.uniform(0.4, 0.8)
         strokes = []
-        for stroke in BLOCK_STROKES[label].split(";"):
+        way = BLOCK_STROKES[label][random.integers(len(BLOCK_STROKES[label]))]
+        for stroke in way.split(";"):
             points = np.array([point.split(",") for point in stroke.split()], dtype=np.float64) / 100
             strokes.append((points + random.normal(0, 0.03, points.shape)) * (width, 1))
         return strokes, label

@@ -1,11 +1,11 @@
 // Shows a prediction: what was found, the network's input image, the digit, its confidence, and ten bars.
 
 import { drawFound } from "./found.js";
-import { decodeBytes } from "./service.js";
+import { decodeBytes, fileOf } from "./service.js";
 
 const REASONS = {
   blank: "The image is blank.",
-  "several digits": "These look like several digits. The largest is marked; draw one at a time.",
+  "several digits": "These look like several digits. The largest is marked.",
   "not a digit": "This does not look like a digit.",
   uncertain: "This looks like a digit, but it is unclear which one.",
 };
@@ -29,23 +29,28 @@ const bars = Array.from({ length: 10 }, (_, digit) => {
   return { row, bar, percent };
 });
 
-function percentage(share) {
+export function percentage(share) {
   return `${(100 * share).toFixed(1)} %`;
 }
 
 // `image` is what was sent.
 export function showAnswer(answer, image) {
-  const { digit, confidence, probabilities, reason } = answer;
-  element("digit").textContent = digit ?? "–";
+  const { confidence, reason } = answer;
   element("verdict").textContent = reason ? REASONS[reason] ?? reason : `Recognized with a confidence of ${percentage(confidence)}.`;
+  showDigit(answer);
+  drawFound(element("found"), image, answer.box, null);
+}
+
+// One digit's input image and probabilities, from the response of /predict or of /read.
+export function showDigit({ digit, probabilities, image }) {
+  element("digit").textContent = digit ?? "–";
   probabilities.forEach((share, index) => {
     const { row, bar, percent } = bars[index];
     bar.setAttribute("width", String(100 * share));
     percent.textContent = percentage(share);
     row.classList.toggle("best", index === digit);
   });
-  drawFound(element("found"), image, answer.box, null);
-  drawSeen(decodeBytes(answer.image));
+  drawSeen(decodeBytes(image));
   element("seen").setAttribute("aria-label", `What the network saw${digit === null ? "" : `, recognized as ${digit}`}`);
 }
 
@@ -54,9 +59,9 @@ export function showInk({ box, ink }, image) {
   if (ink) drawFound(element("found"), image, box, { ...ink, bytes: decodeBytes(ink.values) });
 }
 
-export function showNothing() {
+export function showNothing(verdict = "Draw a digit.") {
   element("digit").textContent = "?";
-  element("verdict").textContent = "Draw a digit.";
+  element("verdict").textContent = verdict;
   for (const { row, bar, percent } of bars) {
     bar.setAttribute("width", "0");
     percent.textContent = "";
@@ -71,6 +76,9 @@ export function showAlert(text) {
   element("alert").hidden = !text;
   element("alert").textContent = text;
 }
+
+// The network's input image that is shown, as a file.
+export const seenFile = () => fileOf(element("seen"));
 
 function drawSeen(pixels) {
   drawGrey(element("seen").getContext("2d"), pixels, 28, 28);

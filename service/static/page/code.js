@@ -1,4 +1,4 @@
-// Requests that contain the drawing, to copy.
+// Requests to copy: with the digit in them, or for the file of a page.
 
 import { copy } from "./copy.js";
 import { encodeBytes } from "./service.js";
@@ -7,7 +7,7 @@ import { encodeBytes } from "./service.js";
 const DRAWING = [56, "image/png"];
 const PICTURE = [140, "image/jpeg"];
 
-const SNIPPETS = {
+const ONE = {
   curl: (url, image) => `curl --json '{"image": "${image}"}' ${url}predict`,
   Python: (url, image) =>
     `import json, urllib.request\n\nbody = json.dumps({"image": "${image}"}).encode()\n` +
@@ -17,9 +17,19 @@ const SNIPPETS = {
     `const answer = await fetch("${url}predict", {\n  method: "POST",\n  headers: {"Content-Type": "application/json"},\n` +
     `  body: JSON.stringify({image: "${image}"}),\n});\nconsole.log(await answer.json());`,
 };
+const PAGE = {
+  curl: (url) => `curl --data-binary @page.jpg ${url}read`,
+  Python: (url) =>
+    `import json, urllib.request\n\nwith open("page.jpg", "rb") as file:\n` +
+    `    request = urllib.request.Request("${url}read", file.read())\n` +
+    `print(*json.load(urllib.request.urlopen(request))["lines"], sep="\\n")`,
+  JavaScript: (url) =>
+    `// file: a File or a Blob\nconst answer = await fetch("${url}read", {method: "POST", body: file});\n` +
+    `console.log((await answer.json()).lines);`,
+};
 
 const texts = {};
-for (const name of Object.keys(SNIPPETS)) {
+for (const name of Object.keys(ONE)) {
   const item = Object.assign(document.createElement("div"), { className: "snippet" });
   const head = document.createElement("header");
   const title = Object.assign(document.createElement("h3"), { textContent: name });
@@ -36,7 +46,15 @@ for (const name of Object.keys(SNIPPETS)) {
 }
 
 export async function showCode(paper) {
-  const file = await paper.render(...(paper.picture ? PICTURE : DRAWING));
-  const image = encodeBytes(new Uint8Array(await file.arrayBuffer()));
-  for (const [name, snippet] of Object.entries(SNIPPETS)) texts[name].textContent = snippet(new URL(".", location).href, image);
+  const file = paper.render(...(paper.picture ? PICTURE : DRAWING));
+  show(ONE, encodeBytes(new Uint8Array(await file.arrayBuffer())), "These requests contain the digit above.");
+}
+
+export function showPageCode() {
+  show(PAGE, null, "These requests read all digits in an image file.");
+}
+
+function show(snippets, image, text) {
+  document.getElementById("code-text").textContent = text;
+  for (const [name, snippet] of Object.entries(snippets)) texts[name].textContent = snippet(new URL(".", location).href, image);
 }

@@ -1,6 +1,8 @@
 // The canvas to draw on: strokes by mouse, finger, pen or keyboard, or an image. Calls `changed` after every change, with
 // true once the pen is lifted.
 
+import { fileOf } from "./service.js";
+
 const SIZE = 280;
 const STEP = 8; // how far an arrow key moves the pen
 
@@ -11,7 +13,7 @@ export class Paper {
     this.changed = changed;
     this.thickness = 20;
     this.strokes = [];
-    this.picture = null; // {file, bitmap}
+    this.picture = null; // {file, bitmap, isSample}
     this.drawing = null;
     this.pen = null; // the keyboard's pen: {x, y, down}
     canvas.addEventListener("pointerdown", (event) => this.#press(event));
@@ -42,9 +44,10 @@ export class Paper {
     this.#done();
   }
 
-  show(file, bitmap) {
+  // A sample makes way for the first stroke; any other image can be drawn on.
+  show(file, bitmap, isSample = false) {
     this.strokes = [];
-    this.picture = { file, bitmap };
+    this.picture = { file, bitmap, isSample };
     this.#done();
   }
 
@@ -59,8 +62,8 @@ export class Paper {
   }
 
   // The canvas as an image file, `side` pixels wide and high.
-  render(side, type = "image/png") {
-    return new Promise((resolve) => this.#sheet(side).toBlob(resolve, type));
+  render(side, type) {
+    return fileOf(this.#sheet(side), type);
   }
 
   #sheet(side) {
@@ -100,6 +103,7 @@ export class Paper {
 
   #begin(point, pointer) {
     this.pen = null;
+    if (this.picture?.isSample) this.picture = null;
     this.drawing = { thickness: this.thickness, points: [point], pointer };
     this.strokes.push(this.drawing);
     this.#draw();

@@ -25,7 +25,7 @@ client = tritonclient.http.InferenceServerClient(f"127.0.0.1:{sys.argv[1]}")
 assert client.is_server_live()
 assert client.is_server_ready()
 assert client.get_server_metadata()["name"] == "digits"
-assert {one["name"] for one in client.get_model_repository_index()} == {"digits", "digits-image"}
+assert {one["name"] for one in client.get_model_repository_index()} == {"digits", "digits-image", "digits-page"}
 version = client.get_model_metadata("digits")["versions"][-1]
 assert client.is_model_ready("digits")
 assert client.is_model_ready("digits", version)

@@ -27,7 +27,7 @@ def test_explanation_has_the_prediction_and_every_layer(client: FlaskClient) -> 
     layers, ink = explained.pop("layers"), explained.pop("ink")
     assert explained == predicted
     assert array(ink["values"]).reshape(ink["shape"]).max() > 250
-    assert [layer["kind"] for layer in layers[:4]] == ["INPUT", "CONV", "RELU", "CONV"]
+    assert [layer["kind"] for layer in layers[:4]] == ["INPUT", "CONV", "RELU", "POOL"]
     for layer in layers:
         assert len(array(layer["maps"])) == np.prod(layer["output"])
         assert layer["minimum"] <= layer["maximum"]

@@ -11,7 +11,9 @@ from service.routes.pages import card_figures
 from tests.helpers.client import TYPES, get
 from tests.helpers.paths import ROOT
 
-FILES = sorted(path.name for path in (ROOT / "service" / "static" / "page").iterdir())
+STATIC = ROOT / "service" / "static"
+FILES = sorted(path.name for path in (STATIC / "page").iterdir())
+SAMPLES = sorted(path.name for path in (STATIC / "samples").iterdir())
 TEMPLATES = sorted(path.name for path in (ROOT / "service" / "templates").iterdir())
 
 
@@ -38,19 +40,19 @@ def test_content_security_policy(client: FlaskClient) -> None:
         assert addresses <= {"http://www.w3.org/2000/svg"}
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_static_file(name: str, client: FlaskClient) -> None:
-    response = get(client, f"/page/{name}")
+@pytest.mark.parametrize("path", [f"/page/{name}" for name in FILES] + [f"/samples/{name}" for name in SAMPLES])
+def test_static_file(path: str, client: FlaskClient) -> None:
+    response = get(client, path)
     assert response.status_code == 200
-    assert response.mimetype == TYPES[Path(name).suffix]
-    again = get(client, f"/page/{name}", headers={"If-None-Match": response.headers["ETag"]})
+    assert response.mimetype == TYPES[Path(path).suffix]
+    again = get(client, path, headers={"If-None-Match": response.headers["ETag"]})
     assert again.status_code == 304
 
 
 def test_templates_are_not_served(client: FlaskClient) -> None:
     assert TEMPLATES
     prefixes = ("", "../", "../templates/", "../../templates/", "..%2f..%2ftemplates%2f")
-    for folder, prefix, name in product(("page", "docs"), prefixes, TEMPLATES):
+    for folder, prefix, name in product(("page", "samples", "docs"), prefixes, TEMPLATES):
         response = get(client, f"/{folder}/{prefix}{name}")
         assert response.status_code == 404
         assert list(response.json or {}) == ["error"]
@@ -58,7 +60,11 @@ def test_templates_are_not_served(client: FlaskClient) -> None:
 
 def test_every_static_file_is_used(client: FlaskClient) -> None:
     used = get(client, "/").text + "".join(get(client, f"/page/{name}").text for name in FILES)
-    assert all(re.search(rf'["/]{re.escape(name)}"', used) for name in FILES)
+    assert all(re.search(rf'["/]{re.escape(name)}"', used) for name in [*FILES, *SAMPLES])
+
+
+def test_samples_take_tens_of_kilobytes_each(client: FlaskClient) -> None:
+    assert all(len(get(client, f"/samples/{name}").data) < 50_000 for name in SAMPLES)
 
 
 def test_first_load_is_below_100_kb(client: FlaskClient) -> None:

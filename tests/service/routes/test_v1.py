@@ -49,7 +49,7 @@ def test_predict(path: str, instances: list[Any], client: FlaskClient) -> None:
     assert [one["digit"] for one in predictions] == [3, 8]
     for one in predictions:
         assert list(one) == ["digit", "confidence", "probabilities", "reason"]
-        assert one["confidence"] == max(one["probabilities"])
+        assert one["confidence"] <= max(one["probabilities"])
 
 
 def test_broken_files_affect_only_their_entries(client: FlaskClient) -> None:

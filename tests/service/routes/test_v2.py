@@ -19,7 +19,7 @@ from digits.version import VersionFiles
 from service.settings import Settings
 from tests.helpers.client import assert_error
 from tests.helpers.finding import preprocess
-from tests.helpers.images import encode, example, example_pixels
+from tests.helpers.images import encode, example, example_pixels, written_page
 
 VERSIONS = [path.parent.name for path in Settings().model_paths]
 ROUTES = ["", *(f"/versions/{version}" for version in VERSIONS)]
@@ -162,6 +162,23 @@ def test_digits_image_preprocesses_and_isolates_bad_images(client: FlaskClient, 
     assert found["box"][4:12] == [-1] * 8
 
 
+def test_digits_page_has_a_row_for_every_digit(client: FlaskClient) -> None:
+    found = outputs(infer(client, "digits-page", files(written(["31", "4"]), b"no image", written(["2 7"]))))
+    assert list(found) == ["image", "digit", "confidence", "box", "line", "error"]
+    assert found["image"] == [0, 0, 0, 2, 2]
+    assert found["digit"] == [3, 1, 4, 2, 7]
+    assert found["line"] == [0, 0, 1, 0, 0]
+    assert min(found["confidence"]) > 0.5
+    lefts = found["box"][::4]
+    assert lefts[0] < lefts[1]
+    assert lefts[3] < lefts[4]
+    assert [bool(one) for one in found["error"]] == [False, True, False]
+
+
+def written(rows: list[str]) -> bytes:
+    return encode(written_page(rows, 60))
+
+
 def test_raw_image_body(client: FlaskClient) -> None:
     headers = {"Inference-Header-Content-Length": "0"}
     response = client.post("/v2/models/digits-image/infer", data=example(5), headers=headers)
@@ -202,7 +219,7 @@ def test_repository(client: FlaskClient) -> None:
     index = client.post("/v2/repository/index").json
     assert index is not None
     assert {(one["name"], one["version"], one["state"]) for one in index} == {
-        (name, version, "READY") for name in ("digits", "digits-image") for version in VERSIONS
+        (name, version, "READY") for name in ("digits", "digits-image", "digits-page") for version in VERSIONS
     }
     assert_error(client.post("/v2/repository/models/digits/load"), 501, "expected SIGHUP")
 
@@ -210,7 +227,7 @@ def test_repository(client: FlaskClient) -> None:
 @pytest.mark.parametrize("end", ["", "/ready", "/config", "/infer"])
 def test_unknown_model_or_version(end: str, client: FlaskClient) -> None:
     ask = client.post if end == "/infer" else client.get
-    message = "expected a model that is served, one of digits, digits-image; got mnist"
+    message = "expected a model that is served, one of digits, digits-image, digits-page; got mnist"
     assert_error(ask(f"/v2/models/mnist{end}"), 404, message)
     message = f"expected a served version, one of {', '.join(VERSIONS)}; got 99"
     assert_error(ask(f"/v2/models/digits/versions/99{end}"), 404, message)

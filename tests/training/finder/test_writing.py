@@ -29,13 +29,23 @@ def test_turned_digit_keeps_its_ink(writers: Writers) -> None:
     assert abs(np.log(upright.mean() / turned.mean())) < 0.2
 
 
-def test_hollow_digit_is_found_filled(writers: Writers) -> None:
+def test_hollow_digit_is_found_as_its_outline(writers: Writers) -> None:
+    style = writers.random_style(np.random.default_rng(0), Least())
+    style.hollow, style.pen, style.source, style.broken = False, 0.3, "drawn", False
+    whole = style.digit(100, 0, np.random.default_rng(1)).ink
+    style.hollow = True
+    hollow = style.digit(100, 0, np.random.default_rng(1))
+    assert hollow.ink.sum() < 0.8 * whole.sum()
+    assert (hollow.shown <= hollow.ink).all()
+
+
+def test_bar_is_a_1_of_one_straight_stroke(writers: Writers) -> None:
     random = np.random.default_rng(0)
-    style = writers.random_style(random, Least())
-    style.hollow, style.pen, style.source = True, 0.3, "drawn"
-    glyph = style.digit(100, 0, random)
-    assert glyph.shown.sum() < 0.8 * glyph.ink.sum()
-    assert (glyph.shown <= glyph.ink).all()
+    for _ in range(20):
+        bar = writers.random_style(random, Least()).bar(60, 0, random)
+        assert bar.label == 1
+        assert abs(bar.ink.shape[0] - 60) < 6
+        assert bar.ink.any(axis=1).all()
 
 
 def test_broken_digit_keeps_nearly_all_its_ink(writers: Writers) -> None:

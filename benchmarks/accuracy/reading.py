@@ -1,0 +1,100 @@
+"""How well whole pages are read: photographed lines of digits, touching pairs and triples, and real pages."""
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.accuracy.drawing import grey_file, in_processes, log_uniform, on_paper, redrawn, sized
+from benchmarks.accuracy.figures import Figure, share
+from benchmarks.accuracy.marks import with_room
+from benchmarks.accuracy.pages import Page, page
+from benchmarks.accuracy.several import TALL, pair
+from digits.recognizer import Recognizer
+from training.datasets.mnist import load_test
+
+PAGES, JOINED = 100, 500
+# Pages that a network or a threshold was looked at with have other seeds.
+FIRST_SEED = 100_000
+# A page's file and its lines.
+Sample = tuple[bytes, list[str]]
+
+
+def measure(recognizer: Recognizer, pages: int = PAGES, joined: int = JOINED) -> list[Figure]:
+    """Shares of digits and of whole lines that are read right."""
+    made = in_processes(page_with_lines, range(FIRST_SEED, FIRST_SEED + pages))
+    lines, digits = _judged(recognizer, made)
+    _, touching = _judged(recognizer, joined_digits(joined))
+    return [
+        share("pages of digits: digits read right", digits),
+        share("pages of digits: lines read exactly", lines),
+        share("pairs and triples that touch or overlap: digits read right", touching),
+    ]
+
+
+def measure_real(recognizer: Recognizer, folder: Path) -> list[Figure]:
+    """The share of digits that are read right on the pages in a folder, with labels.csv: file, lines."""
+    with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
+        samples = [((folder / row["file"]).read_bytes(), row["lines"].split()) for row in csv.DictReader(file)]
+    return [share("real pages: digits read right", _judged(recognizer, samples)[1])]
+
+
+def page_with_lines(seed: int) -> Sample:
+    made: Page = page(seed)
+    return made.file, made.lines
+
+
+def joined_digits(count: int) -> Iterator[Sample]:
+    """PNG files of pairs and triples of digits in a row, each touching or overlapping the next."""
+    data, random = load_test(), np.random.default_rng(0)
+    for _ in range(count):
+        chosen = random.choice(len(data), random.integers(2, 4), replace=False)
+        inks = [sized(redrawn(data.images[one]), TALL * random.uniform(0.85, 1)) for one in chosen]
+        row = inks[0]
+        for ink in inks[1:]:
+            row = pair(row, ink, str(random.choice(["touching", "overlapping by 10 %"])), random)
+        sheet = sized(with_room(row, random, 0.05, 0.3), log_uniform(random, 80, 400))
+        yield grey_file(on_paper(sheet, random), random), ["".join(str(data.labels[one]) for one in chosen)]
+
+
+def _judged(recognizer: Recognizer, samples: Sequence[Sample] | Iterator[Sample]) -> tuple[np.ndarray, np.ndarray]:
+    """Which lines are read exactly, and which digits right, as far as edits tell, bool [n] each."""
+    exact, right = list[bool](), list[bool]()
+    for file, lines in samples:
+        read = [line.replace(" ", "") for line in recognizer.read(file).lines]
+        edits = [edits_between(*one) for one in aligned(lines, read)]
+        count, wrong = sum(map(len, lines)), min(sum(edits), sum(map(len, lines)))
+        exact += [line in read for line in lines]
+        right += [True] * (count - wrong) + [False] * wrong
+    return np.array(exact), np.array(right)
+
+
+def edits_between(one: str, other: str) -> int:
+    """How many digits must be inserted, left out or changed (Levenshtein 1966)."""
+    return least_cost(one, other, lambda _: 1, lambda first, second: int(first != second))[0]
+
+
+def aligned(lines: Sequence[str], read: Sequence[str]) -> list[tuple[str, str]]:
+    """The true lines beside those that were read, in order, with the fewest edits; "" for none."""
+    return least_cost(lines, read, len, edits_between)[1]
+
+
+def least_cost(
+    first: Sequence[str], second: Sequence[str], alone: Callable[[str], int], beside: Callable[[str, str], int]
+) -> tuple[int, list[tuple[str, str]]]:
+    """The least cost of going through two sequences in order, their elements alone or side by side, and one way to."""
+    costs: list[tuple[int, list[tuple[str, str]]]] = [(0, [])]
+    for other in second:
+        costs.append((costs[-1][0] + alone(other), [*costs[-1][1], ("", other)]))
+    for one in first:
+        above, costs = costs, [(costs[0][0] + alone(one), [*costs[0][1], (one, "")])]
+        for place, other in enumerate(second):
+            ways = (
+                (above[place][0] + beside(one, other), above[place][1], (one, other)),
+                (above[place + 1][0] + alone(one), above[place + 1][1], (one, "")),
+                (costs[place][0] + alone(other), costs[place][1], ("", other)),
+            )
+            cost, way, step = min(ways, key=lambda each: each[0])
+            costs.append((cost, [*way, step]))
+    return costs[-1]

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+
+from digits.decode import ImageError, Pixels
+from digits.finder import Box
+from digits.page import SeenOnPage, distinct, look_at_page
+from digits.recognizer import MOST_DIGITS, Recognizer
+from tests.helpers.finding import finder
+from tests.helpers.images import encode, written_page
+
+ROWS = ["31", "4159", "26535"]
+
+
+@pytest.mark.parametrize("height", [20, 50, 100])
+def test_every_digit_is_found_once(height: int) -> None:
+    page = written_page(ROWS, height)
+    looks = look_at_page(page, finder())
+    found = [looks[one] for one in distinct(looks, [1.0] * len(looks))]
+    assert len(found) == sum(map(len, ROWS))
+    for digit in found:
+        assert digit.ink.max() <= 1
+        box = digit.box
+        assert box.of(page).min() < 100
+        assert 0 <= box.left < box.left + box.width <= page.shape[1]
+        assert 0 <= box.top < box.top + box.height <= page.shape[0]
+
+
+@pytest.mark.parametrize("pixels", [np.full((300, 400), 255, np.uint8), np.zeros((1, 1), np.uint8)])
+def test_blank_page(pixels: Pixels) -> None:
+    assert look_at_page(pixels, finder()) == []
+    assert distinct([], []) == []
+
+
+def seen(box: Box, side: int = 40, contrast: float = 100.0) -> SeenOnPage:
+    return SeenOnPage(np.ones((side, side), np.float32), box, 0.9, side, contrast)
+
+
+def test_of_several_looks_the_one_that_is_read_most_surely_counts() -> None:
+    looks = [seen(Box(0, 0, 40, 60)), seen(Box(2, 1, 42, 58)), seen(Box(60, 0, 40, 60))]
+    assert distinct(looks, [0.6, 0.9, 0.3]) == [1, 2]
+
+
+def test_of_looks_at_which_a_digit_is_read_alike_the_best_size_counts() -> None:
+    assert distinct([seen(Box(0, 0, 40, 60), side) for side in (12, 40, 90)], [1.0] * 3) == [1]
+
+
+def test_bar_of_a_digit_is_no_digit_unless_the_whole_is_none() -> None:
+    looks = [seen(Box(0, 0, 100, 150)), seen(Box(60, 50, 15, 95))]
+    assert distinct(looks, [0.9, 1.0]) == [0]
+    assert distinct(looks, [0.2, 1.0]) == [1]
+
+
+def test_what_shows_through_is_no_digit_but_faint_writing_is() -> None:
+    written = [seen(Box(100 * number, 0, 40, 60)) for number in range(5)]
+    behind = seen(Box(0, 200, 40, 60), contrast=15.0)
+    assert distinct([*written, behind], [1.0] * 6) == [0, 1, 2, 3, 4]
+    assert distinct([behind], [1.0]) == [0]
+
+
+def test_contrast_is_that_to_the_paper_around() -> None:
+    for paper, ink in ((200, 50), (50, 200)):
+        page = np.where(written_page(["4"], 60) > 128, paper, ink).astype(np.uint8)
+        contrasts = [one.contrast for one in look_at_page(page, finder())]
+        assert max(contrasts) == pytest.approx(150, abs=40)
+
+
+def test_page_is_read_line_by_line(recognizer: Recognizer) -> None:
+    reading = recognizer.read(encode(written_page([*ROWS, "27 18"], 60)))
+    assert reading.lines == [*ROWS, "27 18"]
+    assert [one.line for one in reading.digits] == [0] * 2 + [1] * 4 + [2] * 5 + [3] * 4
+
+
+def test_image_without_digits_has_no_lines(recognizer: Recognizer) -> None:
+    reading = recognizer.read(encode(np.full((200, 300), 255, np.uint8)))
+    assert reading.lines == []
+    assert reading.digits == []
+
+
+def test_uncertain_digit_is_a_question_mark() -> None:
+    from service.settings import Settings
+
+    unsure = Recognizer(Settings().model_path, "cpu", minimum_confidence=1.0)
+    assert unsure.read(encode(written_page(["314"], 60))).lines == ["???"]
+
+
+def test_too_many_digits(recognizer: Recognizer) -> None:
+    page = encode(written_page(["31415926" * 4] * 24, 30))
+    with pytest.raises(ImageError, match=f"expected at most {MOST_DIGITS} digits on a page; found [67]"):
+        recognizer.read(page)
