@@ -3,7 +3,24 @@
 import re
 
 # HEIC and AVIF cannot be decoded; they are named here so that they are not left out silently.
-_FORMATS = ("png", "jpg", "jpeg", "jfif", "webp", "bmp", "gif", "tif", "tiff", "pgm", "heic", "heif", "avif", "jxl")
+_FORMATS = (
+    "png",
+    "jpg",
+    "jpeg",
+    "jfif",
+    "webp",
+    "bmp",
+    "gif",
+    "tif",
+    "tiff",
+    "pgm",
+    "ppm",
+    "pbm",
+    "heic",
+    "heif",
+    "avif",
+    "jxl",
+)
 IMAGE_SUFFIXES = frozenset(f".{name}" for name in _FORMATS)
 _JUNK = re.compile(r"(^|[/\\])(\._[^/\\]*|\.DS_Store|Thumbs\.db|desktop\.ini|__MACOSX|\.ipynb_checkpoints)([/\\]|$)")
 

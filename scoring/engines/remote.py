@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 from PIL import Image
 
-from digits.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError, Pixels
+from digits.decode import ImageError, Pixels, check_length
 from scoring.engines.batch_size import AdaptiveBatchSize
 from scoring.engines.client import Client, Files, LostError, RejectedError
 from scoring.inputs.images import Chunk, Content, grouped, read
@@ -136,12 +136,12 @@ def _file(content: Content) -> bytes | ImageError:
     """The image file to send, or the error that decoding the image locally would give."""
     try:
         file = read(content) if isinstance(content, str) else content
+        if isinstance(file, np.ndarray):
+            return _png(file)
+        if isinstance(file, bytes):
+            check_length(file)
     except ImageError as error:
         return error
-    if isinstance(file, np.ndarray):
-        file = _png(file)
-    if isinstance(file, bytes) and len(file) > MAXIMUM_BYTES:
-        return ImageTooLargeError(f"expected at most {MAXIMUM_BYTES} bytes; got {len(file)}")
     return file
 
 

@@ -8,7 +8,7 @@ from pathlib import PureWindowsPath
 from typing import BinaryIO, NamedTuple, cast
 from zipfile import ZipFile
 
-from digits.decode import MAXIMUM_BYTES, ImageError, ImageTooLargeError
+from digits.decode import MAXIMUM_BYTES, MAXIMUM_FILE_BYTES, ImageError, ImageTooLargeError
 from digits.folders import IMAGE_SUFFIXES, is_junk
 from scoring.errors import ScoringError
 from scoring.inputs.containers import (
@@ -116,10 +116,10 @@ def _images(member: _Member) -> Iterator[tuple[str, Content]]:
             if read:
                 for _, numbers, contents in numbered(read(file)):
                     yield from zip((f"{member.name}/{number}" for number in numbers), contents, strict=True)
-            elif member.size > MAXIMUM_BYTES:
-                raise ImageTooLargeError(f"expected at most {MAXIMUM_BYTES} bytes; got {member.size}")
+            elif member.size > MAXIMUM_FILE_BYTES:
+                raise ImageTooLargeError(f"expected at most {MAXIMUM_FILE_BYTES} bytes; got {member.size}")
             else:
-                yield member.name, file.read(MAXIMUM_BYTES)
+                yield member.name, file.read(MAXIMUM_FILE_BYTES)
     except NoImagesError:
         return
     except ScoringError:

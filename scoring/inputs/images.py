@@ -8,7 +8,7 @@ from typing import Self, TypeVar, cast
 
 import numpy as np
 
-from digits.decode import MAXIMUM_BYTES, GreyImage, ImageError, ImageTooLargeError, Pixels, decode
+from digits.decode import MAXIMUM_FILE_BYTES, GreyImage, ImageError, ImageTooLargeError, Pixels, decode
 from scoring.extras import storage
 from scoring.inputs.paths import is_folder, is_remote
 
@@ -115,8 +115,8 @@ def _read_remote(path: str) -> bytes:
 
 
 def _check_size(size: int) -> None:
-    if size > MAXIMUM_BYTES:
-        raise ImageTooLargeError(f"expected at most {MAXIMUM_BYTES} bytes; got {size}")
+    if size > MAXIMUM_FILE_BYTES:
+        raise ImageTooLargeError(f"expected at most {MAXIMUM_FILE_BYTES} bytes; got {size}")
 
 
 def unreadable(error: OSError) -> ImageError:

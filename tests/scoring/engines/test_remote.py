@@ -197,6 +197,7 @@ def archive(tmp_path: Path) -> Path:
     os.truncate(folder / "large.png", MAXIMUM_BYTES + 1)
     (folder / "largest.png").write_bytes(example(1))
     os.truncate(folder / "largest.png", MAXIMUM_BYTES)
+    (folder / "phone.jpg").write_bytes(encode(example_pixels(2), "JPEG") + bytes(MAXIMUM_BYTES))
     (folder / "noise.png").write_bytes(encode(random.integers(0, 256, (2000, 2000), np.uint8)))
     (folder / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
     (folder / "blank.bmp").write_bytes(encode(np.full((50, 40), 255, np.uint8), "BMP"))

@@ -73,6 +73,8 @@ def test_unreadable_files_are_one_image_with_an_error(tmp_path: Path) -> None:
     assert "PNG" in load_error(path)
     path.write_bytes(b"\x00" * (16 * 2**20 + 1))
     assert "expected at most 16777216 bytes; got 16777217" in load_error(path)
+    os.truncate(path, 32 * 2**20 + 1)
+    assert "expected at most 33554432 bytes; got 33554433" in load_error(path)
     path.unlink()
     assert "No such file" in load_error(path)
     path.symlink_to("nowhere")
