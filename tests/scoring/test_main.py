@@ -129,10 +129,10 @@ def test_killed_run_resumes_and_gives_one_row_per_image(
 
 @pytest.mark.kills
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
-def test_killed_fifty_times(suffix: str, images: Path, expected: list[Row], tmp_path: Path) -> None:
+def test_killed_a_hundred_times(suffix: str, images: Path, expected: list[Row], tmp_path: Path) -> None:
     chance = random.Random(suffix)
     kills = 0
-    while kills < 50:
+    while kills < 100:
         output = tmp_path / f"out.{suffix}"
         for _ in range(20):
             if run_until_killed(chance.uniform(0.25, 0.7), images, "--output", output) >= 0:
