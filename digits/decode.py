@@ -107,16 +107,22 @@ def decode(data: bytes) -> GreyImage:
     or colour if luminance hardly differs, as between red ink and green paper.
     """
     if not data:
-        raise ImageError(f"expected an image ({ACCEPTED}); got no bytes")
+        raise _empty()
     check_length(data)
     return _plain_png(data) or _reduced_jpeg(data) or _netpbm(data) or GreyImage(_whole(data))
 
 
 def pixels_in(data: bytes) -> int:
     """How many pixels an image file says it has. Raises ImageError."""
+    if not data:
+        raise _empty()
     if (file := _opened_netpbm(data)) is not None:
         return file.width * file.height
     return math.prod(_open(data).size)
+
+
+def _empty() -> ImageError:
+    return ImageError(f"expected an image ({ACCEPTED}); got no bytes")
 
 
 def check_length(data: bytes) -> None:

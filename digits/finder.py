@@ -278,7 +278,7 @@ def _separated(sure: float, ink: Ink, heat: Ink, offsets: Ink, sizes: Ink) -> It
     places = (np.arange(len(heat), dtype=np.float32) + 0.5) * CELL
     down, across = offsets[0] + places[:, None], offsets[1] + places
     distances = np.stack([np.hypot(down - row, across - column) / size for row, column, size, _ in centres])
-    owners = distances.argmin(axis=0).astype(np.uint8)
+    owners = distances.argmin(axis=0).astype(np.uint16)
     owners[distances.min(axis=0) > ASTRAY] = len(centres)
     owners = owners.repeat(CELL, axis=0).repeat(CELL, axis=1)
     is_ink = ink > INK

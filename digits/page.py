@@ -18,9 +18,14 @@ STEP = FRAME // 2
 # likelier one of them parts two digits that touch.
 GROWTH, FINEST = math.sqrt(2), 2048
 SIZES = [round(FRAME * GROWTH**look) for look in range(round(math.log(FINEST / FRAME, GROWTH)) + 1)]
-# Up to this size all of the page is looked at; then only what holds digits lower than this in the frame, in pixels, or
-# everything if none was found.
-EVERYWHERE, LOW = 512, 20
+# Up to this size all of the page is looked at; then only where there are marks that the look before did not show as a
+# digit of this height in the frame or more, which is not as slim as a 1: that may be a column of small digits.
+EVERYWHERE, LOW, SLIM = 512, 20, 0.3
+# Marks are told by the range of shades in blocks of the finest look, so many pixels wide: it exceeds this, or that of
+# the paper by this factor.
+BLOCK, LEAST_RANGE, MOST_RANGE, PAPER_RANGES, STRONG = 16, 16, 48, 3, 0.9
+# No look follows once so much was seen: the page has too many digits.
+MOST_SEEN = 10_000
 # Digits of these sides in the frame are seen best, and none as large as this part of it unless it is the whole page.
 BEST, LARGEST = (32, 48), 0.75
 # The network takes so many tiles at once: more would only need more memory.
@@ -28,14 +33,15 @@ BATCH = 16
 # Two digits nearer than this part of the larger one, or of which the smaller one lies within the other by this part of
 # its box, are the same.
 SAME, WITHIN = 0.3, 0.6
-# A digit read with this confidence is whole: what is so many times smaller and lies within it by this part of its box
-# is a piece of it, such as the bar of a 4, which looks like a 1.
-SURELY, PIECE, PIECE_WITHIN = 0.8, 1.5, 0.7
+# What lies within a digit by this part of its box and is so many times smaller is a piece of it, such as the bar of a
+# 4, which looks like a 1, if the digit is read more surely than its pieces, by their mean times their part of the ink;
+# unless it is read with less than this, or more pieces than this fill so much of its box: it is a column or a row.
+PIECE_WITHIN, PIECE, LIKELY, PIECES, FILLED = 0.7, 1.5, 0.7, 3, 0.3
 # Less ink than this is none.
 PAPER = 0.1
 # A page is written with one pen, or a few. What is less prominent than this part of what a tenth of all that is surely
 # read exceeds shows through from the other side, or is a ruled line.
-FAINT, STRONGEST = 0.25, 90
+SURELY, FAINT, STRONGEST = 0.8, 0.25, 90
 
 
 @dataclass(frozen=True)
@@ -46,24 +52,67 @@ class SeenOnPage(FoundDigit):
     contrast: float
 
 
-def look_at_page(pixels: Pixels, finder: Finder) -> list[SeenOnPage]:
-    """All that looks like a digit on a page, grey, uint8 [H, W], at any size: one digit several times, or in pieces."""
-    with tracing.span("finder"):
-        seen: list[SeenOnPage] = []
-        longest = max(pixels.shape)
-        for size in SIZES:
+def look_at_page(pixels: Pixels, finder: Finder, turned: int = 0) -> list[SeenOnPage]:
+    """All that looks like a digit on a page, grey, uint8 [H, W], at any size: one digit several times, or in pieces.
+
+    The page is turned clockwise first, by 0, 90, 180 or 270 degrees; the boxes are those on the turned page.
+    """
+    seen: list[SeenOnPage] = []
+    last: list[SeenOnPage] = []
+    page = pixels.shape if turned in (0, 180) else pixels.shape[::-1]
+    longest = max(page)
+    marks: _Marks | None = None
+    for size in SIZES:
+        with tracing.span("finder"):
             scale = size / longest
-            if size > EVERYWHERE and seen and not any(_is_low(one, scale / GROWTH) for one in seen):
-                break
-            sized = _sized(pixels, scale)
+            sized = np.rot90(_sized(pixels, scale), -turned // 90)
             tiles = _tiles(sized.shape)
-            if size > EVERYWHERE and seen:
-                low = [one for one in seen if _is_low(one, scale / GROWTH)]
-                tiles = [tile for tile in tiles if any(_is_in(one, tile, scale) for one in low)]
-            seen += _look(sized, tiles, scale, finder)
-            if size >= GROWTH * longest:
+            if size > EVERYWHERE:
+                if marks is None:
+                    finest = np.rot90(_sized(pixels, min(1, FINEST / longest)), -turned // 90)
+                    marks = _Marks(finest, page, seen)
+                marks.account_for(last)
+                tiles = [tile for tile in tiles if marks.are_in(tile, scale)]
+            last = list(_look(sized, tiles, scale, finder, page))
+            seen += last
+            if size >= GROWTH * longest or not tiles or len(seen) > MOST_SEEN:
                 break
-        return seen
+    return seen
+
+
+class _Marks:
+    """Where a page has marks, until a digit accounts for them."""
+
+    def __init__(self, pixels: Pixels, page: tuple[int, ...], seen: Sequence[SeenOnPage]) -> None:
+        """`pixels` show the page, which has that size; marks far fainter than most of what was seen do not count."""
+        down, across = (np.arange(0, side, BLOCK) for side in pixels.shape)
+        high, low = (
+            extreme.reduceat(extreme.reduceat(pixels, down, axis=0), across, axis=1)
+            for extreme in (np.maximum, np.minimum)
+        )
+        ranges = (high - low).astype(np.float32)
+        paper = float(np.percentile(ranges, 20))
+        faintest = STRONG * float(np.percentile([one.contrast for one in seen], STRONGEST)) if seen else 0.0
+        self._are_left = ranges > max(LEAST_RANGE, faintest, min(PAPER_RANGES * paper, MOST_RANGE))
+        self._blocks_per_pixel = pixels.shape[0] / page[0] / BLOCK
+
+    def account_for(self, seen: Sequence[SeenOnPage]) -> None:
+        """Leaves out what was seen well."""
+        for one in seen:
+            height, width = one.ink.shape
+            if height >= LOW and width > SLIM * height:
+                self._part(one.box, 1)[:] = False
+
+    def are_in(self, tile: Box, scale: float) -> bool:
+        """Whether any are left in a tile of the page at that scale."""
+        return bool(self._part(tile, scale).any())
+
+    def _part(self, box: Box, scale: float) -> NDArray[np.bool_]:
+        """The blocks that a box reaches into, on the page at that scale."""
+        blocks = self._blocks_per_pixel / scale
+        top, left = int(box.top * blocks), int(box.left * blocks)
+        bottom, right = math.ceil((box.top + box.height) * blocks), math.ceil((box.left + box.width) * blocks)
+        return self._are_left[top : max(top + 1, bottom), left : max(left + 1, right)]
 
 
 def distinct(seen: Sequence[SeenOnPage], confidences: Sequence[float]) -> list[int]:
@@ -71,9 +120,16 @@ def distinct(seen: Sequence[SeenOnPage], confidences: Sequence[float]) -> list[i
     boxes, sure = _Boxes(seen), np.array(confidences)
     heats = np.array([one.heat for one in seen])
     left = _stands_out(heats * [one.contrast for one in seen], sure)
-    for number in np.flatnonzero(left & (sure >= SURELY)).tolist():
+    masses = np.array([one.mass for one in seen])
+    for number in np.flatnonzero(left & (sure >= LIKELY)).tolist():
         inside = boxes.shared(number) > PIECE_WITHIN * boxes.areas
-        left &= ~(inside & (PIECE * boxes.sides < boxes.sides[number]))
+        pieces = np.flatnonzero(left & inside & (PIECE * boxes.sides < boxes.sides[number]))
+        if len(pieces):
+            apart = boxes.apart(pieces[np.argsort(-sure[pieces], kind="stable")])
+            covered = min(1.0, masses[apart].sum() / masses[number])
+            are_digits = len(apart) > PIECES and boxes.areas[apart].sum() > FILLED * boxes.areas[number]
+            if not are_digits and sure[number] > covered * np.exp(np.log(sure[apart] + 1e-6).mean()):
+                left[pieces] = False
     sides = np.array([one.side for one in seen])
     quality = sure * heats * np.sqrt(np.minimum(1, np.minimum(sides / BEST[0], BEST[1] / sides)))
     chosen = []
@@ -84,9 +140,24 @@ def distinct(seen: Sequence[SeenOnPage], confidences: Sequence[float]) -> list[i
     return chosen
 
 
+def turned_back(box: Box, turned: int, size: tuple[int, int]) -> Box:
+    """A box on a page of that height and width that was turned clockwise, as it is on the page before."""
+    height, width = size
+    return {
+        0: box,
+        90: Box(box.top, height - box.left - box.width, box.height, box.width),
+        180: Box(width - box.left - box.width, height - box.top - box.height, box.width, box.height),
+        270: Box(width - box.top - box.height, box.left, box.height, box.width),
+    }[turned]
+
+
 def _stands_out(prominences: NDArray[np.float64], sure: NDArray[np.float64]) -> NDArray[np.bool_]:
     surest = prominences[sure >= SURELY]
     return prominences >= (FAINT * np.percentile(surest, STRONGEST) if len(surest) else 0)
+
+
+Numbers = NDArray[np.int64] | slice
+ALL = slice(None)
 
 
 class _Boxes:
@@ -98,26 +169,25 @@ class _Boxes:
         self._ends = self._starts + sizes
         self.areas, self.sides = sizes.prod(axis=1), sizes.max(axis=1)
 
-    def shared(self, number: int) -> NDArray[np.int64]:
-        """How much of each box lies within one of them."""
-        first = np.maximum(self._starts, self._starts[number])
-        return np.maximum(0, np.minimum(self._ends, self._ends[number]) - first).prod(axis=1)
+    def shared(self, number: int, others: Numbers = ALL) -> NDArray[np.int64]:
+        """How much of each box, or of some, lies within one of them."""
+        first = np.maximum(self._starts[others], self._starts[number])
+        return np.maximum(0, np.minimum(self._ends[others], self._ends[number]) - first).prod(axis=1)
 
-    def are_same(self, number: int) -> NDArray[np.bool_]:
-        """Which boxes are of the same digit as one of them."""
-        apart = (self._starts + self._ends - self._starts[number] - self._ends[number]) / 2
-        is_near = np.hypot(*apart.T) < SAME * np.maximum(self.sides, self.sides[number])
-        return is_near | (self.shared(number) > WITHIN * np.minimum(self.areas, self.areas[number]))
+    def are_same(self, number: int, others: Numbers = ALL) -> NDArray[np.bool_]:
+        """Which boxes, or which of some, are of the same digit as one of them."""
+        middles = self._starts + self._ends
+        distances = np.hypot(*(middles[others] - middles[number]).T) / 2
+        is_near = distances < SAME * np.maximum(self.sides[others], self.sides[number])
+        return is_near | (self.shared(number, others) > WITHIN * np.minimum(self.areas[others], self.areas[number]))
 
-
-def _is_low(digit: FoundDigit, scale: float) -> bool:
-    """Whether it is so low at that scale that a closer look is worth it."""
-    return digit.box.height * scale < LOW
-
-
-def _is_in(digit: FoundDigit, tile: Box, scale: float) -> bool:
-    down, right = (scale * place for place in digit.box.middle)
-    return 0 <= down - tile.top < tile.height and 0 <= right - tile.left < tile.width
+    def apart(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of these boxes that are not of the same digit as one before them."""
+        chosen = []
+        while len(numbers):
+            chosen.append(numbers[0])
+            numbers = numbers[~self.are_same(numbers[0], numbers)]
+        return np.array(chosen)
 
 
 def _sized(pixels: Pixels, scale: float) -> Pixels:
@@ -139,8 +209,10 @@ def _starts(side: int) -> list[int]:
     return [round(one * (side - FRAME) / max(steps, 1)) for one in range(steps + 1)] if steps else [0]
 
 
-def _look(pixels: Pixels, tiles: Sequence[Box], scale: float, finder: Finder) -> Iterator[SeenOnPage]:
-    """The digits that lie whole in one of the tiles; `pixels` show the page at that scale."""
+def _look(
+    pixels: Pixels, tiles: Sequence[Box], scale: float, finder: Finder, size: tuple[int, ...]
+) -> Iterator[SeenOnPage]:
+    """The digits that lie whole in one of the tiles; `pixels` show the page, which has that size, at that scale."""
     for first in range(0, len(tiles), BATCH):
         batch = tiles[first : first + BATCH]
         frames = np.empty((len(batch), FRAME, FRAME), np.uint8)
@@ -150,7 +222,7 @@ def _look(pixels: Pixels, tiles: Sequence[Box], scale: float, finder: Finder) ->
             frame[: tile.height, : tile.width] = part
         for frame, tile, digits in zip(frames, batch, finder.look_at(frames), strict=True):
             whole = [one for one in digits if _is_whole(one.place, tile, pixels.shape)]
-            yield from (_on_page(one, tile, pixels.shape, scale, _contrast(one, frame)) for one in whole)
+            yield from (_on_page(one, tile, size, scale, _contrast(one, frame)) for one in whole)
 
 
 def _is_whole(place: Box, tile: Box, size: tuple[int, ...]) -> bool:
@@ -179,9 +251,10 @@ def _contrast(seen: SeenDigit, frame: Pixels) -> float:
 
 
 def _on_page(seen: SeenDigit, tile: Box, size: tuple[int, ...], scale: float, contrast: float) -> SeenOnPage:
-    """A digit in a tile of a page, in the page's own pixels; `size` is the page's at that scale."""
-    height, width = (round(side / scale) for side in size)
+    """A digit in a tile of a page, in the page's own pixels; `size` is the page's."""
+    height, width = size
     left, top = int((tile.left + seen.place.left) / scale), int((tile.top + seen.place.top) / scale)
+    left, top = min(left, width - 1), min(top, height - 1)
     across, down = (max(1, round(side / scale)) for side in (seen.place.width, seen.place.height))
     box = Box(left, top, min(across, width - left), min(down, height - top))
     return SeenOnPage(seen.ink, box, seen.heat, max(seen.ink.shape), contrast)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 from msgspec import Meta
@@ -14,7 +14,7 @@ from digits.decode import GreyImage, ImageError, ImageTooLargeError, Pixels, dec
 from digits.finder import Box, Finder
 from digits.lines import begins_number, lines_of
 from digits.memory import MemoryLockScope
-from digits.page import distinct, look_at_page
+from digits.page import MOST_SEEN, SeenOnPage, distinct, look_at_page, turned_back
 from digits.preprocess import BLANK, NOT_A_DIGIT, SEVERAL_DIGITS, Preprocessed, centred, preprocess
 from digits.settings import ModelSettings
 from digits.version import VersionFiles
@@ -26,8 +26,13 @@ UNCERTAIN = "uncertain"
 # All that was found is one digit if it is read with this confidence, and more surely than two of its parts: the
 # detached bar of a 5 looks like a 1.
 TOGETHER = 0.95
-# A page may hold so many digits, and so much that looks like one or like a piece of one: each is seen several times.
-MOST_DIGITS, MOST_SEEN = 500, 10_000
+# A page may hold so many digits.
+MOST_DIGITS = 500
+# Upright pages are read with a mean confidence of 0.93 and more, others with 0.90 and less. Below this, a page is also
+# looked at turned; that counts if so many digits are then read with so much more confidence.
+SURE_OF_TURN, TELLING, CLEARLY = 0.92, 10, 0.03
+Turn = Literal[0, 90, 180, 270]
+TURNS: tuple[Turn, ...] = (90, 180, 270)
 
 Digit = Annotated[Annotated[int, Meta(ge=0, le=9)] | None, Meta(description="0 to 9, or null if rejected")]
 CONFIDENCE = "how likely the image shows this digit: the largest probability times `is_digit`"
@@ -69,6 +74,30 @@ class Reading:
         Meta(description="the digits of each line, `?` for an uncertain one, a blank between two numbers"),
     ]
     digits: Sequence[ReadDigit]
+    turned: Annotated[
+        Turn, Meta(description="degrees clockwise by which the image was turned to be read; boxes are as before that")
+    ] = 0
+
+
+@dataclass(frozen=True)
+class _Look:
+    """A page, turned clockwise: what was seen, its images and predictions, and which of these are the page's digits."""
+
+    turned: Turn
+    seen: Sequence[SeenOnPage]
+    images: Sequence[Preprocessed]
+    predictions: Sequence[Prediction]
+    kept: Sequence[int]
+
+    @property
+    def digits(self) -> int:
+        """How many digits there are, without the marks that are none."""
+        return sum(self.predictions[one].reason != NOT_A_DIGIT for one in self.kept)
+
+    @property
+    def confidence(self) -> float:
+        """The mean confidence, also of the marks, of which a turned page has more; 0 if nothing was seen."""
+        return float(np.mean([self.predictions[one].confidence for one in self.kept])) if self.kept else 0.0
 
 
 class Recognizer:
@@ -164,22 +193,40 @@ class Recognizer:
                 with tracing.span("decode"):
                     image = decode(data)
                     pixels = image.whole()
-                seen = look_at_page(pixels, self.finder)
-            if len(seen) > MOST_SEEN:
-                raise ImageTooLargeError(f"expected at most {MOST_DIGITS} digits on a page; found far more")
-            with tracing.span("prepare"):
-                images = [Preprocessed(centred(one.ink)) for one in seen]
-            predictions = self._classified(images)
-            kept = distinct(seen, [one.confidence for one in predictions])
-            if len(kept) > MOST_DIGITS:
-                raise ImageTooLargeError(f"expected at most {MOST_DIGITS} digits on a page; found {len(kept)}")
+                look = self._upright(pixels)
+            if look.digits > MOST_DIGITS:
+                raise ImageTooLargeError(f"expected at most {MOST_DIGITS} digits on a page; found {look.digits}")
         except ImageError:
             tracing.outcome(tracing.BROKEN)
             raise
-        boxes = [_in_file(seen[one].box, image) for one in kept]
-        reading, order = _in_order([predictions[one] for one in kept], boxes)
+        places = [look.seen[one].box for one in look.kept]
+        boxes = [_in_file(turned_back(one, look.turned, pixels.shape), image) for one in places]
+        lines, digits, order = _in_order([look.predictions[one] for one in look.kept], places, boxes)
+        reading = Reading(lines, digits, look.turned)
         tracing.page(sum(one.line is not None for one in reading.digits))
-        return reading, [images[kept[one]].image for one in order]
+        return reading, [look.images[look.kept[one]].image for one in order]
+
+    def _upright(self, pixels: Pixels) -> _Look:
+        """The page as it comes, or turned if enough digits are read far more surely then."""
+        look = self._look(pixels, 0)
+        if not look.kept or look.confidence > SURE_OF_TURN:
+            return look
+        others = (self._look(pixels, turned) for turned in TURNS)
+        telling = [one for one in others if one.digits >= TELLING]
+        best = max(telling, key=lambda one: one.confidence, default=look)
+        return best if best.confidence > look.confidence + CLEARLY else look
+
+    def _look(self, pixels: Pixels, turned: Turn) -> _Look:
+        seen = look_at_page(pixels, self.finder, turned)
+        if len(seen) > MOST_SEEN and turned:
+            seen = []  # it is read as it comes
+        if len(seen) > MOST_SEEN:
+            raise ImageTooLargeError(f"expected at most {MOST_DIGITS} digits on a page; found far more")
+        with tracing.span("prepare"):
+            images = [Preprocessed(centred(one.ink)) for one in seen]
+        predictions = self._classified(images)
+        kept = distinct(seen, [one.confidence for one in predictions])
+        return _Look(turned, seen, images, predictions, kept)
 
     def read_each(self, files: Sequence[bytes]) -> list[Reading | ImageError]:
         """All digits of the pages in image files, in their order, or the error of a file that cannot be read."""
@@ -230,24 +277,32 @@ def _or_error(function: Callable[[Image], Result], image: Image) -> Result | Ima
         return error
 
 
-def _in_order(predictions: Sequence[Prediction], boxes: Sequence[Box]) -> tuple[Reading, list[int]]:
-    """What is in those boxes, in reading order, and which box each of `digits` is in."""
+def _in_order(
+    predictions: Sequence[Prediction], places: Sequence[Box], boxes: Sequence[Box]
+) -> tuple[list[str], list[ReadDigit], list[int]]:
+    """The lines of text, and the digits in reading order by their places, with these boxes and as which prediction."""
     is_digit = [one.reason != NOT_A_DIGIT for one in predictions]
     kept = [number for number, one in enumerate(is_digit) if one]
-    places = [boxes[number] for number in kept]
-    texts, digits = [], []
-    lines = lines_of(places)
-    first = begins_number(places, lines)
-    for line, numbers in enumerate(lines):
+    kept_places = [places[number] for number in kept]
+    texts, lines, order = [], list[int | None](), []
+    found = lines_of(kept_places)
+    first = begins_number(kept_places, found)
+    for line, numbers in enumerate(found):
         text = ""
         for one in numbers:
-            prediction = predictions[kept[one]]
-            text += " " * (one in first) + ("?" if prediction.digit is None else str(prediction.digit))
-            digits.append(ReadDigit(**vars(prediction), box=places[one], line=line))
+            digit = predictions[kept[one]].digit
+            text += " " * (one in first) + ("?" if digit is None else str(digit))
+            order.append(kept[one])
+            lines.append(line)
         texts.append(text)
-    marks = [number for number, one in enumerate(is_digit) if not one]
-    digits += [ReadDigit(**vars(predictions[one]), box=boxes[one], line=None) for one in marks]
-    return Reading(texts, digits), [kept[one] for numbers in lines for one in numbers] + marks
+    for number, one in enumerate(is_digit):
+        if not one:
+            order.append(number)
+            lines.append(None)
+    digits = [
+        ReadDigit(**vars(predictions[one]), box=boxes[one], line=line) for one, line in zip(order, lines, strict=True)
+    ]
+    return texts, digits, order
 
 
 def _in_file(box: Box, image: GreyImage) -> Box:

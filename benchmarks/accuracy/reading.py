@@ -1,20 +1,24 @@
 """How well whole pages are read: photographed lines of digits, touching pairs and triples, and real pages."""
 
 import csv
+import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from benchmarks.accuracy.drawing import grey_file, in_processes, log_uniform, on_paper, redrawn, sized
 from benchmarks.accuracy.figures import Figure, share
 from benchmarks.accuracy.marks import with_room
 from benchmarks.accuracy.pages import Page, page
 from benchmarks.accuracy.several import TALL, pair
-from digits.recognizer import Recognizer
+from digits.recognizer import TELLING, Recognizer
 from training.datasets.mnist import load_test
 
 PAGES, JOINED = 100, 500
+# The share of the pages that are read once more, turned.
+TURNED = 0.3
 # Pages that a network or a threshold was looked at with have other seeds.
 FIRST_SEED = 100_000
 # A page's file and its lines.
@@ -23,12 +27,15 @@ Sample = tuple[bytes, list[str]]
 
 def measure(recognizer: Recognizer, pages: int = PAGES, joined: int = JOINED) -> list[Figure]:
     """Shares of digits and of whole lines that are read right."""
-    made = in_processes(page_with_lines, range(FIRST_SEED, FIRST_SEED + pages))
+    made = list(in_processes(page_with_lines, range(FIRST_SEED, FIRST_SEED + pages)))
     lines, digits = _judged(recognizer, made)
+    long = [one for one in made if sum(map(len, one[1])) >= TELLING][: round(TURNED * pages)]
+    _, turned = _judged(recognizer, in_processes(turned_page, list(enumerate(long))))
     _, touching = _judged(recognizer, joined_digits(joined))
     return [
         share("pages of digits: digits read right", digits),
         share("pages of digits: lines read exactly", lines),
+        share("pages of ten digits or more, on their side or upside down: digits read right", turned),
         share("pairs and triples that touch or overlap: digits read right", touching),
     ]
 
@@ -43,6 +50,16 @@ def measure_real(recognizer: Recognizer, folder: Path) -> list[Figure]:
 def page_with_lines(seed: int) -> Sample:
     made: Page = page(seed)
     return made.file, made.lines
+
+
+def turned_page(numbered: tuple[int, Sample]) -> Sample:
+    """A page's file turned by 90, 180 or 270 degrees."""
+    number, (file, lines) = numbered
+    turns = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
+    written = io.BytesIO()
+    with Image.open(io.BytesIO(file)) as page:
+        page.transpose(turns[number % len(turns)]).save(written, "JPEG", quality=95)
+    return written.getvalue(), lines
 
 
 def joined_digits(count: int) -> Iterator[Sample]:

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 from flask import Blueprint, Response, request
 from msgspec import UNSET, Meta, UnsetType
 
+from digits import tracing
 from digits.classifier import ModelVersion
-from digits.decode import pixels_in
+from digits.decode import ImageError, pixels_in
 from digits.recognizer import ReadDigit, Reading, Recognizer
 from service.context import admitted, example_image, recognizer, registry
 from service.openapi import IMAGE, VERSION_IN_QUERY, Operation, json, parameter
@@ -60,8 +61,16 @@ def read_page() -> Response:
     data = received()
     with admitted() as admission:
         page = unpacked(data)
-        admission.has(math.ceil(pixels_in(page) / PIXELS_PER_IMAGE))
+        admission.has(math.ceil(_pixels_in(page) / PIXELS_PER_IMAGE))
         return reply(_response(recognizer(), page, show=show is not None))
+
+
+def _pixels_in(page: bytes) -> int:
+    try:
+        return pixels_in(page)
+    except ImageError:
+        tracing.outcome(tracing.BROKEN)
+        raise
 
 
 def _response(served: Recognizer, page: bytes, *, show: bool = False) -> ReadResponse:
@@ -70,4 +79,4 @@ def _response(served: Recognizer, page: bytes, *, show: bool = False) -> ReadRes
         ShownDigit(**vars(digit), image=encoded(image) if show else UNSET)
         for digit, image in zip(reading.digits, images, strict=True)
     ]
-    return ReadResponse(lines=reading.lines, digits=digits, model=served.model)
+    return ReadResponse(lines=reading.lines, digits=digits, turned=reading.turned, model=served.model)

@@ -42,7 +42,7 @@ def test_json_is_that_of_the_service(page: str, recognizer: Recognizer) -> None:
     result = run("--json", page)
     assert result.exit_code == 0
     body = json.loads(result.stdout)
-    assert list(body) == ["lines", "digits", "model"]
+    assert list(body) == ["lines", "digits", "turned", "model"]
     assert body["lines"] == ["12 345", "6789"]
     assert list(body["digits"][0]) == ["digit", "confidence", "probabilities", "reason", "box", "line"]
     assert body["model"] == dict(recognizer.model)

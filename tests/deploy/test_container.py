@@ -26,9 +26,9 @@ from digits.decode import FORMATS
 from service.app import create_app
 from service.settings import Settings
 from tests.helpers.docker import IMAGE, build, docker
-from tests.helpers.images import encode, example, example_pixels
+from tests.helpers.images import encode, example, example_pixels, written_page
 from tests.helpers.load import CLIENTS, Load
-from tests.helpers.paths import EXAMPLES, ROOT
+from tests.helpers.paths import EXAMPLES, ROOT, VERSION
 from tests.helpers.processes import free_port, wait_for
 from tests.helpers.service import metric, request, wait_until_ready
 
@@ -153,15 +153,19 @@ def image_files() -> list[bytes]:
 
 def requests(client: FlaskClient) -> Iterator[tuple[str, str, bytes | None, dict[str, str]]]:
     """Method, path, body and headers of requests to every route whose responses are deterministic."""
-    served = ("/versions/1", "/versions/2", "/versions/3", "")
+    served = (f"/versions/{VERSION}", "")
     yield from (("POST", "/predict", data, {}) for data in image_files())
     yield "POST", "/predict?show=image", gzip.compress(example(3)), {"Content-Encoding": "gzip"}
     files = {"image": [(io.BytesIO(data), "file") for data in (example(1), b"no image", example(2))]}
     boundary, form = encode_multipart(files)
     yield "POST", "/predict/batch", form, {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-    yield from (("POST", f"/explain?version={version}", example(3), {}) for version in (1, 2, 3))
+    yield "POST", f"/explain?version={VERSION}", example(3), {}
+    yield "POST", "/read?show=images", encode(written_page(["12", "345"], 60)), {}
     layers = [layer["name"] for layer in client.post("/explain", data=example(3)).get_json()["layers"]]
     yield from (("GET", f"/explain/{layer}", None, {}) for layer in layers)
+    yield from (
+        ("GET", f"/samples/{path.name}", None, {}) for path in (ROOT / "service" / "static" / "samples").iterdir()
+    )
     for folder in ("page", "docs"):
         static = ROOT / "service" / "static" / folder
         yield from (("GET", f"/{folder}/{path.name}", None, {}) for path in static.iterdir())
@@ -172,7 +176,8 @@ def requests(client: FlaskClient) -> Iterator[tuple[str, str, bytes | None, dict
         for rest in ("", "/ready", "/config"):
             yield "GET", f"/v2/models/digits{version}{rest}", None, {}
         yield "POST", f"/v2/models/digits{version}/infer", json.dumps({"inputs": [pixels]}).encode(), {}
-        yield "POST", f"/v2/models/digits-image{version}/infer", example(7), {"Inference-Header-Content-Length": "0"}
+        for name in ("digits-image", "digits-page"):
+            yield "POST", f"/v2/models/{name}{version}/infer", example(7), {"Inference-Header-Content-Length": "0"}
     instances = json.dumps({"instances": [[[0] * 28] * 28]}).encode()
     for version in served:
         yield "GET", f"/v1/models/digits{version}", None, {}

@@ -71,6 +71,16 @@ def test_box_is_in_pixels_of_the_upright_whole_image() -> None:
     assert difference(found.box, extent(page)) <= 12
 
 
+def test_more_digits_in_one_frame_than_a_byte_counts() -> None:
+    page = np.full((256, 256), 255, np.uint8)
+    seven = np.asarray(Image.fromarray(example_pixels(7)).resize((6, 14)))
+    for top in range(2, 242, 17):
+        for left in range(2, 250, 10):
+            page[top : top + 14, left : left + 6] = seven
+    page[0, ::2] = 200  # not drawn on paper of one shade
+    find(page)
+
+
 def test_every_digit_is_found_the_one_with_most_ink_first() -> None:
     page = np.full((400, 800), 255, np.uint8)
     page[60:340, 60:340] = example_pixels(8)

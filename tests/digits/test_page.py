@@ -6,7 +6,7 @@ from digits.finder import Box
 from digits.page import SeenOnPage, distinct, look_at_page
 from digits.recognizer import MOST_DIGITS, Recognizer
 from tests.helpers.finding import finder
-from tests.helpers.images import encode, written_page
+from tests.helpers.images import encode, example, written_page
 
 ROWS = ["31", "4159", "26535"]
 
@@ -70,6 +70,56 @@ def test_page_is_read_line_by_line(recognizer: Recognizer) -> None:
     assert [one.line for one in reading.digits] == [0] * 2 + [1] * 4 + [2] * 5 + [3] * 4
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(40, 5), (60, 6), (40, 12)])
+def test_columns_and_tables_of_small_digits_are_read(recognizer: Recognizer, rows: int, columns: int) -> None:
+    line = ("1234567890" * 2)[:columns]
+    read = recognizer.read(encode(written_page([line] * rows, 60))).lines
+    assert len(read) == rows
+    assert sum(one == line for one in read) >= 0.8 * rows
+
+
+def test_large_digit_hides_no_small_ones(recognizer: Recognizer) -> None:
+    page = np.full((3508, 2480), 255, np.uint8)
+    small, large = written_page(["27345"] * 5, 45), written_page(["3"], 300)
+    page[1200 : 1200 + len(small), 300 : 300 + small.shape[1]] = small
+    page[200 : 200 + len(large), 1000 : 1000 + large.shape[1]] = large
+    assert recognizer.read(encode(page)).lines == ["3", *["27345"] * 5]
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_digit_that_fills_the_page_is_read_as_one(recognizer: Recognizer, digit: int) -> None:
+    assert recognizer.read(example(digit)).lines == [str(digit)]
+
+
+def test_box_at_the_edge_is_in_the_image(recognizer: Recognizer) -> None:
+    page = np.full((674, 3000), 255, np.uint8)
+    page[-468:, 1000:1100] = 0
+    [one] = recognizer.read(encode(page)).digits
+    assert one.box.top + one.box.height <= 674
+
+
+@pytest.mark.parametrize("turned", [90, 180, 270])
+def test_turned_page_is_read_upright_with_boxes_in_the_image(recognizer: Recognizer, turned: int) -> None:
+    page = written_page(["0123456789", "6789234567"], 60)
+    upright = recognizer.read(encode(page))
+    as_sent = np.ascontiguousarray(np.rot90(page, turned // 90))  # counter-clockwise
+    reading = recognizer.read(encode(as_sent))
+    assert (upright.turned, reading.turned) == (0, turned)
+    assert reading.lines == upright.lines == ["0123456789", "6789234567"]
+    for one, other in zip(reading.digits, upright.digits, strict=True):
+        alone = np.zeros(as_sent.shape, bool)
+        one.box.of(alone)[:] = True
+        rows, columns = np.rot90(alone, -turned // 90).nonzero()
+        found = np.array([rows.min(), columns.min(), rows.max() + 1, columns.max() + 1])
+        box = other.box
+        assert np.abs(found - [box.top, box.left, box.top + box.height, box.left + box.width]).max() <= 4
+
+
+def test_page_with_few_digits_is_read_as_it_comes(recognizer: Recognizer) -> None:
+    page = np.rot90(written_page(["3145"], 60))
+    assert recognizer.read(encode(np.ascontiguousarray(page))).turned == 0
+
+
 def test_image_without_digits_has_no_lines(recognizer: Recognizer) -> None:
     reading = recognizer.read(encode(np.full((200, 300), 255, np.uint8)))
     assert reading.lines == []
@@ -84,6 +134,10 @@ def test_uncertain_digit_is_a_question_mark() -> None:
 
 
 def test_too_many_digits(recognizer: Recognizer) -> None:
+    assert len(recognizer.read(encode(written_page(["12345678901234567890"] * 25, 100))).lines) == 25
     page = encode(written_page(["31415926" * 4] * 24, 30))
     with pytest.raises(ImageError, match=f"expected at most {MOST_DIGITS} digits on a page; found [67]"):
         recognizer.read(page)
+    eights = np.tile(written_page(["8"], 12)[6:21, 6:18], (90, 110))
+    with pytest.raises(ImageError, match=f"expected at most {MOST_DIGITS} digits on a page; found far more"):
+        recognizer.read(encode(eights))

@@ -122,6 +122,13 @@ def test_image_without_digits(page: Page) -> None:
     expect(page.locator("#lines")).to_be_hidden()
 
 
+def test_page_on_its_side(page: Page) -> None:
+    show(page, encode(np.ascontiguousarray(np.rot90(written_page(["0123456789", "6789234567"], 90)))))
+    page.get_by_role("button", name="All digits").click()
+    expect(page.locator("#verdict")).to_have_text("20 digits in 2 lines. The page was turned by 90° to be read.")
+    expect_lines(page, "0123456789", "6789234567")
+
+
 def test_photographed_page(page: Page) -> None:
     """Most digits of a generated photo are read, each in the box where it was written."""
     made = photographed(1019)

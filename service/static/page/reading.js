@@ -34,13 +34,13 @@ export function showReading(reading, image, select) {
 const kindOf = ({ reason }) => ({ uncertain: "uncertain", "not a digit": "mark" })[reason] ?? "digit";
 const plural = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`;
 
-function summary({ lines, digits }) {
+function summary({ lines, digits, turned }) {
   const count = (kind) => digits.filter((one) => kindOf(one) === kind).length;
   const read = count("digit") + count("uncertain");
   const parts = [read ? `${plural(read, "digit")} in ${plural(lines.length, "line")}` : "No digits found"];
   if (count("uncertain")) parts.push(`${count("uncertain")} uncertain`);
   if (count("mark")) parts.push(plural(count("mark"), "mark that is no digit", "marks that are no digits"));
-  return `${parts.join(", ")}.`;
+  return `${parts.join(", ")}.${turned ? ` The page was turned by ${turned}° to be read.` : ""}`;
 }
 
 function describe(one) {

@@ -13,7 +13,7 @@ def test_one_digit(client: FlaskClient) -> None:
     assert response.status_code == 200
     body = response.json
     assert body is not None
-    assert list(body) == ["lines", "digits", "model"]
+    assert list(body) == ["lines", "digits", "turned", "model"]
     assert body["lines"] == ["7"]
     [digit] = body["digits"]
     assert list(digit) == ["digit", "confidence", "probabilities", "reason", "box", "line"]
@@ -53,8 +53,21 @@ def test_image_without_digits(client: FlaskClient) -> None:
     assert (body["lines"], body["digits"]) == ([], [])
 
 
+def broken(client: FlaskClient) -> float:
+    """How many broken images the service has counted."""
+    metrics = client.get("/metrics").get_data(as_text=True)
+    return sum(
+        float(line.split()[-1])
+        for line in metrics.splitlines()
+        if line.startswith("digits_images_total{") and "broken image" in line
+    )
+
+
 def test_errors(client: FlaskClient) -> None:
+    before = broken(client)
     assert_error(client.post("/read", data=b"no image"), 400, "expected an image")
+    assert_error(client.post("/read", data=b""), 400, "got no bytes")
+    assert broken(client) == before + 2
     assert_error(client.post("/read", data=png_of_size(6000, 6000)), 413, "pixels")
     assert_error(client.post("/read?show=image", data=example(1)), 400, "expected show=images")
     assert_error(client.post("/read?version=99", data=example(1)), 404, "99")
