@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,8 @@ SIZES = [round(FRAME * GROWTH**look) for look in range(round(math.log(FINEST / F
 # Up to this size all of the page is looked at; then only where there are marks that the look before did not show as a
 # digit of this height in the frame or more, which is not as slim as a 1: that may be a column of small digits.
 EVERYWHERE, LOW, SLIM = 512, 20, 0.3
-# Marks are told by the range of shades in blocks of the finest look, so many pixels wide: it exceeds this, or that of
-# the paper by this factor.
+# Marks are told by the range of shades in blocks of the finest look, so many pixels wide. It exceeds the least range;
+# that of the paper by a factor, or else the most that paper has; and a part of the contrast of what was seen.
 BLOCK, LEAST_RANGE, MOST_RANGE, PAPER_RANGES, STRONG = 16, 16, 48, 3, 0.9
 # No look follows once so much was seen: the page has too many digits.
 MOST_SEEN = 10_000
@@ -73,7 +74,7 @@ def look_at_page(pixels: Pixels, finder: Finder, turned: int = 0) -> list[SeenOn
                     marks = _Marks(finest, page, seen)
                 marks.account_for(last)
                 tiles = [tile for tile in tiles if marks.are_in(tile, scale)]
-            last = list(_look(sized, tiles, scale, finder, page))
+            last = list(islice(_look(sized, tiles, scale, finder, page), MOST_SEEN + 1))
             seen += last
             if size >= GROWTH * longest or not tiles or len(seen) > MOST_SEEN:
                 break

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tests.helpers.attacks import ATTACKS, IMAGES, LARGEST, MEGABYTES, Attack, send
+from tests.helpers.images import encode, written_page
 from tests.helpers.processes import peak_megabytes, reset_peak, worker_processes
 from tests.helpers.service import serving
 
@@ -35,6 +37,12 @@ def test_bodies(name: str, compressed: bool, service: tuple[int, subprocess.Pope
     if compressed:
         attack, body = replace(attack, headers=attack.headers | GZIP), gzip.compress(body, 1)
     assert_peak(service, attack, body, MEGABYTES)
+
+
+def test_page_of_far_too_many_digits(service: tuple[int, subprocess.Popen[str]]) -> None:
+    page = np.tile(written_page(["31415926"], 60, gap=0.2), (100, 100))[:4000, :5000]
+    attack = Attack(lambda: b"", "/read", statuses=(413, 503))
+    assert_peak(service, attack, encode(page), MEGABYTES)
 
 
 def assert_peak(service: tuple[int, subprocess.Popen[str]], attack: Attack, body: bytes, most_megabytes: int) -> None:
