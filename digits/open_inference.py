@@ -292,18 +292,18 @@ def _brackets(shape: Sequence[int]) -> bytes:
 
 def check_outputs(inference: Inference, outputs: Sequence[TensorDescription]) -> None:
     """Raises TensorError if the request asks for outputs that the model does not have, or not in that form."""
-    dimensions = {one.name: len(one.shape) for one in outputs}
+    are_scores = {one.name: len(one.shape) == 2 and one.datatype.startswith("FP") for one in outputs}
     requested: set[str] = set()
     for one in inference.request.outputs:
-        if one.name not in dimensions:
-            raise TensorError(f"expected outputs among {', '.join(dimensions)}; got {one.name!r}")
+        if one.name not in are_scores:
+            raise TensorError(f"expected outputs among {', '.join(are_scores)}; got {one.name!r}")
         if one.name in requested:
             raise TensorError(f"expected each output once; got {one.name!r} twice")
         requested.add(one.name)
         if (count := one.parameters.get("classification")) is None:
             continue
-        if dimensions[one.name] != 2:
-            raise TensorError(f"expected classification of an output with one row per image; got {one.name!r}")
+        if not are_scores[one.name]:
+            raise TensorError(f"expected classification of scores, with one row per image; got {one.name!r}")
         if type(count) is not int or count < 1:
             raise TensorError(f"expected classification to be a number of classes, 1 or more; got {count!r}")
 

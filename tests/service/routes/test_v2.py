@@ -132,6 +132,12 @@ def test_binary_request_and_response(client: FlaskClient, classifier: Classifier
     np.testing.assert_array_equal(probabilities, classifier.classify(images)[0])
 
 
+@pytest.mark.parametrize("name", ["digits-image", "digits-page"])
+def test_places_are_not_classified(client: FlaskClient, name: str) -> None:
+    response = infer(client, name, files(example(3)), outputs=[{"name": "box", "parameters": {"classification": 2}}])
+    assert_error(response, 400, "expected classification of scores, with one row per image; got 'box'")
+
+
 def test_classification_gives_labels(client: FlaskClient, images: NDArray[np.uint8]) -> None:
     asked = [{"name": "probabilities", "parameters": {"classification": 1}}]
     found = outputs(infer(client, "digits", pixels(images), outputs=asked))["probabilities"]
