@@ -35,8 +35,9 @@ BATCH = 16
 # its box, are the same.
 SAME, WITHIN = 0.3, 0.6
 # What lies within a digit by this part of its box and is so many times smaller is a piece of it, such as the bar of a
-# 4, which looks like a 1, if the digit is read more surely than its pieces, by their mean times their part of the ink;
-# unless it is read with less than this, or more pieces than this fill so much of its box: it is a column or a row.
+# 4, which looks like a 1, if the digit is read more surely than its pieces, by their mean times their part of the ink.
+# It is none if the digit is read with less than this, if two are surely read as something else than a 1, or if more
+# than this fill so much of its box: then it is a column or a row.
 PIECE_WITHIN, PIECE, LIKELY, PIECES, FILLED = 0.7, 1.5, 0.7, 3, 0.3
 # Less ink than this is none.
 PAPER = 0.1
@@ -116,9 +117,10 @@ class _Marks:
         return self._are_left[top : max(top + 1, bottom), left : max(left + 1, right)]
 
 
-def distinct(seen: Sequence[SeenOnPage], confidences: Sequence[float]) -> list[int]:
-    """Which of what was seen are the page's digits, each once, as it was seen best; by how surely each one is read."""
+def distinct(seen: Sequence[SeenOnPage], digits: Sequence[int], confidences: Sequence[float]) -> list[int]:
+    """Which of what was seen are the page's digits, each once, as it was seen best; by what each is read as."""
     boxes, sure = _Boxes(seen), np.array(confidences)
+    are_ones = np.array(digits) == 1
     heats = np.array([one.heat for one in seen])
     left = _stands_out(heats * [one.contrast for one in seen], sure)
     masses = np.array([one.mass for one in seen])
@@ -128,7 +130,8 @@ def distinct(seen: Sequence[SeenOnPage], confidences: Sequence[float]) -> list[i
         if len(pieces):
             apart = boxes.apart(pieces[np.argsort(-sure[pieces], kind="stable")])
             covered = min(1.0, masses[apart].sum() / masses[number])
-            are_digits = len(apart) > PIECES and boxes.areas[apart].sum() > FILLED * boxes.areas[number]
+            are_many = len(apart) > PIECES and boxes.areas[apart].sum() > FILLED * boxes.areas[number]
+            are_digits = are_many or (~are_ones[apart] & (sure[apart] >= SURELY)).sum() > 1
             if not are_digits and sure[number] > covered * np.exp(np.log(sure[apart] + 1e-6).mean()):
                 left[pieces] = False
     sides = np.array([one.side for one in seen])

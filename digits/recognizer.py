@@ -225,7 +225,8 @@ class Recognizer:
         with tracing.span("prepare"):
             images = [Preprocessed(centred(one.ink)) for one in seen]
         predictions = self._classified(images)
-        kept = distinct(seen, [one.confidence for one in predictions])
+        digits = [int(np.argmax(one.probabilities)) for one in predictions]
+        kept = distinct(seen, digits, [one.confidence for one in predictions])
         return _Look(turned, seen, images, predictions, kept)
 
     def read_each(self, files: Sequence[bytes]) -> list[Reading | ImageError]:

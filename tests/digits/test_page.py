@@ -15,7 +15,7 @@ ROWS = ["31", "4159", "26535"]
 def test_every_digit_is_found_once(height: int) -> None:
     page = written_page(ROWS, height)
     looks = look_at_page(page, finder())
-    found = [looks[one] for one in distinct(looks, [1.0] * len(looks))]
+    found = [looks[one] for one in distinct(looks, [3] * len(looks), [1.0] * len(looks))]
     assert len(found) == sum(map(len, ROWS))
     for digit in found:
         assert digit.ink.max() <= 1
@@ -28,7 +28,7 @@ def test_every_digit_is_found_once(height: int) -> None:
 @pytest.mark.parametrize("pixels", [np.full((300, 400), 255, np.uint8), np.zeros((1, 1), np.uint8)])
 def test_blank_page(pixels: Pixels) -> None:
     assert look_at_page(pixels, finder()) == []
-    assert distinct([], []) == []
+    assert distinct([], [], []) == []
 
 
 def seen(box: Box, side: int = 40, contrast: float = 100.0) -> SeenOnPage:
@@ -37,24 +37,30 @@ def seen(box: Box, side: int = 40, contrast: float = 100.0) -> SeenOnPage:
 
 def test_of_several_looks_the_one_that_is_read_most_surely_counts() -> None:
     looks = [seen(Box(0, 0, 40, 60)), seen(Box(2, 1, 42, 58)), seen(Box(60, 0, 40, 60))]
-    assert distinct(looks, [0.6, 0.9, 0.3]) == [1, 2]
+    assert distinct(looks, [3, 3, 5], [0.6, 0.9, 0.3]) == [1, 2]
 
 
 def test_of_looks_at_which_a_digit_is_read_alike_the_best_size_counts() -> None:
-    assert distinct([seen(Box(0, 0, 40, 60), side) for side in (12, 40, 90)], [1.0] * 3) == [1]
+    assert distinct([seen(Box(0, 0, 40, 60), side) for side in (12, 40, 90)], [3] * 3, [1.0] * 3) == [1]
 
 
 def test_bar_of_a_digit_is_no_digit_unless_the_whole_is_none() -> None:
     looks = [seen(Box(0, 0, 100, 150)), seen(Box(60, 50, 15, 95))]
-    assert distinct(looks, [0.9, 1.0]) == [0]
-    assert distinct(looks, [0.2, 1.0]) == [1]
+    assert distinct(looks, [4, 1], [0.9, 1.0]) == [0]
+    assert distinct(looks, [4, 1], [0.2, 1.0]) == [1]
+
+
+def test_two_digits_are_no_pieces_of_one_unless_they_may_be_its_strokes() -> None:
+    looks = [seen(Box(0, 0, 60, 130), side=90), seen(Box(0, 0, 60, 60)), seen(Box(0, 70, 60, 60))]
+    assert sorted(distinct(looks, [8, 0, 2], [1.0, 0.9, 0.9])) == [1, 2]
+    assert distinct(looks, [7, 1, 1], [1.0, 0.9, 0.9]) == [0]
 
 
 def test_what_shows_through_is_no_digit_but_faint_writing_is() -> None:
     written = [seen(Box(100 * number, 0, 40, 60)) for number in range(5)]
     behind = seen(Box(0, 200, 40, 60), contrast=15.0)
-    assert distinct([*written, behind], [1.0] * 6) == [0, 1, 2, 3, 4]
-    assert distinct([behind], [1.0]) == [0]
+    assert distinct([*written, behind], [3] * 6, [1.0] * 6) == [0, 1, 2, 3, 4]
+    assert distinct([behind], [3], [1.0]) == [0]
 
 
 def test_contrast_is_that_to_the_paper_around() -> None:
