@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from digits.settings import ModelSettings, SettingsError
+from cli.model import load_recognizer
 
 if TYPE_CHECKING:
     from digits.recognizer import Prediction, Recognizer
@@ -41,14 +41,9 @@ def predict(images: tuple[Path, ...], as_json: bool) -> None:
       digits predict *.png
       digits predict --json photo.jpg
     """
-    from digits.recognizer import Prediction, Recognizer
-    from digits.session import ModelError  # here, so that --help does not load ONNX Runtime
+    from digits.recognizer import Prediction  # here, so that --help does not load ONNX Runtime
 
-    try:
-        recognizer = Recognizer.from_settings(ModelSettings.from_environment())
-    except (ModelError, SettingsError) as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    recognizer = load_recognizer()
     failed = False
     for path in images:
         result, problem = _recognize(recognizer, path)

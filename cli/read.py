@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from digits.settings import ModelSettings, SettingsError
+from cli.model import load_recognizer
 
 
 @click.command()
@@ -30,15 +30,9 @@ def read(image: Path, as_json: bool) -> None:
       digits read page.jpg
       digits read --json page.jpg
     """
-    from digits.decode import MAXIMUM_FILE_BYTES, ImageError
-    from digits.recognizer import Recognizer
-    from digits.session import ModelError  # here, so that --help does not load ONNX Runtime
+    from digits.decode import MAXIMUM_FILE_BYTES, ImageError  # here, so that --help does not load Pillow
 
-    try:
-        recognizer = Recognizer.from_settings(ModelSettings.from_environment())
-    except (ModelError, SettingsError) as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    recognizer = load_recognizer()
     try:
         with image.open("rb") as file:
             reading = recognizer.read(file.read(MAXIMUM_FILE_BYTES + 1))

@@ -106,27 +106,22 @@ def decode(data: bytes) -> GreyImage:
     Applies the EXIF orientation, composites transparent images, takes the first of several frames. Grey is luminance,
     or colour if luminance hardly differs, as between red ink and green paper.
     """
-    if not data:
-        raise _empty()
     check_length(data)
     return _plain_png(data) or _reduced_jpeg(data) or _netpbm(data) or GreyImage(_whole(data))
 
 
 def pixels_in(data: bytes) -> int:
     """How many pixels an image file says it has. Raises ImageError."""
-    if not data:
-        raise _empty()
+    check_length(data)
     if (file := _opened_netpbm(data)) is not None:
         return file.width * file.height
     return math.prod(_open(data).size)
 
 
-def _empty() -> ImageError:
-    return ImageError(f"expected an image ({ACCEPTED}); got no bytes")
-
-
 def check_length(data: bytes) -> None:
-    """Raises ImageTooLargeError for an image file with more bytes than are decoded."""
+    """Raises ImageError for an image file without bytes, and ImageTooLargeError for more than are decoded."""
+    if not data:
+        raise ImageError(f"expected an image ({ACCEPTED}); got no bytes")
     if len(data) > (most := MAXIMUM_FILE_BYTES if is_jpeg(data) else MAXIMUM_BYTES):
         raise ImageTooLargeError(f"expected at most {most} bytes; got {len(data)}")
 
