@@ -66,6 +66,13 @@ def on_starting(server: Any) -> None:
 
 def when_ready(server: Any) -> None:
     master.make_metrics_directory(worker_tmp_dir)
+    stop = server.stop
+
+    def stop_without_arrivals(graceful: bool = True) -> None:
+        master.drop_arrivals(server)
+        stop(graceful)
+
+    server.stop = stop_without_arrivals
 
 
 def on_exit(server: Any) -> None:

@@ -3,12 +3,16 @@
 Workers inherit the files' contents by fork, so a worker that replaces a dead one reads nothing from disk.
 """
 
+import ctypes
 import multiprocessing
 import shutil
 import signal
+import socket
+import struct
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -28,6 +32,9 @@ CHECK_SECONDS = 60
 _versions: Sequence[VersionFiles] | None = None
 _metrics_directory: Path | None = None
 _slot = 0  # set in a worker's process
+
+# Linux's option, which Python does not name, and a packet filter that keeps 0 bytes of each packet.
+_SO_ATTACH_FILTER, _KEEP_NOTHING = 26, struct.pack("=HBBI", 0x06, 0, 0, 0)
 
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 _processes = multiprocessing.get_context("fork")
@@ -85,6 +92,20 @@ def _try_out(sender: Connection, files: Sequence[VersionFiles], settings: Settin
         sender.send(try_out(files, settings))
     except ModelError as error:
         sender.send(str(error))
+
+
+def drop_arrivals(server: Any) -> None:  # noqa: ANN401 - gunicorn has no types
+    """Call before the server stops: no more connections arrive at its listeners.
+
+    One that arrived between a worker's last accept and its close of the listener would be reset. Now its client tries
+    again, and is refused once the listener is closed.
+    """
+    if server.reexec_pid or server.master_pid or server.systemd:
+        return  # the listeners go on in another process
+    nothing = ctypes.create_string_buffer(_KEEP_NOTHING)
+    for listener in server.LISTENERS:
+        with suppress(OSError):  # not Linux, or a sandbox without packet filters
+            listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", 1, ctypes.addressof(nothing)))
 
 
 def make_metrics_directory(parent: str | None) -> None:
