@@ -247,7 +247,7 @@ def test_offline(command: str, checkout: Path) -> None:
 
 
 @pytest.mark.container
-@pytest.mark.xdist_group("container")
+@pytest.mark.xdist_group("network")
 @pytest.mark.parametrize("command", DOCKER)
 def test_docker(command: str, checkout: Path) -> None:
     if run("docker info", checkout).returncode != 0:

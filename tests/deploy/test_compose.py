@@ -116,7 +116,7 @@ def running(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[li
 
 
 @pytest.mark.container
-@pytest.mark.xdist_group("container")
+@pytest.mark.xdist_group("network")
 def test_compose_accepts_the_file() -> None:
     command = [*compose(), "--file", str(FILE), "config", "--quiet"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -124,7 +124,7 @@ def test_compose_accepts_the_file() -> None:
 
 
 @pytest.mark.container
-@pytest.mark.xdist_group("container")
+@pytest.mark.xdist_group("network")
 def test_start_scrape_and_stop(running: list[str]) -> None:
     wait_until_ready(8000)
     assert request(8000, "POST", "/predict", example(7))[2]["digit"] == 7

@@ -32,7 +32,7 @@ from tests.helpers.paths import EXAMPLES, ROOT, VERSION
 from tests.helpers.processes import free_port, wait_for
 from tests.helpers.service import metric, request, wait_until_ready
 
-pytestmark = [pytest.mark.container, pytest.mark.xdist_group("container")]
+pytestmark = [pytest.mark.container, pytest.mark.xdist_group("network")]
 
 OWN_MEGABYTES = 180
 # The strictest options a platform may set, with a user other than the image's own.

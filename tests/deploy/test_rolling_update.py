@@ -25,7 +25,7 @@ from tests.helpers.load import Load, LoadResult
 from tests.helpers.processes import free_port
 from tests.helpers.service import receive, request, wait_until_ready
 
-pytestmark = [pytest.mark.container, pytest.mark.xdist_group("container")]
+pytestmark = [pytest.mark.container, pytest.mark.xdist_group("network")]
 
 REPLICAS = 2
 SLEEP = container()["lifecycle"]["preStop"]["sleep"]["seconds"]

@@ -1,4 +1,8 @@
-"""Debian's Chromium, driven by Playwright, and the service that it loads."""
+"""Debian's Chromium, driven by Playwright, and the service that it loads.
+
+These tests are in one group with the containers', `network`: when a container starts or ends, the machine's network
+changes, and Chromium fails what it is loading (ERR_NETWORK_CHANGED).
+"""
 
 import shutil
 from collections.abc import Iterator

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.helpers.browser import SIZES, assert_accessible
 from tests.helpers.paths import EXAMPLES
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("network")]
 
 
 @pytest.fixture

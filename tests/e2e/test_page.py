@@ -23,7 +23,7 @@ from tests.helpers.service import serving
 from training.commands import main
 from training.datasets.drawn import WAYS
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("network")]
 
 
 def draw(page: Page, digit: int, way: int = 0) -> None:

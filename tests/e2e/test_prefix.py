@@ -13,7 +13,7 @@ from tests.helpers.paths import EXAMPLES
 from tests.helpers.processes import free_port
 from tests.helpers.service import serving, wait_until_ready
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("network")]
 
 # The service's settings, and how nginx passes requests on: without the prefix, which a header names, or with it.
 WAYS = {

@@ -19,7 +19,7 @@ from tests.helpers.browser import SIZES, assert_accessible, draw_strokes
 from tests.helpers.images import encode, written_page
 from training.datasets.pen_strokes import HELD_OUT_WRITERS, PEN_STROKES, load_pen_digits
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("network")]
 
 # Of the numbers 10 to 99, drawn with pen paths, so many are read right.
 LEAST_RIGHT = 84

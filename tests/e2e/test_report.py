@@ -8,7 +8,7 @@ from playwright.sync_api import Browser
 
 from tests.helpers.scoring import IDX, LABELS, score
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("network")]
 
 
 @pytest.fixture(scope="module")
