@@ -15,14 +15,14 @@ from digits.finder import Box, Finder
 from digits.lines import begins_number, lines_of
 from digits.memory import MemoryLockScope
 from digits.page import MOST_SEEN, SeenOnPage, distinct, look_at_page, turned_back
-from digits.preprocess import BLANK, NOT_A_DIGIT, SEVERAL_DIGITS, Preprocessed, centred, preprocess
+from digits.preprocess import Preprocessed, centred, preprocess
+from digits.reasons import BLANK, NOT_A_DIGIT, SEVERAL_DIGITS, UNCERTAIN
 from digits.settings import ModelSettings
 from digits.version import VersionFiles
 
 Image = TypeVar("Image")
 Result = TypeVar("Result")
 
-UNCERTAIN = "uncertain"
 # All that was found is one digit if it is read with this confidence, and more surely than two of its parts: the
 # detached bar of a 5 looks like a 1.
 TOGETHER = 0.95
@@ -63,6 +63,9 @@ class ReadDigit(Prediction):
 
     box: Annotated[Box, Meta(description="its place in the upright image")]
     line: Annotated[Annotated[int, Meta(ge=0)] | None, Meta(description="its line, from 0, or null for no digit")]
+    position: Annotated[
+        Annotated[int, Meta(ge=0)] | None, Meta(description="its place in the line's text, from 0, or null")
+    ]
 
 
 @dataclass(frozen=True)
@@ -188,10 +191,17 @@ class Recognizer:
 
     def read_with_images(self, data: bytes) -> tuple[Reading, list[Pixels]]:
         """As `read`, and the network's input image for each of `digits`, uint8 [28, 28]."""
+        return self._read(lambda: decode(data))
+
+    def read_image(self, image: GreyImage) -> Reading:
+        """As `read`, of an image that is decoded."""
+        return self._read(lambda: image)[0]
+
+    def _read(self, load: Callable[[], GreyImage]) -> tuple[Reading, list[Pixels]]:
         try:
             with MemoryLockScope():
                 with tracing.span("decode"):
-                    image = decode(data)
+                    image = load()
                     pixels = image.whole()
                 look = self._upright(pixels)
             if look.digits > MOST_DIGITS:
@@ -285,23 +295,26 @@ def _in_order(
     is_digit = [one.reason != NOT_A_DIGIT for one in predictions]
     kept = [number for number, one in enumerate(is_digit) if one]
     kept_places = [places[number] for number in kept]
-    texts, lines, order = [], list[int | None](), []
+    texts, order = [], []
+    places_in_text: list[tuple[int | None, int | None]] = []
     found = lines_of(kept_places)
     first = begins_number(kept_places, found)
     for line, numbers in enumerate(found):
         text = ""
         for one in numbers:
             digit = predictions[kept[one]].digit
-            text += " " * (one in first) + ("?" if digit is None else str(digit))
+            text += " " * (one in first)
+            places_in_text.append((line, len(text)))
+            text += "?" if digit is None else str(digit)
             order.append(kept[one])
-            lines.append(line)
         texts.append(text)
     for number, one in enumerate(is_digit):
         if not one:
             order.append(number)
-            lines.append(None)
+            places_in_text.append((None, None))
     digits = [
-        ReadDigit(**vars(predictions[one]), box=boxes[one], line=line) for one, line in zip(order, lines, strict=True)
+        ReadDigit(**vars(predictions[one]), box=boxes[one], line=line, position=position)
+        for one, (line, position) in zip(order, places_in_text, strict=True)
     ]
     return texts, digits, order
 

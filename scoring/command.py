@@ -18,7 +18,7 @@ from scoring.errors import ScoringError
 from scoring.extras import local_engine, ray_engine
 from scoring.inputs.paths import check_paths
 from scoring.outputs import check_output, count_finished, read_rows
-from scoring.rows import ERROR
+from scoring.rows import ERROR, IMAGES, PAGES, Layout
 from scoring.run import Summary, score_to_descriptor, score_to_file
 
 STANDARD_OUTPUT, STANDARD_OUTPUT_DESCRIPTOR = "-", 1
@@ -36,6 +36,7 @@ class Options:
 
     paths: tuple[str, ...]
     output: str
+    read: bool
     overwrite: bool
     report: Path | None
     labels: Path | None
@@ -44,6 +45,10 @@ class Options:
     concurrency: int | None
     engine: str
     address: str | None
+
+    @property
+    def layout(self) -> Layout:
+        return PAGES if self.read else IMAGES
 
 
 @click.command()
@@ -54,6 +59,7 @@ class Options:
     metavar="FILE",
     help="FILE.csv, .jsonl or .parquet, or - for CSV on standard output. With --engine ray, a folder.",
 )
+@click.option("--read", is_flag=True, help="Read every digit on pages: a row for each digit, with its place.")
 @click.option("--overwrite", is_flag=True, help="Start over; an existing FILE is replaced once the run is complete.")
 @click.option(
     "--report",
@@ -89,9 +95,9 @@ def score(**options: Any) -> None:  # noqa: ANN401 - Options' fields
 
     Datasets are IDX, NumPy, Parquet and CSV files with many images; archives are ZIP and TAR.
 
-    Writes one row per image: path, digit, confidence, reason, error, and the model. Re-run the same command to resume
-    an interrupted run. DIGITS_MODEL and DIGITS_PROVIDER select the model and where it runs; with --url the service's
-    own settings apply.
+    Writes one row per image: path, digit, confidence, reason, error, and the model; with --read, one row per digit on
+    a page. Re-run the same command to resume an interrupted run. DIGITS_MODEL and DIGITS_PROVIDER select the model and
+    where it runs; with --url the service's own settings apply.
 
     Exit codes: 0 if every image was decoded or the output was already complete; 1 if an image could not be decoded; 2
     for usage errors and runs that failed; 130 or 143 if the run was interrupted.
@@ -101,6 +107,7 @@ def score(**options: Any) -> None:  # noqa: ANN401 - Options' fields
       digits score scans/ --output digits.csv
       digits score "scans/**/*.png" --output digits.jsonl --report report.html
       digits score scans/ --output digits.csv --url http://localhost:8000
+      digits score pages/ --read --output digits.csv --report report.html
     """
     _fill_standard_streams()
     asked, summary = Options(**options), Summary()
@@ -108,6 +115,8 @@ def score(**options: Any) -> None:  # noqa: ANN401 - Options' fields
         signal.signal(number, _interrupt)
     try:
         check_paths(asked.paths)
+        if asked.read and asked.labels:
+            raise ScoringError("--read: expected no --labels with it, which are of images with one digit")
         if asked.engine == "ray":
             _to_folder(asked, summary)
         elif asked.address is not None:
@@ -150,11 +159,11 @@ def _engine(asked: Options) -> Engine:
     if asked.url is None:
         if asked.concurrency:
             raise ScoringError("--concurrency: expected --url with it; got none")
-        engine: Engine = local_engine().LocalEngine(ModelSettings.from_environment())
+        engine: Engine = local_engine().LocalEngine(ModelSettings.from_environment(), layout=asked.layout)
         return engine
     from scoring.engines.remote import RemoteEngine
 
-    return RemoteEngine(asked.url, asked.concurrency or CONCURRENCY)
+    return RemoteEngine(asked.url, asked.concurrency or CONCURRENCY, asked.layout)
 
 
 def _to_standard_output(asked: Options, summary: Summary) -> None:
@@ -169,7 +178,7 @@ def _to_standard_output(asked: Options, summary: Summary) -> None:
 def _to_file(asked: Options, output: Path, summary: Summary) -> None:
     check_output(output)
     examine = _examiner(asked, output) if asked.report or asked.labels else None
-    if not asked.overwrite and (rows := count_finished(output)):
+    if not asked.overwrite and (rows := count_finished(output, asked.layout)):
         models = ", ".join(f"{count:,} rows of the model {' '.join(model)}" for model, count in rows.items())
         click.echo(f"{output}: already complete, with {models}; --overwrite starts over", err=True)
     else:
@@ -194,7 +203,7 @@ def _examiner(asked: Options, output: Path) -> Callable[[], None]:
         if summary.grades:
             click.echo(summary.grades, err=True)
         if asked.report:
-            write_report(asked.report, summary, asked.paths, output, asked.labels, asked.transposed)
+            write_report(asked.report, summary, asked.paths, output, asked.labels, asked.transposed, asked.layout)
 
     return examine
 
@@ -203,7 +212,7 @@ def _to_folder(asked: Options, summary: Summary) -> None:
     if asked.report or asked.labels or asked.url or asked.concurrency:
         raise ScoringError("--engine ray: expected no --report, --labels, --url or --concurrency with it")
     ray = ray_engine()
-    engine = ray.RayEngine(ModelSettings.from_environment(), asked.paths, asked.address)
+    engine = ray.RayEngine(ModelSettings.from_environment(), asked.paths, asked.address, layout=asked.layout)
     if ray.score_to_folder(asked.paths, asked.output, engine, summary, asked.overwrite, asked.transposed):
         click.echo(summary, err=True)
     else:

@@ -14,29 +14,36 @@ from urllib.parse import quote
 
 from scoring.errors import ScoringError
 from scoring.inputs.images import Chunk
-from scoring.rows import HEADER, ModelIdentity, Row, Scored, read_csv
+from scoring.rows import IMAGES, Layout, ModelIdentity, Row, Scored
 
 # Batches that follow each other faster share a transaction, as a commit waits for the disk, or for a file server.
 COMMIT_SECONDS = 0.1
 _SQLITE = b"SQLite format 3\0"
 _SCHEMA = """
-CREATE TABLE run (model TEXT, version TEXT, sha256 TEXT);
-CREATE TABLE inputs (id INTEGER PRIMARY KEY, name BLOB NOT NULL, rows BLOB NOT NULL);
+CREATE TABLE run (model TEXT, version TEXT, sha256 TEXT, subject TEXT);
+CREATE TABLE scored (id INTEGER PRIMARY KEY, rows BLOB NOT NULL);
+"""
+# Made when a run goes on: the images that have rows. An index of it is only needed then.
+_IMAGES = """
+DROP TABLE IF EXISTS images;
+CREATE TABLE images (id INTEGER PRIMARY KEY, name BLOB NOT NULL);
+CREATE INDEX by_name ON images (name);
 """
 
 
 class Journal:
-    """`FILE.partial`: for each input its name and its rows in CSV, in the order in which they were scored.
+    """`FILE.partial`: rows as CSV, some images' at a time, in the order in which they were scored.
 
     It uses SQLite's rollback journal and one lock of its own, as the file may be on NFS or SMB.
     """
 
-    def __init__(self, path: Path, model: ModelIdentity, overwrite: bool = False) -> None:
+    def __init__(self, path: Path, model: ModelIdentity, overwrite: bool = False, layout: Layout = IMAGES) -> None:
         """Opens or creates the file, and reads its rows unless they are to be overwritten.
 
-        All rows are of one model, and only one process has the file open. Raises ScoringError and OSError.
+        All rows are of one model and layout, and only one process has the file open. Raises ScoringError and OSError.
         """
-        self.path = path
+        self.path, self.layout = path, layout
+        self.images, self.outcomes = 0, Counter[str]()
         self._file = path.open("ab+", buffering=0)
         try:
             lock(self._file.fileno(), str(path))
@@ -48,8 +55,7 @@ class Journal:
             self._database = sqlite3.connect(address, uri=True, isolation_level=None)
             with self._explained():
                 self._begin(model)
-                self.outcomes = Counter(row.outcome for row in self.rows())
-                self._is_needed = bool(self.outcomes)
+                self._read_earlier()
         except BaseException:
             self._file.close()
             raise
@@ -58,7 +64,7 @@ class Journal:
     def _check_format(self) -> None:
         self._file.seek(0)
         begin = self._file.read(len(_SQLITE))
-        if begin == HEADER[: len(_SQLITE)]:
+        if begin == IMAGES.header[: len(_SQLITE)]:
             raise ScoringError(
                 f"{self.path}: the run was begun by an older version of this program; finish it with that version, or "
                 "start over with --overwrite"
@@ -69,34 +75,49 @@ class Journal:
     def _begin(self, model: ModelIdentity) -> None:
         if not self._database.execute("SELECT name FROM sqlite_master").fetchone():
             self._database.executescript(f"BEGIN; {_SCHEMA} COMMIT")
-            self._database.execute("INSERT INTO run VALUES (?, ?, ?)", model)
-        found = ModelIdentity(*(self._database.execute("SELECT * FROM run").fetchone() or model))
-        if found != model:
+            self._database.execute("INSERT INTO run VALUES (?, ?, ?, ?)", [*model, self.layout.subject])
+        *found, subject = self._database.execute("SELECT * FROM run").fetchone()
+        if subject != self.layout.subject:
             raise ScoringError(
-                f"{self.path}: expected rows of the model {model}; got {found}; "
+                f"{self.path}: expected rows of {self.layout.subject}; got rows of {subject}; --read must be as it was "
+                "when the run was begun; or start over with --overwrite"
+            )
+        if (other := ModelIdentity(*found)) != model:
+            raise ScoringError(
+                f"{self.path}: expected rows of the model {model}; got {other}; "
                 "score with that model, or start over with --overwrite"
             )
 
+    def _read_earlier(self) -> None:
+        def names() -> Iterator[tuple[bytes]]:
+            for row in self.rows():
+                self.outcomes[row.outcome] += 1
+                if row.begins_image:
+                    self.images += 1
+                    yield (os.fsencode(row.path),)
+
+        self._is_needed = self._database.execute("SELECT id FROM scored LIMIT 1").fetchone() is not None
+        if self._is_needed:
+            self._database.executescript(_IMAGES)
+            self._database.execute("BEGIN")
+            self._database.executemany("INSERT INTO images (name) VALUES (?)", names())
+            self._database.commit()
+
     def remaining(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-        """The inputs that have no rows yet. Each record counts for one input of its name, once."""
-        if not self.outcomes:
-            yield from chunks
-            return
-        with self._explained():
-            self._database.execute("CREATE INDEX IF NOT EXISTS by_name ON inputs (name)")
-            [last] = self._database.execute("SELECT max(id) FROM inputs").fetchone()
-        found = bytearray(last + 1)
+        """The images that have no rows yet. Each that has counts for one image of its name, once."""
+        found = bytearray(self.images + 1)
         for chunk in chunks:
-            if missing := self._missing(chunk, found):
+            missing = self._missing(chunk, found) if self.images else range(len(chunk.names))
+            if missing:
                 yield chunk if len(missing) == len(chunk.names) else chunk.only(missing)
 
     def _missing(self, chunk: Chunk, found: bytearray) -> list[int]:
         names = [os.fsencode(name) for name in chunk.names]
-        query = f"SELECT name, id FROM inputs WHERE name IN ({', '.join('?' * len(names))})"  # noqa: S608 - only marks
+        query = f"SELECT name, id FROM images WHERE name IN ({', '.join('?' * len(names))})"  # noqa: S608 - only marks
         records: defaultdict[bytes, list[int]] = defaultdict(list)
         with self._explained():
             for name, record in self._database.execute(query, names):
-                if record < len(found) and not found[record]:
+                if not found[record]:
                     records[name].append(record)
         missing = []
         for index, name in enumerate(names):
@@ -107,25 +128,24 @@ class Journal:
         return missing
 
     def append(self, scored: Scored) -> None:
-        """Adds rows. Raises ScoringError."""
+        """Adds rows, all or none of an image's. Raises ScoringError."""
         with self._explained():
             if not self._database.in_transaction:
                 self._database.execute("BEGIN")
-            records = zip(map(os.fsencode, scored.names), scored.texts, strict=True)
-            self._database.executemany("INSERT INTO inputs (name, rows) VALUES (?, ?)", records)
+            self._database.execute("INSERT INTO scored (rows) VALUES (?)", [scored.text])
             self._is_needed = True
             if time.monotonic() > self._committed + COMMIT_SECONDS:
                 self._database.commit()
                 self._committed = time.monotonic()
 
     def texts(self) -> Iterator[bytes]:
-        """The rows of each input as CSV, in order."""
-        for [text] in self._database.execute("SELECT rows FROM inputs ORDER BY id"):
+        """The rows as CSV, some at a time, in order."""
+        for [text] in self._database.execute("SELECT rows FROM scored ORDER BY id"):
             yield text
 
     def rows(self) -> Iterator[Row]:
         """The rows in order."""
-        return read_csv(line for text in self.texts() for line in text.splitlines(keepends=True))
+        return self.layout.read(self.texts())
 
     def remove(self) -> None:
         """Removes the file on exit, as its rows are in the output."""

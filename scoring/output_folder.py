@@ -13,8 +13,8 @@ from pyarrow.fs import FileSelector, FileType, LocalFileSystem
 from scoring.errors import ScoringError
 from scoring.inputs.paths import is_remote
 from scoring.journal import lock
-from scoring.parquet import read_rows
-from scoring.rows import ModelIdentity
+from scoring.parquet import columns, read_rows
+from scoring.rows import IMAGES, LAYOUTS, Layout, ModelIdentity
 from scoring.storage import locate, plain
 
 # Named as other writers of such folders name them; readers skip names that start with an underscore.
@@ -30,7 +30,7 @@ def _explained(file: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise ScoringError(f"{file}: cannot be read or written: {plain(error).strerror}") from error
-    except (pa.ArrowException, TypeError) as error:
+    except (pa.ArrowException, ValueError) as error:
         raise ScoringError(
             f"{file}: expected a file of scored rows; got something else; remove it, or start over with --overwrite"
         ) from error
@@ -81,16 +81,27 @@ class Folder:
                 self._system.delete_file(self._at(name))
         self.names = self.names - names
 
-    def read(self, name: str, model: ModelIdentity) -> Counter[str]:
-        """The outcomes in a file of rows. Raises ScoringError for another model's."""
+    def check(self, layout: Layout) -> None:
+        """Raises ScoringError if the files have rows of another layout."""
+        for name in sorted(self.names)[:1]:
+            with _explained(f"{self.path}/{name}"), self._system.open_input_file(self._at(name)) as file:
+                found = LAYOUTS.get(columns(file))
+            if found and found != layout:
+                raise ScoringError(
+                    f"{self.path}: expected rows of {layout.subject}; got rows of {found.subject}; start over with "
+                    "--overwrite, or choose another folder"
+                )
+
+    def read(self, name: str, model: ModelIdentity, layout: Layout = IMAGES) -> tuple[int, Counter[str]]:
+        """The number of images in a file of rows, and the rows' outcomes. Raises ScoringError for another model's."""
         with _explained(f"{self.path}/{name}"), self._system.open_input_file(self._at(name)) as file:
-            rows = list(read_rows(file))
+            rows = list(read_rows(file, layout))
         for other in {row.identity for row in rows} - {model}:
             raise ScoringError(
                 f"{self.path}/{name}: expected rows of the model {model}; got {other}; "
                 "score with that model, or start over with --overwrite"
             )
-        return Counter(row.outcome for row in rows)
+        return sum(row.begins_image for row in rows), Counter(row.outcome for row in rows)
 
     def finish(self) -> None:
         """Marks the output as complete."""

@@ -8,28 +8,33 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scoring.rows import COLUMNS, Row
+from scoring.rows import IMAGES, Layout, Row
 
 _NAME = pa.dictionary(pa.int8(), pa.string())
-SCHEMA = pa.schema(
-    [
-        pa.field("path", pa.string(), nullable=False),
-        pa.field("digit", pa.int8()),
-        pa.field("confidence", pa.float64()),
-        pa.field("reason", _NAME),
-        pa.field("error", pa.string()),
-        *(pa.field(name, _NAME, nullable=False) for name in COLUMNS[5:]),
-    ]
-)
+_TYPES = {
+    "path": pa.string(),
+    "digit": pa.int8(),
+    "confidence": pa.float64(),
+    "error": pa.string(),
+    **dict.fromkeys(("reason", "model", "model_version", "model_sha256"), _NAME),
+    **dict.fromkeys(("line", "position", "turned"), pa.int16()),
+    **dict.fromkeys(("left", "top", "width", "height"), pa.int32()),
+}
+_NEVER_NULL = frozenset(("path", "model", "model_version", "model_sha256"))
 ROW_GROUP = 2**15
 
 
-def write_rows(path: Path | BinaryIO, rows: Iterable[Row]) -> None:
+def schema(layout: Layout) -> pa.Schema:
+    """The types of the columns."""
+    return pa.schema([pa.field(name, _TYPES[name], nullable=name not in _NEVER_NULL) for name in layout.columns])
+
+
+def write_rows(path: Path | BinaryIO, rows: Iterable[Row], layout: Layout = IMAGES) -> None:
     """Writes rows as Parquet. Raises OSError."""
-    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
-        while group := list(islice(rows, ROW_GROUP)):
-            columns = [_text(column) for column in zip(*group, strict=True)]
-            writer.write_table(pa.table(columns, SCHEMA))
+    values, types = map(layout.values, rows), schema(layout)
+    with pq.ParquetWriter(path, types, compression="zstd") as writer:
+        while group := list(islice(values, ROW_GROUP)):
+            writer.write_table(pa.table([_text(column) for column in zip(*group, strict=True)], types))
 
 
 def _text(values: tuple[object, ...]) -> list[object]:
@@ -40,8 +45,14 @@ def _text(values: tuple[object, ...]) -> list[object]:
     ]
 
 
-def read_rows(path: Path | BinaryIO) -> Iterator[Row]:
-    """Scored rows. Raises OSError and TypeError."""
+def columns(path: Path | BinaryIO) -> tuple[str, ...]:
+    """The names of a file's columns. Raises OSError."""
+    with pq.ParquetFile(path, pre_buffer=False) as file:
+        return tuple(file.schema_arrow.names)
+
+
+def read_rows(path: Path | BinaryIO, layout: Layout = IMAGES) -> Iterator[Row]:
+    """Scored rows. Raises OSError, and ValueError for another layout's."""
     with pq.ParquetFile(path, pre_buffer=False) as file:
         for batch in file.iter_batches(ROW_GROUP, use_threads=False):
-            yield from map(Row._make, zip(*(column.to_pylist() for column in batch.columns), strict=True))
+            yield from map(layout.row, zip(*(column.to_pylist() for column in batch.columns), strict=True))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from threading import Thread
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -17,30 +18,32 @@ from scoring.inputs.containers import read_many
 from scoring.inputs.search import count_images, find, find_chunks
 from scoring.journal import Journal
 from scoring.outputs import finish, journal_path
-from scoring.rows import ERROR, HEADER, Scored
+from scoring.rows import ERROR, IMAGES, Scored
+
+AnyScored = TypeVar("AnyScored", bound=Scored)
 
 # How many images of a file are tried to find out whether it is transposed, and the share that is read if it is not.
 SAMPLE, SURE = 100, 0.8
 
 
 class Summary:
-    """How many images had which outcome, in this run and before it, and how fast this run is."""
+    """How many images, or digits on pages, had which outcome, in this run and before it, and how fast this run is."""
 
     def __init__(self) -> None:
-        self.begin(Counter())
+        self.begin()
         self.hint = ""
 
-    def begin(self, outcomes: Counter[str]) -> None:
-        """Starts the clock; `outcomes` are those of earlier runs."""
-        self.outcomes = Counter(outcomes)
-        self.before = outcomes.total()
-        self.skipped = 0
+    def begin(self) -> None:
+        """Starts the clock."""
+        self.images = self.before = self.skipped = 0
+        self.outcomes: Counter[str] = Counter()
         self._start = time.monotonic()
 
-    def add_earlier(self, outcomes: Counter[str]) -> None:
+    def add_earlier(self, images: int, outcomes: Counter[str]) -> None:
         """Adds images of an earlier run."""
         self.outcomes += outcomes
-        self.before += outcomes.total()
+        self.images += images
+        self.before += images
 
     def skip(self, _path: str) -> None:
         """Counts a junk file."""
@@ -54,9 +57,9 @@ class Summary:
     def __str__(self) -> str:
         digits = {name: images for name, images in sorted(self.outcomes.items()) if name.isdecimal()}
         rejected = {one: images for one, images in self.outcomes.most_common() if one not in digits and one != ERROR}
-        seconds, scored = self.seconds, self.outcomes.total() - self.before
+        seconds, scored = self.seconds, self.images - self.before
         lines = [
-            f"{self.outcomes.total():,} images: {sum(digits.values()):,} read, {sum(rejected.values()):,} rejected, "
+            f"{self.images:,} images: {sum(digits.values()):,} read, {sum(rejected.values()):,} rejected, "
             f"{self.outcomes[ERROR]:,} not decoded",
             *(
                 f"  {title}: " + ", ".join(f"{name} ({images:,})" for name, images in counts.items())
@@ -85,15 +88,16 @@ def score_to_file(
     """
     with engine:
         with writing(output):
-            journal = Journal(journal_path(output), engine.model, overwrite)
+            journal = Journal(journal_path(output), engine.model, overwrite, engine.layout)
         with journal:
-            summary.begin(journal.outcomes)
+            summary.begin()
+            summary.add_earlier(journal.images, journal.outcomes)
             chunks = find_chunks(paths, transposed, summary.skip)
             for scored in counted(engine.score(journal.remaining(chunks)), paths, summary):
                 journal.append(scored)
             with writing(output):
                 finish(output, journal)
-        if not transposed:
+        if not transposed and engine.layout == IMAGES:
             summary.hint = _hint(paths, engine, summary)
 
 
@@ -120,12 +124,12 @@ def score_to_descriptor(
 ) -> None:
     """Scores all images, and writes CSV. Raises ScoringError, and BrokenPipeError if the reader is gone."""
     with engine:
-        summary.begin(Counter())
+        summary.begin()
         with writing("standard output"):
-            _write_all(descriptor, HEADER)
+            _write_all(descriptor, engine.layout.header)
         for scored in counted(engine.score(find_chunks(paths, transposed, summary.skip)), paths, summary):
             with writing("standard output"):
-                _write_all(descriptor, b"".join(scored.texts))
+                _write_all(descriptor, scored.text)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -134,7 +138,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
         written += os.write(descriptor, memoryview(data)[written:])
 
 
-def counted(scores: Iterator[Scored], paths: Sequence[str], summary: Summary) -> Iterator[Scored]:
+def counted(scores: Iterator[AnyScored], paths: Sequence[str], summary: Summary) -> Iterator[AnyScored]:
     """Adds to the summary what the caller has written, and shows a progress bar on a terminal.
 
     Raises ScoringError if there are no images, counting those of earlier runs.
@@ -143,10 +147,11 @@ def counted(scores: Iterator[Scored], paths: Sequence[str], summary: Summary) ->
         if not bar.disable:
             Thread(target=_count, args=(bar, paths), daemon=True).start()
         for scored in scores:
-            bar.update(scored.outcomes.total())
+            bar.update(scored.images)
             yield scored
+            summary.images += scored.images
             summary.outcomes += scored.outcomes
-    if not summary.outcomes:
+    if not summary.images:
         raise ScoringError(f"{', '.join(paths)}: no images found")
 
 

@@ -20,7 +20,8 @@ from PIL import Image, ImageDraw, ImageFont
 from benchmarks.accuracy.drawing import CONFIDENT, confident
 from benchmarks.accuracy.figures import Figure, area_under_roc, share
 from digits.idx import decode_idx
-from digits.preprocess import BLANK, NOT_A_DIGIT, SIZE
+from digits.preprocess import SIZE
+from digits.reasons import BLANK, NOT_A_DIGIT
 from digits.recognizer import Prediction, Recognizer
 from training.datasets.mnist import load_test
 

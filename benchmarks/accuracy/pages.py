@@ -19,7 +19,7 @@ from benchmarks.accuracy.drawing import Ink, cropped, drawn, in_processes, log_u
 from benchmarks.accuracy.figures import Figure, share
 from benchmarks.accuracy.hard_photos import BLACK, BLUE, GRAPHITE, WHITE, Light, Sheet, clouds, shadowed, thinned
 from benchmarks.accuracy.input_variations import file_of
-from digits.preprocess import SEVERAL_DIGITS
+from digits.reasons import SEVERAL_DIGITS
 from digits.recognizer import Recognizer
 from training.datasets.mnist import load_test
 from training.datasets.pen_strokes import HELD_OUT_WRITERS, PEN_STROKES, PenDigit, load_pen_digits

@@ -24,7 +24,7 @@ from benchmarks.accuracy.drawing import (
 )
 from benchmarks.accuracy.figures import Figure, share
 from benchmarks.accuracy.marks import with_room
-from digits.preprocess import SEVERAL_DIGITS
+from digits.reasons import SEVERAL_DIGITS
 from digits.recognizer import Recognizer
 from training.datasets.mnist import load_test
 from training.datasets.pen_strokes import HELD_OUT_WRITERS, PEN_STROKES, load_pen_digits

@@ -100,7 +100,7 @@ def whole(path: Path, folder: Path) -> float:
     score_to_file([str(path)], folder / "out.csv", LocalEngine(ModelSettings(provider="cpu")), summary)
     seconds = summary.seconds
     (folder / "out.csv").unlink()
-    return summary.outcomes.total() / seconds
+    return summary.images / seconds
 
 
 def measure_speed(rounds: int, images: Path, folder: Path) -> str:

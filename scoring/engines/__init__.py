@@ -4,13 +4,14 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol, Self
 
 from scoring.inputs.images import Chunk
-from scoring.rows import ModelIdentity, Scored
+from scoring.rows import Layout, ModelIdentity, Scored
 
 
 class Engine(Protocol):
     """A context manager that is ready to score once entered, and releases everything on exit. Raises ScoringError."""
 
     model: ModelIdentity
+    layout: Layout
 
     def score(self, chunks: Iterable[Chunk]) -> Iterator[Scored]:
         """The rows of all chunks, in order. Raises ScoringError."""

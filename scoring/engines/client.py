@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import Event
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
@@ -28,11 +28,20 @@ from digits.open_inference import (
     from_bytes,
     to_bytes,
 )
+from digits.reasons import UNCERTAIN
 from scoring.errors import ScoringError
-from scoring.rows import ModelIdentity, Row, error_row
+from scoring.rows import IMAGES, PAGES, Layout, ModelIdentity, Row, error_row, row_without_digits
 
-MODEL = "digits-image"
-OUTPUTS = {"digit": "INT64", "confidence": "FP32", "reason": "BYTES", "error": "BYTES"}
+# The model, and the datatypes of those of its outputs that rows are made of.
+MODELS = {IMAGES: "digits-image", PAGES: "digits-page"}
+OUTPUTS = {
+    IMAGES: {"digit": "INT64", "confidence": "FP32", "reason": "BYTES", "error": "BYTES"},
+    PAGES: {
+        **dict.fromkeys(("image", "digit", "box", "line", "position", "turned"), "INT64"),
+        "confidence": "FP32",
+        "error": "BYTES",
+    },
+}
 HEADER_LENGTH = "Inference-Header-Content-Length"
 # Timeouts of connecting and of an answer; the latter is longer than the service's own.
 CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 60.0
@@ -81,8 +90,9 @@ class Client:
 
     model: ModelIdentity
 
-    def __init__(self, url: str, connections: int) -> None:
+    def __init__(self, url: str, connections: int, layout: Layout = IMAGES) -> None:
         """Raises ScoringError if the URL is not a service's."""
+        self._layout, self._name = layout, MODELS[layout]
         parsed = _parsed(url)
         self.url = parsed._replace(auth=None).url.rstrip("/")
         self._path = (parsed.path or "").rstrip("/")
@@ -105,8 +115,8 @@ class Client:
         except NoResultError as error:
             raise ScoringError(f"{self.url}: no service answers: {error}") from error
 
-    def ask(self, files: Files) -> tuple[list[Row], float]:
-        """The rows of image files, and how many seconds the successful request took.
+    def ask(self, files: Files) -> tuple[list[list[Row]], float]:
+        """The rows of each image file, and how many seconds the successful request took.
 
         Raises LostError and RejectedError, and ScoringError if the service answers nothing for too long.
         """
@@ -155,40 +165,42 @@ class Client:
         if self._closed.wait(min(seconds, PATIENCE_SECONDS)):
             raise ScoringError("the run has ended") from error
 
-    def _find_model(self, path: str = f"/v2/models/{MODEL}") -> ModelIdentity:
-        response = self._request("GET", path)
-        self._check(response, f"a V2 service with the model {MODEL}")
+    def _find_model(self, version: str = "") -> ModelIdentity:
+        response = self._request("GET", f"/v2/models/{self._name}{version}")
+        self._check(response, f"a V2 service with the model {self._name}")
         try:
             metadata = msgspec.json.decode(response.data, type=_Metadata)
         except msgspec.MsgspecError as error:
             raise ScoringError(
                 f"{self.url}: expected a digits service, which gives its model's name, version and sha256 in the "
-                f"parameters of /v2/models/{MODEL}; got another service, or an older version"
+                f"parameters of /v2/models/{self._name}; got another service, or an older version"
             ) from error
         return ModelIdentity(*msgspec.structs.astuple(metadata.parameters))
 
-    def _infer(self, files: Files) -> tuple[list[Row], float]:
-        version = self.model.version
-        path = f"/v2/models/{MODEL}/versions/{quote(version, safe='')}"
+    def _infer(self, files: Files) -> tuple[list[list[Row]], float]:
+        version = f"/versions/{quote(self.model.version, safe='')}"
         if self._may_have_changed:
-            found = self._find_model(path)
+            found = self._find_model(version)
             if found != self.model:
                 raise ScoringError(f"{self.url}: the model changed from {self.model} to {found} during the run")
             self._may_have_changed = False
         begun = time.monotonic()
-        length, body = _encoded([file for _, file in files])
-        response = self._request("POST", f"{path}/infer", body, {HEADER_LENGTH: length})
+        length, body = _encoded([file for _, file in files], OUTPUTS[self._layout])
+        response = self._request("POST", f"/v2/models/{self._name}{version}/infer", body, {HEADER_LENGTH: length})
         seconds = time.monotonic() - begun
         if response.status == 503 and seconds > LATE_SECONDS:
             raise LostError(f"got {_described(response)}")
-        self._check(response, f"version {version} of the model {MODEL}, which read the images so far")
+        expected = self.model.version
+        self._check(response, f"version {expected} of the model {self._name}, which read the images so far")
         try:
-            answered, *columns = _decoded(response, len(files))
-            rows = [_row(name, self.model, *values) for (name, _), *values in zip(files, *columns, strict=True)]
+            answered, outputs = _decoded(response, OUTPUTS[self._layout])
+            rows = (_page_rows if self._layout == PAGES else _image_rows)(
+                [name for name, _ in files], self.model, outputs
+            )
         except (KeyError, ValueError, TensorError) as error:
             raise RejectedError("got an answer that is not valid V2") from error
-        if answered != version:
-            raise ScoringError(f"{self.url}: expected an answer of version {version}; got one of version {answered}")
+        if answered != expected:
+            raise ScoringError(f"{self.url}: expected an answer of version {expected}; got one of version {answered}")
         return rows, seconds
 
     def _request(
@@ -267,19 +279,19 @@ def _retry_after(response: urllib3.BaseHTTPResponse) -> float:
         return 0.0
 
 
-def _encoded(files: Sequence[bytes]) -> tuple[str, bytes]:
+def _encoded(files: Sequence[bytes], names: Iterable[str]) -> tuple[str, bytes]:
     """The length of a request's JSON header, and its body; a single file needs no header."""
     if len(files) == 1:
         return "0", files[0]
     data = to_bytes(list(files))
     tensor = InputTensor("image", [len(files)], "BYTES", parameters={"binary_data_size": len(data)})
-    outputs = [RequestedOutput(name) for name in OUTPUTS]
+    outputs = [RequestedOutput(name) for name in names]
     header = msgspec.json.encode(InferenceRequest([tensor], "", {"binary_data_output": True}, outputs))
     return str(len(header)), header + data
 
 
-def _decoded(response: urllib3.BaseHTTPResponse, images: int) -> list[Any]:
-    """The version that answered, and the columns of OUTPUTS. Raises KeyError, ValueError and TensorError."""
+def _decoded(response: urllib3.BaseHTTPResponse, datatypes: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    """The version that answered, and its outputs. Raises KeyError, ValueError and TensorError."""
     end = int(response.headers[HEADER_LENGTH])
     answer = msgspec.json.decode(response.data[:end], type=InferenceResponse)
     outputs = {}
@@ -288,14 +300,51 @@ def _decoded(response: urllib3.BaseHTTPResponse, images: int) -> list[Any]:
             raise TensorError(f"output `{tensor.name}`: expected binary data; got JSON")
         start, end = end, end + tensor.parameters["binary_data_size"]
         outputs[tensor.name] = from_bytes(tensor, response.data[start:end])
-        if tensor.name in OUTPUTS and (tensor.datatype, tensor.shape) != (OUTPUTS[tensor.name], [images]):
-            raise TensorError(f"output `{tensor.name}`: expected {OUTPUTS[tensor.name]} of {images} images")
-    return [answer.model_version, *(outputs[name] for name in OUTPUTS)]
+        expected = (datatypes.get(tensor.name, tensor.datatype), [4] if tensor.name == "box" else [])
+        if tensor.name in datatypes and (tensor.datatype, tensor.shape[1:]) != expected:
+            raise TensorError(f"output `{tensor.name}`: expected {expected}; got {tensor.datatype} of {tensor.shape}")
+    return answer.model_version, {name: outputs[name] for name in datatypes}
 
 
-def _row(path: str, model: ModelIdentity, digit: int, confidence: float, reason: bytes, error: bytes) -> Row:
-    if error:
-        return error_row(path, error.decode(), model)
-    return Row(
-        path, None if digit < 0 else int(digit), round(float(confidence), 6), reason.decode() or None, None, *model
-    )
+def _image_rows(names: Sequence[str], model: ModelIdentity, outputs: Mapping[str, Any]) -> list[list[Row]]:
+    return [
+        [
+            error_row(name, error.decode(), model)
+            if error
+            else Row(name, _digit(digit), _rounded(confidence), reason.decode() or None, None, *model)
+        ]
+        for name, digit, confidence, reason, error in zip(names, *outputs.values(), strict=True)
+    ]
+
+
+def _page_rows(names: Sequence[str], model: ModelIdentity, outputs: Mapping[str, Any]) -> list[list[Row]]:
+    digits: list[list[Row]] = [[] for _ in names]
+    marks = [0] * len(names)
+    *columns, turns, errors = (outputs[name] for name in (*_OF_DIGITS, "turned", "error"))
+    for page, digit, confidence, line, position, box in zip(*columns, strict=True):
+        if not 0 <= page < len(names):
+            raise ValueError(page)
+        if line < 0:
+            marks[page] += 1
+            continue
+        reason = UNCERTAIN if digit < 0 else None
+        place = (int(line), int(position), *map(int, box), int(turns[page]))
+        digits[page].append(Row(names[page], _digit(digit), _rounded(confidence), reason, None, *model, *place))
+    return [
+        [error_row(name, error.decode(), model)]
+        if error
+        else rows or [row_without_digits(name, has, int(turned), model)]
+        for name, rows, has, turned, error in zip(names, digits, map(bool, marks), turns, errors, strict=True)
+    ]
+
+
+# The outputs of digits-page with a value for each digit or mark.
+_OF_DIGITS = ("image", "digit", "confidence", "line", "position", "box")
+
+
+def _digit(value: int) -> int | None:
+    return None if value < 0 else int(value)
+
+
+def _rounded(confidence: float) -> float:
+    return round(float(confidence), 6)

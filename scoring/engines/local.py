@@ -21,16 +21,13 @@ from scoring.engines.batch_size import AdaptiveBatchSize
 from scoring.engines.worker import NO_IMAGE, OVERTIME, work
 from scoring.errors import ScoringError
 from scoring.inputs.images import CHUNK, Chunk
-from scoring.rows import ModelIdentity, Scored
+from scoring.rows import IMAGES, PAGES, Layout, ModelIdentity, Scored
 
 # How long an image may take to decode and preprocess; the largest that are accepted take a second or two.
 IMAGE_SECONDS = 30.0
 # A task takes about this long: short enough that little is lost when a process dies, long enough that handing it over
 # costs little.
 FIRST_IMAGES, LEAST_SECONDS, MOST_SECONDS = 32, 0.05, 0.2
-# A process gets its next task early only if that is no larger than this: a larger one may not fit into the pipe, and
-# both processes would wait for ever to write into full pipes.
-WAITING_BYTES = 2**14
 # How many tasks may be finished while an earlier one is not, for example because an image hangs.
 AHEAD = 64
 # How often a process may die while it processes one image before that image becomes an error row; and how often between
@@ -51,18 +48,21 @@ class _Task:
 class _Worker:
     """A process, with its current task and possibly the next one."""
 
-    def __init__(self, context: ForkServerContext, settings: ModelSettings, image_seconds: float) -> None:
+    def __init__(
+        self, context: ForkServerContext, settings: ModelSettings, image_seconds: float, layout: Layout
+    ) -> None:
         self.connection, theirs = context.Pipe()
         self.current = context.RawValue(c_int64, NO_IMAGE)
-        arguments = (theirs, self.current, settings, image_seconds)
+        arguments = (theirs, self.current, settings, image_seconds, layout)
         self.process = context.Process(target=work, args=arguments, daemon=True)
         self.process.start()
         theirs.close()
         self.tasks: deque[_Task] = deque()
         self.since = 0.0  # when it began the current task
 
-    def accepts(self, task: _Task) -> bool:
-        return not self.tasks or (len(self.tasks) == 1 and task.chunk.size <= WAITING_BYTES)
+    @property
+    def has_room(self) -> bool:
+        return len(self.tasks) < 2
 
     def give(self, task: _Task) -> None:
         if not self.tasks:
@@ -111,14 +111,16 @@ class LocalEngine:
         settings: ModelSettings,
         processes: int | None = None,
         image_seconds: float = IMAGE_SECONDS,
+        layout: Layout = IMAGES,
     ) -> None:
-        self._settings, self._image_seconds = settings, image_seconds
+        self._settings, self._image_seconds, self.layout = settings, image_seconds, layout
         self._count = processes or usable_cores()
         # Workers are forked from a process that has only imported the code, so that they inherit no open connections.
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([work.__module__])
         self._workers: list[_Worker] = []
-        self._batch_size = AdaptiveBatchSize(FIRST_IMAGES, CHUNK, LEAST_SECONDS, MOST_SECONDS)
+        first = 1 if layout == PAGES else FIRST_IMAGES
+        self._batch_size = AdaptiveBatchSize(first, CHUNK, LEAST_SECONDS, MOST_SECONDS)
 
     def __enter__(self) -> Self:
         try:
@@ -140,7 +142,7 @@ class LocalEngine:
         self._stop()
 
     def _start(self) -> _Worker:
-        return _Worker(self._context, self._settings, self._image_seconds)
+        return _Worker(self._context, self._settings, self._image_seconds, self.layout)
 
     def _stop(self) -> None:
         while self._workers:
@@ -177,7 +179,7 @@ class LocalEngine:
             for worker in self._workers * 2:
                 if again and not worker.tasks:
                     worker.give(again.popleft())
-                elif upcoming and upcoming.number < first + AHEAD and worker.accepts(upcoming):
+                elif upcoming and upcoming.number < first + AHEAD and worker.has_room:
                     worker.give(upcoming)
                     upcoming = next(tasks, None)
             # Only after the tasks are given, so that no process waits while the caller handles the rows.

@@ -34,10 +34,10 @@ from scoring.engines.local import IMAGE_SECONDS, LocalEngine
 from scoring.engines.worker import identity
 from scoring.errors import ScoringError
 from scoring.inputs.paths import check_paths, is_remote
-from scoring.inputs.shards import Shard, find_shards
+from scoring.inputs.shards import PAGES_SHARD, SHARD, Shard, find_shards
 from scoring.output_folder import Folder
 from scoring.parquet import write_rows
-from scoring.rows import Scored, read_csv
+from scoring.rows import IMAGES, PAGES, Layout, Scored
 from scoring.run import Summary, counted
 
 # How many shards are handed to Ray at a time. For each wave, Ray starts its actors again, which takes seconds.
@@ -53,6 +53,13 @@ _STORE_SETTINGS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS
 
 
 @dataclass(frozen=True)
+class ScoredShard(Scored):
+    """A shard's rows as a Parquet file of that name."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class Job:
     """What every actor needs. It carries the model's files if the actors may run on other machines."""
 
@@ -63,6 +70,7 @@ class Job:
     directory: str
     processes: int
     image_seconds: float
+    layout: Layout
 
     def begin(self) -> ModelSettings:
         """Changes to the run's directory, and stores the model. Raises ScoringError if a path is missing here."""
@@ -96,7 +104,7 @@ class ScoringActor:
     def __init__(self, job: Job) -> None:
         self._error: ScoringError | None = None
         try:
-            self._engine = LocalEngine(job.begin(), job.processes, job.image_seconds).__enter__()
+            self._engine = LocalEngine(job.begin(), job.processes, job.image_seconds, job.layout).__enter__()
         except (ScoringError, ModelError, OSError) as error:
             self._error = ScoringError(str(error))
 
@@ -109,15 +117,13 @@ class ScoringActor:
         except ScoringError as error:
             return {DATA: pickle.dumps(error)}
 
-    def _score(self, shard: Shard) -> Scored:
-        texts: list[bytes] = []
-        outcomes: Counter[str] = Counter()
-        for part in self._engine.score(shard.read()):
-            texts += part.texts
-            outcomes += part.outcomes
+    def _score(self, shard: Shard) -> ScoredShard:
+        layout = self._engine.layout
+        parts = list(self._engine.score(shard.read()))
         file = io.BytesIO()
-        write_rows(file, read_csv(texts))
-        return Scored([shard.name], [file.getvalue()], outcomes)
+        write_rows(file, layout.read(part.text for part in parts), layout)
+        outcomes = sum((part.outcomes for part in parts), Counter())
+        return ScoredShard(file.getvalue(), sum(part.images for part in parts), outcomes, shard.name)
 
 
 class RayEngine:
@@ -129,6 +135,7 @@ class RayEngine:
         paths: Sequence[str],
         address: str | None = None,
         image_seconds: float = IMAGE_SECONDS,
+        layout: Layout = IMAGES,
     ) -> None:
         """Loads the model to identify it; Ray starts on entry. Raises ScoringError and SettingsError."""
         path = settings.model_path.absolute()
@@ -138,10 +145,10 @@ class RayEngine:
         except ModelError as error:
             raise ScoringError(str(error)) from error
         here = [one for one in paths if not is_remote(one)]
+        sent = files if address is not None else None
         settings = replace(settings, model=path)
-        self._job = Job(
-            settings, files if address is not None else None, self.model.sha256, here, os.getcwd(), 1, image_seconds
-        )
+        self._job = Job(settings, sent, self.model.sha256, here, os.getcwd(), 1, image_seconds, layout)
+        self.layout = layout
         self._address = address
         self._stack = ExitStack()
 
@@ -193,7 +200,7 @@ class RayEngine:
     def __exit__(self, *_error: object) -> None:
         self._stack.close()
 
-    def score(self, shards: Sequence[Shard]) -> Iterator[Scored]:
+    def score(self, shards: Sequence[Shard]) -> Iterator[ScoredShard]:
         """A Parquet file of rows for each shard, named as the shard, in any order. Raises ScoringError."""
         try:
             every = from_items([{DATA: pickle.dumps(shard)} for shard in shards], override_num_blocks=len(shards))
@@ -202,7 +209,7 @@ class RayEngine:
                 for answer in map(pickle.loads, table.column(DATA).to_pylist()):
                     if isinstance(answer, ScoringError):
                         raise answer
-                    yield cast(Scored, answer)
+                    yield cast(ScoredShard, answer)
         except RayTaskError:  # a fault in the code, to be shown with its traceback
             raise
         except RayError as error:
@@ -249,16 +256,18 @@ def score_to_folder(
     with Folder(output) as folder:
         if overwrite:
             folder.delete(folder.names)
-        elif folder.is_finished():
-            return False
-        summary.begin(Counter())
+        else:
+            folder.check(engine.layout)
+            if folder.is_finished():
+                return False
+        summary.begin()
         planned: set[str] = set()
 
         def missing() -> Iterator[Shard]:
-            for shard in find_shards(paths, transposed, summary.skip):
+            for shard in find_shards(paths, transposed, summary.skip, PAGES_SHARD if engine.layout == PAGES else SHARD):
                 planned.add(shard.name)
                 if shard.name in folder.names:
-                    summary.add_earlier(folder.read(shard.name, engine.model))
+                    summary.add_earlier(*folder.read(shard.name, engine.model, engine.layout))
                 else:
                     yield shard
 
@@ -268,8 +277,8 @@ def score_to_folder(
         with engine if first else nullcontext():  # Ray takes seconds to start
             scores = chain.from_iterable(map(engine.score, chain([first], waves))) if first else iter(())
             for scored in counted(scores, paths, summary):
-                if scored.outcomes:
-                    folder.write(scored.names[0], scored.texts[0])
+                if scored.images:
+                    folder.write(scored.name, scored.text)
         folder.delete(folder.names - planned)  # of shards that held other images
         folder.finish()
         return True

@@ -4,6 +4,7 @@ import io
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, wait
+from itertools import chain
 from queue import SimpleQueue
 from threading import Thread
 from typing import Self
@@ -15,10 +16,10 @@ from digits.decode import ImageError, Pixels, check_length
 from scoring.engines.batch_size import AdaptiveBatchSize
 from scoring.engines.client import Client, Files, LostError, RejectedError
 from scoring.inputs.images import Chunk, Content, grouped, read
-from scoring.rows import ModelIdentity, Row, Scored, error_row
+from scoring.rows import IMAGES, PAGES, Layout, ModelIdentity, Row, Scored, error_row
 
 # Limits of a request: images, fewer if they take longer, and bytes, unless a single image has more.
-FIRST_IMAGES, IMAGES, REQUEST_BYTES = 8, 64, 2 * 2**20
+FIRST_IMAGES, MOST_IMAGES, REQUEST_BYTES = 8, 64, 2 * 2**20
 LEAST_SECONDS, MOST_SECONDS = 0.25, 1.0
 # How many batches are under way per concurrent request, so that no request waits for its images.
 AHEAD = 2
@@ -35,11 +36,12 @@ class RemoteEngine:
 
     model: ModelIdentity
 
-    def __init__(self, url: str, concurrency: int) -> None:
+    def __init__(self, url: str, concurrency: int, layout: Layout = IMAGES) -> None:
         """Raises ScoringError if the URL is not a service's."""
-        self._client, self._concurrency = Client(url, concurrency), concurrency
+        self._client, self._concurrency, self.layout = Client(url, concurrency, layout), concurrency, layout
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
-        self._batch_size = AdaptiveBatchSize(FIRST_IMAGES, IMAGES, LEAST_SECONDS, MOST_SECONDS)
+        first = 1 if layout == PAGES else FIRST_IMAGES
+        self._batch_size = AdaptiveBatchSize(first, MOST_IMAGES, LEAST_SECONDS, MOST_SECONDS)
         self._bytes = REQUEST_BYTES
         self._blank = _png(np.zeros((28, 28), np.uint8))
 
@@ -71,7 +73,8 @@ class RemoteEngine:
             if scored is None:
                 # The image at fault is found only if no other request is under way.
                 wait([other for _, other in window])
-                scored = Scored.from_rows(list(map(self._alone, _named_files(batch))))
+                rows = chain.from_iterable(map(self._alone, _named_files(batch)))
+                scored = Scored.from_rows(list(rows), self.layout)
             yield scored
 
     def _work(self) -> None:
@@ -88,18 +91,17 @@ class RemoteEngine:
             _named_files(batch), lambda file: len(file[1]) if isinstance(file[1], bytes) else 0, self._bytes
         )
         try:
-            return Scored.from_rows([row for files in requests for row in self._rows(files)])
+            return Scored.from_rows([row for files in requests for row in self._rows(files)], self.layout)
         except (LostError, RejectedError):
             return None
 
-    def _rows(self, files: list[NamedFile]) -> list[Row]:
+    def _rows(self, files: list[NamedFile]) -> Iterator[Row]:
         sent = [(name, file) for name, file in files if isinstance(file, bytes)]
         rows = iter(self._ask(sent) if sent else [])
-        return [
-            error_row(name, file, self.model) if isinstance(file, ImageError) else next(rows) for name, file in files
-        ]
+        for name, file in files:
+            yield from [error_row(name, file, self.model)] if isinstance(file, ImageError) else next(rows)
 
-    def _ask(self, files: Files) -> list[Row]:
+    def _ask(self, files: Files) -> list[list[Row]]:
         try:
             try:
                 rows, seconds = self._client.ask(files)
@@ -113,10 +115,10 @@ class RemoteEngine:
         self._batch_size.adapt(len(files), seconds)
         return rows
 
-    def _alone(self, named_file: NamedFile) -> Row:
+    def _alone(self, named_file: NamedFile) -> list[Row]:
         name, file = named_file
         if isinstance(file, ImageError):
-            return error_row(name, file, self.model)
+            return [error_row(name, file, self.model)]
         healthy = failures = 0
         while True:
             try:
@@ -125,7 +127,7 @@ class RemoteEngine:
                 healthy += self._client.recover(self._blank)
                 failures += 1
                 if healthy == HEALTHY_FAILURES or failures == ALL_FAILURES:
-                    return error_row(name, f"the service fails on this image: {error}", self.model)
+                    return [error_row(name, f"the service fails on this image: {error}", self.model)]
 
 
 def _named_files(batch: Chunk) -> Iterator[NamedFile]:

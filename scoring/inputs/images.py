@@ -38,12 +38,6 @@ class Chunk:
             raise content
         return decode(content)
 
-    @property
-    def size(self) -> int:
-        """About how many bytes the chunk has when it is sent to another process."""
-        contents = self.contents
-        return contents.nbytes if isinstance(contents, np.ndarray) else sum(map(size_of, contents))
-
     def part(self, start: int, stop: int) -> Self:
         """A slice of the images."""
         return replace(self, names=self.names[start:stop], contents=self.contents[start:stop])

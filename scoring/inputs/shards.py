@@ -10,8 +10,8 @@ from scoring.inputs.containers import count_many, read_many
 from scoring.inputs.images import Chunk, grouped
 from scoring.inputs.search import find
 
-# The most images in a shard: a second's work for images like MNIST's, a minute's for photos.
-SHARD = 4096
+# The most images in a shard: a second's work for images like MNIST's, a minute's for photos. And the most pages.
+SHARD, PAGES_SHARD = 4096, 64
 
 
 @dataclass(frozen=True)
@@ -44,28 +44,31 @@ class Shard:
 
 
 def find_shards(
-    paths: Iterable[str], transposed: bool = False, skip: Callable[[str], None] = lambda _: None
+    paths: Iterable[str],
+    transposed: bool = False,
+    skip: Callable[[str], None] = lambda _: None,
+    most: int = SHARD,
 ) -> Iterator[Shard]:
-    """Every image, in shards. Images that are found again are in shards of other names."""
+    """Every image, in shards of at most so many. Images that are found again are in shards of other names."""
     found: Counter[str] = Counter()
-    for pieces in grouped(_pieces(paths, transposed, skip), _count, SHARD):
+
+    def count(piece: Piece) -> int:
+        if isinstance(piece, Chunk):
+            return len(piece.names)
+        return most if piece.stop is None else piece.stop - piece.first
+
+    for pieces in grouped(_pieces(paths, transposed, skip, most), count, most):
         text = repr([piece.names if isinstance(piece, Chunk) else piece for piece in pieces])
         name = blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
         yield Shard(f"rows-{name}-{found[name]}.parquet", pieces)
         found[name] += 1
 
 
-def _count(piece: Piece) -> int:
-    if isinstance(piece, Chunk):
-        return len(piece.names)
-    return SHARD if piece.stop is None else piece.stop - piece.first
-
-
-def _pieces(paths: Iterable[str], transposed: bool, skip: Callable[[str], None]) -> Iterator[Piece]:
+def _pieces(paths: Iterable[str], transposed: bool, skip: Callable[[str], None], most: int) -> Iterator[Piece]:
     for found in find(paths, skip):
         if isinstance(found, Chunk):
-            yield from (found.part(start, start + SHARD) for start in range(0, len(found.names), SHARD))
+            yield from (found.part(start, start + most) for start in range(0, len(found.names), most))
         else:
-            stops = range(SHARD, count_many(found) or 0, SHARD)
+            stops = range(most, count_many(found) or 0, most)
             for first, stop in pairwise([0, *stops, None]):
                 yield Range(found, first or 0, stop, transposed)

@@ -16,7 +16,7 @@ from digits.decode import MAXIMUM_PIXELS, ImageError
 from scoring.errors import ScoringError
 from scoring.inputs.containers import LEAST_PIXELS, Batch, Contents, NoImagesError, open_file, open_unzipped, to_bytes
 from scoring.inputs.images import CHUNK, CHUNK_BYTES, Content, grouped, size_of
-from scoring.rows import COLUMNS
+from scoring.rows import LAYOUTS
 
 # Which column holds the image files or lists of pixels, if several could.
 _IMAGE_NAMES = ("image", "images", "img", "bytes", "content", "pixels")
@@ -35,7 +35,7 @@ def read_parquet(path: str, first: int = 0) -> Iterator[Batch]:
     Raises ImageError for other columns, and errors of many kinds for a broken file.
     """
     with _parquet(path) as file:
-        if tuple(file.schema_arrow.names) == COLUMNS:
+        if tuple(file.schema_arrow.names) in LAYOUTS:
             return
         columns, contents = _layout(file.schema_arrow)
         size, end = _rows_at_once(file), 0
@@ -53,7 +53,7 @@ def read_parquet(path: str, first: int = 0) -> Iterator[Batch]:
 def count_rows(path: str) -> int:
     """The number of images in a Parquet file, by its footer. Raises as `read_parquet` does."""
     with _parquet(path) as file:
-        if tuple(file.schema_arrow.names) == COLUMNS:
+        if tuple(file.schema_arrow.names) in LAYOUTS:
             return 0
         _layout(file.schema_arrow)
         return int(file.metadata.num_rows)

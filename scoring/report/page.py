@@ -12,8 +12,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from digits.accuracy import wilson_interval
 from scoring.errors import ScoringError, writing
 from scoring.report.summary import BINS, OutputSummary
-from scoring.report.thumbnails import load_thumbnails
-from scoring.rows import ERROR
+from scoring.report.thumbnails import load_pictures, load_places, load_thumbnails
+from scoring.rows import ERROR, IMAGES, PAGES, Layout, Row
 
 SUFFIXES = (".html", ".htm")
 # The page says in words how many images have a confidence below these.
@@ -33,8 +33,9 @@ def write_report(
     summary: OutputSummary,
     inputs: Sequence[str],
     output: Path,
-    labels: Path | None,
+    labels: Path | None = None,
     transposed: bool = False,
+    layout: Layout = IMAGES,
 ) -> None:
     """Writes the page of a finished output, atomically. Raises ScoringError."""
     environment = Environment(
@@ -46,19 +47,24 @@ def write_report(
     )
     environment.filters |= {"number": "{:,}".format, "share": share, "level": level}
     samples = {outcome: summary.samples(outcome) for outcome in [*map(str, summary.digits), *summary.reasons]}
-    shown = [picked.row.path for some in (summary.uncertain, summary.mistakes, *samples.values()) for picked in some]
+    shown = [picked.row for some in (summary.uncertain, summary.mistakes, *samples.values()) for picked in some]
+    pages = [rows[0] for rows in summary.shown]
+    load = load_places if layout == PAGES else load_thumbnails
     unfinished = report.with_name(f"{report.name}.new")
     try:
         with writing(report):
             page = environment.get_template("report.html").render(
                 summary=summary,
-                images=summary.outcomes.total(),
+                by_page=layout == PAGES,
+                rows=summary.outcomes.total(),
                 errors=summary.outcomes[ERROR],
                 bins=_bins(summary),
                 below={bound: sum(summary.read[: BINS.index(bound)]) for bound in BOUNDS},
-                folder=_folder(shown),
+                folder=_folder([row.path for row in (*shown, *pages)]),
                 samples=samples,
-                thumbnails=load_thumbnails(shown, transposed),
+                thumbnails=load(shown, transposed),
+                pictures=load_pictures(pages, transposed),
+                text=_text,
                 interval=wilson_interval,
                 inputs=inputs,
                 output=output,
@@ -70,6 +76,16 @@ def write_report(
             os.replace(unfinished, report)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _text(page: Sequence[Row]) -> str:
+    """The lines of a page, as `POST /read` gives them."""
+    lines: list[str] = []
+    for row in page:
+        if row.position == 0:
+            lines.append("")
+        lines[-1] = lines[-1].ljust(row.position or 0) + ("?" if row.digit is None else str(row.digit))
+    return "\n".join(lines)
 
 
 def _bins(summary: OutputSummary) -> list[dict[str, object]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from heapq import nlargest, nsmallest
 from itertools import islice
 from random import Random
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -19,7 +19,11 @@ from scoring.rows import ERROR, ModelIdentity, Row
 BINS = (0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
 # How many images to show: the least certain, the most certain mistakes, samples per outcome, and errors.
 UNCERTAIN, MISTAKES, SAMPLES, ERRORS = 40, 40, 10, 20
+# How many pages to show.
+PAGES_SHOWN = 12
 _ROWS_AT_ONCE = 10_000
+
+Item = TypeVar("Item")
 
 
 class Picked(NamedTuple):
@@ -35,9 +39,13 @@ class Picked(NamedTuple):
 
 
 class OutputSummary:
-    """Counts of all rows, and some of them. Its memory does not depend on the number of rows."""
+    """Counts of all rows, and some of them. Its memory does not depend on the number of rows.
+
+    What it says of images it says of digits if the rows are of digits on pages.
+    """
 
     def __init__(self, rows: Iterable[Row], labels: Labels | None = None) -> None:
+        self.pages = 0
         self.outcomes: Counter[str] = Counter()
         self.models: dict[ModelIdentity, None] = {}
         self.errors: list[Row] = []
@@ -47,7 +55,9 @@ class OutputSummary:
         # Images per bin of confidence: those read, those of them that differ from their labels, those rejected.
         self.read, self.wrong, self.rejected = ([0] * len(BINS) for _ in range(3))
         random = Random(0)  # noqa: S311 - the same rows give the same samples
-        self._samples: defaultdict[str, _Sample] = defaultdict(lambda: _Sample(SAMPLES, random))
+        self._samples: defaultdict[str, _Sample[Picked]] = defaultdict(lambda: _Sample(SAMPLES, random))
+        self._shown: _Sample[list[Row]] = _Sample(PAGES_SHOWN, random)
+        page: list[Row] = []
         self.grades = None if labels is None else Grades()
         remaining = iter(rows)
         while some := list(islice(remaining, _ROWS_AT_ONCE)):
@@ -55,6 +65,12 @@ class OutputSummary:
             images = list(map(Picked, some, found))
             for image in images:
                 self._add(image)
+                if image.row.begins_image:
+                    page = []
+                    self.pages += 1
+                page.append(image.row)
+                if image.row.line is not None and image.row.begins_image:
+                    self._shown.offer(page)
             read = [image for image in images if image.row.digit is not None]
             wrong = [image for image in read if image.is_mistake]
             self.uncertain = nsmallest(UNCERTAIN, [*self.uncertain, *read], key=_confidence)
@@ -90,6 +106,11 @@ class OutputSummary:
     def reasons(self) -> dict[str, int]:
         """The number of images per rejection reason, most frequent first."""
         return {name: count for name, count in self.outcomes.most_common() if not name.isdecimal() and name != ERROR}
+
+    @property
+    def shown(self) -> list[list[Row]]:
+        """A uniform sample of the pages with digits, as their digits' rows."""
+        return self._shown.kept
 
     def samples(self, outcome: str) -> list[Picked]:
         """A uniform sample of the images with a digit or a rejection reason."""
@@ -142,18 +163,18 @@ class Grades:
         return "\n".join([*lines, *(confusion_text(self.confusion) if self.labelled else [])])
 
 
-class _Sample:
-    """A uniform sample of images that come one by one (Vitter 1985, algorithm R)."""
+class _Sample(Generic[Item]):
+    """A uniform sample of what comes one by one (Vitter 1985, algorithm R)."""
 
     def __init__(self, count: int, random: Random) -> None:
         self._count, self._random, self._offered = count, random, 0
-        self.kept: list[Picked] = []
+        self.kept: list[Item] = []
 
-    def offer(self, image: Picked) -> None:
+    def offer(self, item: Item) -> None:
         self._offered += 1
         if len(self.kept) < self._count:
-            self.kept.append(image)
+            self.kept.append(item)
             return
         place = int(self._random.random() * self._offered)
         if place < self._count:
-            self.kept[place] = image
+            self.kept[place] = item

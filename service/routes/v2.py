@@ -160,6 +160,7 @@ _PAGE_OUTPUTS = [
     TensorDescription("confidence", "FP32", [-1]),
     TensorDescription("box", "INT64", [-1, 4]),
     TensorDescription("line", "INT64", [-1]),
+    TensorDescription("position", "INT64", [-1]),
     TensorDescription("turned", "INT64", [-1]),
     TensorDescription("error", "BYTES", [-1]),
 ]
@@ -181,6 +182,7 @@ def _infer_digits_page(recognizer: Recognizer, files: Values) -> dict[str, Value
         "confidence": np.array([one.confidence for _, one in found], np.float32),
         "box": np.array([astuple(one.box) for _, one in found], np.int64).reshape(-1, 4),
         "line": np.array([-1 if one.line is None else one.line for _, one in found], np.int64),
+        "position": np.array([-1 if one.position is None else one.position for _, one in found], np.int64),
         "turned": np.array([0 if isinstance(one, ImageError) else one.turned for one in results], np.int64),
         "error": [str(one).encode() if isinstance(one, ImageError) else b"" for one in results],
     }

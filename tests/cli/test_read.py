@@ -44,7 +44,7 @@ def test_json_is_that_of_the_service(page: str, recognizer: Recognizer) -> None:
     body = json.loads(result.stdout)
     assert list(body) == ["lines", "digits", "turned", "model"]
     assert body["lines"] == ["12 345", "6789"]
-    assert list(body["digits"][0]) == ["digit", "confidence", "probabilities", "reason", "box", "line"]
+    assert list(body["digits"][0]) == ["digit", "confidence", "probabilities", "reason", "box", "line", "position"]
     assert body["model"] == dict(recognizer.model)
 
 

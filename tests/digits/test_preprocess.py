@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from digits.preprocess import BLANK, BOX, SEVERAL_DIGITS, SIZE
+from digits.preprocess import BOX, SIZE
+from digits.reasons import BLANK, SEVERAL_DIGITS
 from tests.helpers.finding import preprocess
 from tests.helpers.images import example_pixels
 from training.datasets.mnist import load_test

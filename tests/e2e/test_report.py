@@ -11,11 +11,13 @@ from tests.helpers.scoring import IDX, LABELS, score
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("network")]
 
 
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["images", "pages"])
+def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     report = tmp_path_factory.mktemp("report") / "report.html"
-    output = report.with_name("out.csv")
-    assert score("examples", IDX, "models", "--output", output, "--report", report, "--labels", LABELS).returncode == 0
+    options: list[str | Path] = ["--output", report.with_name("out.csv"), "--report", report]
+    images = ["examples", IDX, "models", "--labels", LABELS]
+    pages = ["service/static/samples", "--read"]
+    assert score(*(pages if request.param == "pages" else images), *options).returncode == 0
     return report
 
 

@@ -56,8 +56,7 @@ def rows_written(output: Path) -> int:
     address = f"file:{journal_path(output)}?mode=ro&immutable=1"
     try:
         with closing(sqlite3.connect(address, uri=True)) as database:
-            [count] = database.execute("SELECT count(*) FROM inputs").fetchone()
-            return int(count)
+            return sum(text.count(b"\n") for [text] in database.execute("SELECT rows FROM scored"))
     except sqlite3.Error:
         return 0
 

@@ -10,7 +10,7 @@ import pytest
 from scoring.errors import ScoringError
 from scoring.inputs.images import Chunk
 from scoring.journal import Journal
-from scoring.rows import HEADER, ModelIdentity, Row, Scored
+from scoring.rows import IMAGES, PAGES, ModelIdentity, Row, Scored
 
 MODEL = ModelIdentity("digits", "3", "ab" * 32)
 
@@ -43,7 +43,7 @@ def test_images_with_rows_are_not_scored_again(path: Path) -> None:
         assert journal.outcomes == Counter({"7": 2})
         assert remaining(journal, "abcd") == ["c", "d"]
         journal.append(rows("cd"))
-        assert list(journal.texts()) == rows("abcd").texts
+        assert b"".join(journal.texts()) == rows("abcd").text
     assert names_in(path) == list("abcd")
     assert list(path.parent.iterdir()) == [path]
 
@@ -66,12 +66,22 @@ def test_each_record_counts_for_one_image_of_its_name(path: Path) -> None:
 
 
 def test_input_with_several_rows(path: Path) -> None:
-    [first, second] = rows(["a\n", "a\n"]).texts
+    page = [Row("a\n", 7, 0.9, None, None, *MODEL, line, 0, 1, 2, 3, 4, 0) for line in (0, 1)]
+    with Journal(path, MODEL, layout=PAGES) as journal:
+        journal.append(Scored.from_rows(page, PAGES))
+    with Journal(path, MODEL, layout=PAGES) as journal:
+        assert list(journal.rows()) == page
+        assert (journal.images, journal.outcomes) == (1, {"7": 2})
+        assert remaining(journal, ["a\n", "a\n", "b"]) == ["a\n", "b"]
+
+
+def test_rows_of_another_layout_are_an_error(path: Path) -> None:
     with Journal(path, MODEL) as journal:
-        journal.append(Scored(["a\n"], [first + second], Counter({"7": 2})))
-    assert names_in(path) == ["a\n", "a\n"]
-    with Journal(path, MODEL) as journal:
-        assert remaining(journal, ["a\n", "b"]) == ["b"]
+        journal.append(rows("a"))
+    with pytest.raises(ScoringError, match=r"expected rows of digits on pages; got rows of images; --read must be as"):
+        Journal(path, MODEL, layout=PAGES)
+    with Journal(path, MODEL, overwrite=True, layout=PAGES) as journal:
+        assert not journal.images
 
 
 def test_overwrite_discards_earlier_rows(path: Path) -> None:
@@ -110,7 +120,7 @@ def test_only_one_run_writes_an_output(path: Path) -> None:
     [
         (b"precious", "expected the rows of a run; got something else"),
         (
-            HEADER + b"a.png,7,0.9,,,digits,3,ab\n",
+            IMAGES.header + b"a.png,7,0.9,,,digits,3,ab\n",
             "begun by an older version .*; finish it with that version, or",
         ),
     ],

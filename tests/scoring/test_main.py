@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from scoring.outputs import read_rows
-from scoring.rows import COLUMNS, Row
-from tests.helpers.images import encode
+from scoring.rows import IMAGES, Row
+from tests.helpers.images import encode, written_page
 from tests.helpers.paths import EXAMPLES, ROOT, VERSION
 from tests.helpers.scoring import IDX, command, rows_written, score
 from training.datasets.mnist import load_test
@@ -50,7 +50,7 @@ def test_folder_to_standard_output() -> None:
     result = score(EXAMPLES, "--output", "-")
     assert result.returncode == 0, result.stderr
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
-    assert list(rows[0]) == list(COLUMNS)
+    assert list(rows[0]) == list(IMAGES.columns)
     assert [row["digit"] for row in rows] == [str(digit) for digit in range(10)]
     assert "10 images: 10 read, 0 rejected, 0 not decoded" in result.stderr
 
@@ -79,6 +79,36 @@ def test_all_kinds_of_sources_together(images: Path, tmp_path: Path) -> None:
     right = sum(row.digit == labels[int(row.path.partition("#")[2])] for row in rows if row.path.startswith(IDX))
     assert right == 9960
     assert len(rows) == 20 + 10_000 + 2 + 1
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_pages_have_a_row_for_each_digit(suffix: str, tmp_path: Path) -> None:
+    folder, output = tmp_path / "pages", tmp_path / f"out.{suffix}"
+    folder.mkdir()
+    (folder / "blank.png").write_bytes(encode(np.full((90, 60), 255, np.uint8)))
+    (folder / "broken.png").write_bytes(b"no image")
+    (folder / "page.png").write_bytes(encode(written_page(["314   27", "5"], 60)))
+    (folder / "turned.png").write_bytes(encode(np.rot90(written_page(["4672", "3528", "7549"], 60))))
+    (folder / "too many.png").write_bytes(encode(written_page(["31415926" * 4] * 24, 30)))
+    arguments: list[str | Path] = [folder, "--read", "--output", output]
+    assert score(*arguments, "--labels", folder).returncode == 2
+    result = score(*arguments)
+    assert result.returncode == 1, result.stderr
+    assert "5 images: 18 read, 1 rejected, 2 not decoded" in result.stderr
+    rows = list(read_rows(output))
+    found = [(Path(row.path).stem, row.line, row.position, row.digit, row.turned) for row in rows]
+    assert found[:2] == [("blank", None, None, None, 0), ("broken", None, None, None, None)]
+    places = [(0, 0), (0, 1), (0, 2), (0, 4), (0, 5), (1, 0)]
+    assert found[2:8] == [("page", *place, digit, 0) for place, digit in zip(places, (3, 1, 4, 2, 7, 5), strict=True)]
+    assert rows[0].reason == "blank"
+    assert "at most 500 digits on a page; found" in str(rows[8].error)
+    assert [row.digit for row in rows if row.turned] == [4, 6, 7, 2, 3, 5, 2, 8, 7, 5, 4, 9]
+    left, top, width, height = rows[2][10:14]
+    assert left is not None and top is not None and width is not None and height is not None  # noqa: PT018 - for mypy
+    assert 20 < left < 40 and 20 < top < 60 and 10 < width < 60 and 50 < height < 70  # noqa: PT018 - one box
+    other = score(folder, "--output", output)
+    assert other.returncode == 2
+    assert "expected rows of images; got rows of digits on pages; remove it, or replace it with" in other.stderr
 
 
 def test_finished_output_is_not_changed(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_files_of_rows_are_found_again(tmp_path: Path, start: str) -> None:
         folder.write(ONE, rows_of("a", "b"))
     with Folder(path) as folder:
         assert folder.names == {ONE}
-        assert folder.read(ONE, MODEL) == Counter({"3": 2})
+        assert folder.read(ONE, MODEL) == (2, Counter({"3": 2}))
         folder.write(TWO, rows_of("c"))
         folder.finish()
     with Folder(path) as folder:

@@ -10,7 +10,7 @@ import pytest
 from scoring import parquet
 from scoring.errors import ScoringError
 from scoring.outputs import check_output, count_finished, journal_path, read_rows
-from scoring.rows import COLUMNS
+from scoring.rows import IMAGES
 from tests.helpers.scoring import MODEL, ROWS, write_output
 
 SUFFIXES = ("csv", "jsonl", "parquet")
@@ -32,7 +32,7 @@ def test_csv(tmp_path: Path) -> None:
     write_output(tmp_path / "out.csv")
     with (tmp_path / "out.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = list(csv.reader(file))
-    assert rows[0] == list(COLUMNS)
+    assert rows[0] == list(IMAGES.columns)
     assert rows[1] == ["a, b.png", "7", "0.998", "", "", *MODEL]
     assert rows[2] == ['"c".png', "", "0.1", "blank", "", *MODEL]
     assert os.fsencode(rows[4][0]) == b"\xff\r.png"
@@ -51,10 +51,10 @@ def test_parquet_is_typed_and_written_in_row_groups(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(parquet, "ROW_GROUP", 3)
     write_output(tmp_path / "out.parquet")
     table = pq.read_table(tmp_path / "out.parquet")
-    assert table.schema.names == list(COLUMNS)
+    assert table.schema.names == list(IMAGES.columns)
     assert table.schema.field("digit").type == pa.int8()
     assert table.schema.field("confidence").type == pa.float64()
-    assert table.to_pylist()[2] == ROWS[2]._asdict()
+    assert table.to_pylist()[2] == dict(zip(IMAGES.columns, ROWS[2], strict=False))
     assert table.to_pylist()[3]["path"] == r"\xff" + "\r.png"  # text in Parquet is UTF-8
     assert [pq.ParquetFile(tmp_path / "out.parquet").metadata.row_group(one).num_rows for one in (0, 1)] == [3, 1]
 

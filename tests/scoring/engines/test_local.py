@@ -18,7 +18,7 @@ from scoring.engines.local import IMAGE_SECONDS, LocalEngine, _Task, _Worker
 from scoring.errors import ScoringError
 from scoring.inputs.images import Chunk, Content
 from scoring.inputs.search import find_chunks
-from scoring.rows import Row, read_csv
+from scoring.rows import IMAGES, Row
 from tests.helpers.images import example_pixels
 from tests.helpers.paths import EXAMPLES, VERSION
 
@@ -52,7 +52,7 @@ class Trap(Chunk):
 
 def score(chunks: Iterable[Chunk], image_seconds: float = IMAGE_SECONDS) -> list[Row]:
     with LocalEngine(SETTINGS, 2, image_seconds) as engine:
-        return list(read_csv(text for one in engine.score(chunks) for text in one.texts))
+        return list(IMAGES.read(one.text for one in engine.score(chunks)))
 
 
 def test_examples() -> None:
@@ -125,7 +125,7 @@ def test_idle_process_that_is_killed_loses_no_rows() -> None:
                 engine._workers[0].process.join()
                 yield Chunk([name], [BLANK])
 
-        assert [one.texts[0][:2] for one in engine.score(chunks())] == [b"a,", b"b,", b"c,"]
+        assert [one.text[:2] for one in engine.score(chunks())] == [b"a,", b"b,", b"c,"]
 
 
 def test_processes_that_keep_dying_between_images_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +157,7 @@ def test_model_stays_the_same_during_a_run(tmp_path: Path) -> None:
         assert engine.model.version == "2"
         shutil.copytree(SHIPPED, versions / "3")
         engine._workers[0].process.kill()
-        assert b",digits,2," in next(engine.score([Chunk(["a"], [BLANK])])).texts[0]
+        assert b",digits,2," in next(engine.score([Chunk(["a"], [BLANK])])).text
         finder = onnx.load(versions / "2" / "finder.onnx")
         finder.producer_name = "another"
         onnx.save(finder, versions / "2" / "finder.onnx")
@@ -177,7 +177,7 @@ def test_process_killed_during_startup_is_replaced(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(local, "_Worker", Unlucky)
     with LocalEngine(SETTINGS, processes=2) as engine:
-        assert b"blank" in next(engine.score([Chunk(["a"], [BLANK])])).texts[0]
+        assert b"blank" in next(engine.score([Chunk(["a"], [BLANK])])).text
     deaths = iter([True] * 9)
     with pytest.raises(ScoringError, match="processes cannot be started: each was ended by SIGKILL"):
         LocalEngine(SETTINGS, processes=1).__enter__()

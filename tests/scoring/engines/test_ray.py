@@ -20,9 +20,10 @@ import pytest
 from pyarrow.fs import S3FileSystem
 
 from digits.settings import ModelSettings
-from scoring.parquet import SCHEMA
+from scoring.parquet import schema
+from scoring.rows import IMAGES, PAGES
 from tests.helpers.clients import environment_of
-from tests.helpers.images import example, example_pixels
+from tests.helpers.images import encode, example, example_pixels, written_page
 from tests.helpers.paths import EXAMPLES, ROOT
 
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
@@ -36,8 +37,7 @@ from functools import partial
 from dataclasses import replace
 from scoring.command import score
 from scoring.engines import local, ray
-from scoring.inputs import shards
-shards.SHARD = {shard}
+ray.SHARD = ray.PAGES_SHARD = {shard}
 local.LocalEngine = partial(local.LocalEngine, image_seconds=2.0)
 ray.RayEngine = partial(ray.RayEngine, image_seconds=2.0)
 if {on_gpu}:
@@ -155,9 +155,9 @@ def score(*arguments: str | Path, shard: int = 100, on_gpu: bool = False) -> sub
 def rows_of(output: Path) -> list[dict[str, object]]:
     """The rows of a file, or of a folder of files, sorted by path."""
     table = pq.read_table(output)
-    assert table.schema.equals(SCHEMA)
+    assert table.schema in (schema(IMAGES), schema(PAGES))
     rows: list[dict[str, object]] = table.to_pylist()
-    return sorted(rows, key=lambda row: str(row["path"]))
+    return sorted(rows, key=lambda row: str(row["path"]))  # the rows of one image stay in order
 
 
 def names_of(output: Path) -> list[str]:
@@ -205,6 +205,25 @@ def test_same_rows_as_local_scoring(nodes: Nodes, on_gpu: bool, tmp_path: Path) 
     assert errors["crash.png"] == "expected an image that can be decoded; it ended the process by SIGSEGV"
     assert errors["hang.png"] == "expected an image that can be decoded; it took longer than 2 s"
     assert there.stderr.startswith(f"{len(rows):,} images: ")
+
+
+def test_same_rows_of_pages_as_local_scoring(nodes: Nodes, tmp_path: Path) -> None:
+    folder, output = tmp_path / "pages", tmp_path / "there"
+    folder.mkdir()
+    for number in range(5):
+        (folder / f"{number}.png").write_bytes(encode(written_page(["314", f"{number}7"], 60)))
+    (folder / "5.png").write_bytes(encode(np.full((90, 60), 255, np.uint8)))
+    (folder / "6.png").write_bytes(b"no image")
+    assert score(folder, "--read", "--output", tmp_path / "here.parquet").returncode == 1
+    arguments: list[str | Path] = [folder, "--output", output, "--engine", "ray", "--address", nodes.address]
+    there = score(*arguments, "--read", shard=2)
+    assert there.returncode == 1, there.stderr
+    assert rows_of(output) == rows_of(tmp_path / "here.parquet")
+    assert len(names_of(output)) == 4
+    assert "7 images: 25 read, 1 rejected, 1 not decoded" in there.stderr
+    (output / "_SUCCESS").unlink()
+    assert "7 had been scored before" in score(*arguments, "--read", shard=2).stderr
+    assert "expected rows of images; got rows of digits on pages" in score(*arguments).stderr
 
 
 def test_input_and_output_in_an_object_store(nodes: Nodes, store: S3FileSystem, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from scoring.outputs import read_rows
 from scoring.report.page import level, share, write_report
 from scoring.report.summary import OutputSummary
 from scoring.rows import Row
-from tests.helpers.images import encode, example, example_pixels, write_idx
+from tests.helpers.images import encode, example, example_pixels, write_idx, written_page
 from tests.helpers.paths import EXAMPLES, VERSION
 from tests.helpers.scoring import IDX, LABELS, MODEL, score, write_output
 
@@ -175,6 +175,26 @@ def test_page_with_only_errors(tmp_path: Path) -> None:
     assert "30 images could not be decoded; the first 20, the others are in the output." in page.text
     assert not page.of("img")
     assert "Least certain" not in page.text
+
+
+def test_report_of_pages(tmp_path: Path) -> None:
+    folder, report = tmp_path / "pages", tmp_path / "r.html"
+    folder.mkdir()
+    (folder / "<b>.png").write_bytes(encode(written_page(["314   27", "5"], 60)))
+    (folder / "blank.png").write_bytes(encode(np.full((90, 60), 255, np.uint8)))
+    assert score(folder, "--read", "--output", tmp_path / "out.csv", "--report", report).returncode == 0
+    page = Page(report)
+    for words in (
+        "Digits read on 2 pages",
+        "digits read 6 85.7 %",
+        "314 27 5 <b>.png",
+        "The 6 digits that were read with the lowest",
+        "Blank",
+    ):
+        assert words in page.text
+    assert [str(image["alt"]).rpartition("/")[2] for image in page.of("img")].count("<b>.png, with what was read") == 1
+    [first, *_] = [one["style"] for one in page.of("span") if "left:" in str(one.get("style"))]
+    assert re.fullmatch(r"left: [\d.]+%; top: [\d.]+%; width: [\d.]+%; height: [\d.]+%", str(first))
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,20 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from digits.decode import ImageError
-from scoring.report.thumbnails import SIDE, Thumbnails, load_thumbnails
+from scoring.report.thumbnails import (
+    PAGE_SIDE,
+    SIDE,
+    Picture,
+    Thumbnails,
+    load_pictures,
+    load_places,
+    load_thumbnails,
+)
+from scoring.rows import Row
 from tests.helpers.finding import preprocess
 from tests.helpers.images import encode, example, example_pixels, write_idx
 from tests.helpers.paths import EXAMPLES
+from tests.helpers.scoring import MODEL
 from training.datasets.mnist import load_test
 
 
@@ -22,9 +32,14 @@ def shown(uri: str) -> Image.Image:
     return image
 
 
+def row_of(name: str | Path) -> Row:
+    return Row(str(name), 7, 0.9, None, None, *MODEL)
+
+
 def thumbnails(*names: str | Path) -> list[Thumbnails]:
-    found = load_thumbnails(map(str, names))
-    assert list(found) == list(dict.fromkeys(map(str, names)))
+    rows = list(map(row_of, names))
+    found = load_thumbnails(rows)
+    assert list(found) == list(dict.fromkeys(rows))
     assert all(isinstance(one, Thumbnails) for one in found.values()), found
     return [one for one in found.values() if isinstance(one, Thumbnails)]
 
@@ -61,6 +76,26 @@ def test_thumbnail_of_a_photo_is_small_and_keeps_its_aspect_ratio(tmp_path: Path
     assert shown(line.original).size == (SIDE, 1)
 
 
+def test_places_of_digits_on_pages(tmp_path: Path) -> None:
+    page = np.full((900, 700), 255, np.uint8)
+    page[300:500, 200:260] = 0
+    (tmp_path / "1.png").write_bytes(encode(page))
+    digit = row_of(tmp_path / "1.png")._replace(line=0, position=0, left=200, top=300, width=60, height=200, turned=0)
+    nothing = row_of(tmp_path / "1.png")._replace(digit=None, reason="blank", turned=0)
+    views = load_places([digit, nothing])
+    place, whole = views[digit], views[nothing]
+    assert isinstance(place, Thumbnails)
+    assert isinstance(whole, Thumbnails)
+    pixels = np.asarray(shown(place.original))
+    assert pixels.shape == (SIDE, 54)  # 60 pixels more on each side: 320 by 180
+    assert abs(float((pixels < 128).mean()) - 60 * 200 / (320 * 180)) < 0.02
+    assert shown(whole.original).size == (75, SIDE)
+    picture = load_pictures([digit])[digit]
+    assert isinstance(picture, Picture)
+    assert shown(picture.uri).size == (622, PAGE_SIDE)
+    assert (picture.width, picture.height) == (700, 900)
+
+
 def test_missing_and_changed_images_give_errors(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
     (tmp_path / "a#1").write_bytes(example(3))
@@ -68,13 +103,13 @@ def test_missing_and_changed_images_give_errors(tmp_path: Path) -> None:
     gone = [
         tmp_path / one for one in ("gone.png", "text.png", "some-idx3-ubyte#3", "gone-idx3-ubyte#0", "gone.parquet#1")
     ]
-    found = load_thumbnails(map(str, [*gone, tmp_path / "a#1", tmp_path / "some-idx3-ubyte#2"]))
-    there = {name for name, one in found.items() if isinstance(one, Thumbnails)}
+    found = load_thumbnails(map(row_of, [*gone, tmp_path / "a#1", tmp_path / "some-idx3-ubyte#2"]))
+    there = {row.path for row, one in found.items() if isinstance(one, Thumbnails)}
     assert there == {str(tmp_path / "a#1"), str(tmp_path / "some-idx3-ubyte#2")}
-    said = [str(found[str(one)]) for one in gone]
+    said = [str(found[row_of(one)]) for one in gone]
     assert "No such file" in said[0]
     assert "unknown format" in said[1]
     assert "the image is no longer there" in said[2]
     assert "the image is no longer there" in said[3]
     assert "the image is no longer there" in said[4]
-    assert {type(found[str(one)]) for one in gone} == {ImageError}
+    assert {type(found[row_of(one)]) for one in gone} == {ImageError}

@@ -16,7 +16,7 @@ def test_one_digit(client: FlaskClient) -> None:
     assert list(body) == ["lines", "digits", "turned", "model"]
     assert body["lines"] == ["7"]
     [digit] = body["digits"]
-    assert list(digit) == ["digit", "confidence", "probabilities", "reason", "box", "line"]
+    assert list(digit) == ["digit", "confidence", "probabilities", "reason", "box", "line", "position"]
     assert (digit["digit"], digit["reason"], digit["line"]) == (7, None, 0)
     assert set(digit["box"]) == {"left", "top", "width", "height"}
 

@@ -170,10 +170,11 @@ def test_digits_image_preprocesses_and_isolates_bad_images(client: FlaskClient, 
 
 def test_digits_page_has_a_row_for_every_digit(client: FlaskClient) -> None:
     found = outputs(infer(client, "digits-page", files(written(["31", "4"]), b"no image", written(["2 7"]))))
-    assert list(found) == ["image", "digit", "confidence", "box", "line", "turned", "error"]
+    assert list(found) == ["image", "digit", "confidence", "box", "line", "position", "turned", "error"]
     assert found["image"] == [0, 0, 0, 2, 2]
     assert found["digit"] == [3, 1, 4, 2, 7]
     assert found["line"] == [0, 0, 1, 0, 0]
+    assert found["position"] == [0, 1, 0, 0, 1]
     assert min(found["confidence"]) > 0.5
     lefts = found["box"][::4]
     assert lefts[0] < lefts[1]
