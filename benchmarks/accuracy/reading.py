@@ -28,10 +28,10 @@ Sample = tuple[bytes, list[str]]
 def measure(recognizer: Recognizer, pages: int = PAGES, joined: int = JOINED) -> list[Figure]:
     """Shares of digits and of whole lines that are read right."""
     made = list(in_processes(page_with_lines, range(FIRST_SEED, FIRST_SEED + pages)))
-    lines, digits = _judged(recognizer, made)
+    lines, digits = _read_and_judged(recognizer, made)
     long = [one for one in made if sum(map(len, one[1])) >= TELLING][: round(TURNED * pages)]
-    _, turned = _judged(recognizer, in_processes(turned_page, list(enumerate(long))))
-    _, touching = _judged(recognizer, joined_digits(joined))
+    _, turned = _read_and_judged(recognizer, in_processes(turned_page, list(enumerate(long))))
+    _, touching = _read_and_judged(recognizer, joined_digits(joined))
     return [
         share("pages of digits: digits read right", digits),
         share("pages of digits: lines read exactly", lines),
@@ -41,10 +41,14 @@ def measure(recognizer: Recognizer, pages: int = PAGES, joined: int = JOINED) ->
 
 
 def measure_real(recognizer: Recognizer, folder: Path) -> list[Figure]:
-    """The share of digits that are read right on the pages in a folder, with labels.csv: file, lines."""
+    """The share of digits that are read right on the pages in a folder."""
+    return [share("real pages: digits read right", _read_and_judged(recognizer, real_pages(folder))[1])]
+
+
+def real_pages(folder: Path) -> list[Sample]:
+    """The pages in a folder with labels.csv: file, lines."""
     with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
-        samples = [((folder / row["file"]).read_bytes(), row["lines"].split()) for row in csv.DictReader(file)]
-    return [share("real pages: digits read right", _judged(recognizer, samples)[1])]
+        return [((folder / row["file"]).read_bytes(), row["lines"].split()) for row in csv.DictReader(file)]
 
 
 def page_with_lines(seed: int) -> Sample:
@@ -75,16 +79,24 @@ def joined_digits(count: int) -> Iterator[Sample]:
         yield grey_file(on_paper(sheet, random), random), ["".join(str(data.labels[one]) for one in chosen)]
 
 
-def _judged(recognizer: Recognizer, samples: Sequence[Sample] | Iterator[Sample]) -> tuple[np.ndarray, np.ndarray]:
+def _read_and_judged(
+    recognizer: Recognizer, samples: Sequence[Sample] | Iterator[Sample]
+) -> tuple[np.ndarray, np.ndarray]:
     """Which lines are read exactly, and which digits right, as far as edits tell, bool [n] each."""
     exact, right = list[bool](), list[bool]()
     for file, lines in samples:
         read = [line.replace(" ", "") for line in recognizer.read(file).lines]
-        edits = [edits_between(*one) for one in aligned(lines, read)]
-        count, wrong = sum(map(len, lines)), min(sum(edits), sum(map(len, lines)))
-        exact += [line in read for line in lines]
-        right += [True] * (count - wrong) + [False] * wrong
+        lines_right, wrong = judged(lines, read)
+        exact += lines_right
+        right += [True] * (sum(map(len, lines)) - wrong) + [False] * wrong
     return np.array(exact), np.array(right)
+
+
+def judged(lines: Sequence[str], read: Sequence[str]) -> tuple[list[bool], int]:
+    """Which lines are read exactly, and how many digits are wrong: edits, at most one for each digit."""
+    pairs = aligned(lines, read)
+    wrong = sum(edits_between(*one) for one in pairs)
+    return [line == other for line, other in pairs if line], min(wrong, sum(map(len, lines)))
 
 
 def edits_between(one: str, other: str) -> int:

@@ -151,25 +151,20 @@ SERVERS: dict[str, Server] = {
 }
 
 
-def python_of(server: Server) -> Path:
-    """The Python that runs a server."""
-    if server.environment is None:
-        return Path(sys.executable)
-    return ENVIRONMENTS / server.environment / "bin" / "python"
+def python_of(environment: str | None) -> Path:
+    """The Python that runs a peer in its environment, or ours."""
+    return ENVIRONMENTS / environment / "bin" / "python" if environment else Path(sys.executable)
 
 
-def install(server: Server) -> None:
+def install(environment: str) -> None:
     """Installs a peer's requirements into its own environment, unless it is up to date."""
-    if server.environment is None:
-        return
-    wanted = PEERS / server.environment / "requirements.txt"
-    done = ENVIRONMENTS / server.environment / "requirements.txt"
+    wanted, done = (folder / environment / "requirements.txt" for folder in (PEERS, ENVIRONMENTS))
     if done.exists() and done.read_bytes() == wanted.read_bytes():
         return
-    click.echo(f"installing {server.environment}", err=True)
+    click.echo(f"installing {environment}", err=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", done.parent], check=True)  # noqa: S603
     pip = [
-        str(python_of(server)),
+        str(python_of(environment)),
         *["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"],
     ]
     subprocess.run([*pip, "--requirement", str(wanted)], check=True)  # noqa: S603
@@ -185,7 +180,7 @@ def running(server: Server, port: int, image: bytes, log: Path | None = None) ->
     with socket.socket() as probe:
         if probe.connect_ex((HOST, port)) == 0:
             raise click.ClickException(f"port {port} is in use")
-    python = python_of(server)
+    python = python_of(server.environment)
     environment = os.environ | {"PYTHONPATH": str(server.directory)}
     environment |= {name: value.format(port=port) for name, value in server.variables.items()}
     ENVIRONMENTS.mkdir(exist_ok=True)
@@ -244,5 +239,5 @@ def http(path: str, content_type: str, body: bytes, headers: Mapping[str, str] |
 def versions(server: Server) -> str:
     """The installed versions of a server's packages."""
     code = "import sys, importlib.metadata as m; print(', '.join(f'{n} {m.version(n)}' for n in sys.argv[1:]))"
-    command = [str(python_of(server)), "-c", code, *server.packages]
+    command = [str(python_of(server.environment)), "-c", code, *server.packages]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603

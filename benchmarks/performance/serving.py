@@ -94,7 +94,8 @@ def main(
     begun = conditions("make bench")
     taken = {name: servers[name] for name in names if name != BARE}
     for server in taken.values():
-        install(server)
+        if server.environment:
+            install(server.environment)
     runs = []
     with started(taken) as measured:
         turns = [one.run for one in measured] + ([bare_runs()] if BARE in names else [])
