@@ -24,8 +24,8 @@ from digits.version import FINDER
 Ink = NDArray[np.float32]
 Value = TypeVar("Value", bound=np.generic)
 
-# The frame's long side; the network takes any multiple of 16.
-FRAME = FIRST_SIZE
+# The frame's long side; the network takes any multiple of this.
+FRAME, MULTIPLE = FIRST_SIZE, 16
 CELL = 4
 # Where the heat reaches this, there is a digit, unless a hotter one lies nearer than this part of its size.
 LEAST_HEAT, APART = 0.4, 0.3
@@ -164,7 +164,7 @@ class Finder:
         return near[closest] if closest < digit.box.side / 2 else None
 
     def look_at(self, frames: Pixels, sure: float = SURE) -> list[list[SeenDigit]]:
-        """The digits in each of N frames, uint8 [N, H, W], both sides multiples of 16."""
+        """The digits in each of N frames, uint8 [N, H, W], both sides multiples of MULTIPLE."""
         maps = self.session.run(_OUTPUTS, {"images": frames})
         return [list(_separated(sure, *one)) for one in zip(*maps, strict=True)]
 
@@ -275,8 +275,8 @@ def _separated(sure: float, ink: Ink, heat: Ink, offsets: Ink, sizes: Ink) -> It
     centres = _centres(heat, sizes)
     if not centres:
         return
-    places = (np.arange(len(heat), dtype=np.float32) + 0.5) * CELL
-    down, across = offsets[0] + places[:, None], offsets[1] + places
+    rows, columns = ((np.arange(side, dtype=np.float32) + 0.5) * CELL for side in heat.shape)
+    down, across = offsets[0] + rows[:, None], offsets[1] + columns
     distances = np.stack([np.hypot(down - row, across - column) / size for row, column, size, _ in centres])
     owners = distances.argmin(axis=0).astype(np.uint16)
     owners[distances.min(axis=0) > ASTRAY] = len(centres)

@@ -6,31 +6,33 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from digits import tracing
 from digits.decode import Pixels
-from digits.finder import FRAME, INK, Box, Finder, FoundDigit, SeenDigit
+from digits.finder import FRAME, INK, MULTIPLE, Box, Finder, FoundDigit, SeenDigit
 
-# Tiles overlap by half, so that every digit of up to this size lies whole in one of them.
-STEP = FRAME // 2
+# The sides of tiles, at most and at least, in pixels. Large ones overlap less, but in frames that are larger yet the
+# finder sees digits worse. Tiles overlap by so much that every digit of up to this size lies whole in one.
+TILE, LEAST_TILE, OVERLAP = 160, 64, 64
 # Each look is at this many times the size of the one before, up to this long side in pixels. The more looks, the
 # likelier one of them parts two digits that touch.
 GROWTH, FINEST = math.sqrt(2), 2048
 SIZES = [round(FRAME * GROWTH**look) for look in range(round(math.log(FINEST / FRAME, GROWTH)) + 1)]
 # Up to this size all of the page is looked at; then only where there are marks that the look before did not show as a
-# digit of this height in the frame or more, which is not as slim as a 1: that may be a column of small digits.
-EVERYWHERE, LOW, SLIM = 512, 20, 0.3
-# Marks are told by the range of shades in blocks of the finest look, so many pixels wide. It exceeds the least range;
-# that of the paper by a factor, or else the most that paper has; and a part of the contrast of what was seen.
-BLOCK, LEAST_RANGE, MOST_RANGE, PAPER_RANGES, STRONG = 16, 16, 48, 3, 0.9
+# digit of this height in the frame or more; a greater one if it is as slim as a 1, or it may be a column of digits.
+EVERYWHERE, LOW, SLIM, TALL = 362, 20, 0.3, 56
+# Marks are told in blocks of the finest look, so many pixels wide, by how many shades darker they are than the rest of
+# their row and column. That exceeds the least; what paper has by a factor, or else the most that paper has; and a part
+# of the contrast of what was seen. If less than this part of what was seen is dark, or light, there are no such marks.
+BLOCK, LEAST_SHADES, MOST_SHADES, PAPER_SHADES, STRONG, FEW = 16, 16, 48, 3, 0.9, 0.1
 # No look follows once so much was seen: the page has too many digits.
 MOST_SEEN = 10_000
 # Digits of these sides in the frame are seen best, and none as large as this part of it unless it is the whole page.
 BEST, LARGEST = (32, 48), 0.75
 # The network takes so many tiles at once: more would only need more memory.
-BATCH = 16
+BATCH = 10
 # Two digits nearer than this part of the larger one, or of which the smaller one lies within the other by this part of
 # its box, are the same.
 SAME, WITHIN = 0.3, 0.6
@@ -48,10 +50,15 @@ SURELY, FAINT, STRONGEST = 0.8, 0.25, 90
 
 @dataclass(frozen=True)
 class SeenOnPage(FoundDigit):
-    """A digit as one look at a page shows it: `side` in pixels of that look, and `contrast` to the paper in shades."""
+    """A digit as one look at a page shows it: `side` in pixels of that look, and by how many shades it is darker."""
 
     side: int
-    contrast: float
+    darkness: float
+
+    @property
+    def contrast(self) -> float:
+        """By how many shades it differs from the paper."""
+        return abs(self.darkness)
 
 
 def look_at_page(pixels: Pixels, finder: Finder, turned: int = 0) -> list[SeenOnPage]:
@@ -87,22 +94,21 @@ class _Marks:
 
     def __init__(self, pixels: Pixels, page: tuple[int, ...], seen: Sequence[SeenOnPage]) -> None:
         """`pixels` show the page, which has that size; marks far fainter than most of what was seen do not count."""
-        down, across = (np.arange(0, side, BLOCK) for side in pixels.shape)
-        high, low = (
-            extreme.reduceat(extreme.reduceat(pixels, down, axis=0), across, axis=1)
-            for extreme in (np.maximum, np.minimum)
-        )
-        ranges = (high - low).astype(np.float32)
-        paper = float(np.percentile(ranges, 20))
+        dark = float(np.mean([one.darkness > 0 for one in seen])) if seen else 0.5
+        shades = [_ink_shades(pixels)] if dark > FEW else []
+        if dark < 1 - FEW:
+            shades.append(_ink_shades(255 - pixels))
+        marks = np.maximum.reduce(shades)
+        paper = float(np.percentile(marks, 20))
         faintest = STRONG * float(np.percentile([one.contrast for one in seen], STRONGEST)) if seen else 0.0
-        self._are_left = ranges > max(LEAST_RANGE, faintest, min(PAPER_RANGES * paper, MOST_RANGE))
+        self._are_left = marks > max(LEAST_SHADES, faintest, min(PAPER_SHADES * paper, MOST_SHADES))
         self._blocks_per_pixel = pixels.shape[0] / page[0] / BLOCK
 
     def account_for(self, seen: Sequence[SeenOnPage]) -> None:
         """Leaves out what was seen well."""
         for one in seen:
             height, width = one.ink.shape
-            if height >= LOW and width > SLIM * height:
+            if height >= (LOW if width > SLIM * height else TALL):
                 self._part(one.box, 1)[:] = False
 
     def are_in(self, tile: Box, scale: float) -> bool:
@@ -117,9 +123,28 @@ class _Marks:
         return self._are_left[top : max(top + 1, bottom), left : max(left + 1, right)]
 
 
-def distinct(seen: Sequence[SeenOnPage], digits: Sequence[int], confidences: Sequence[float]) -> list[int]:
+def _ink_shades(pixels: Pixels) -> Pixels:
+    """How much darker a pixel is than the lightest in its row and the lightest in its column, the most in each block.
+
+    Rows and columns are those of half a block: ruled lines and the edges of the paper fill theirs, digits do not.
+    """
+    half = BLOCK // 2
+    down, across = (-side % BLOCK for side in pixels.shape)
+    pixels = np.pad(pixels, ((0, down), (0, across)), "edge")
+    rows = np.maximum.reduce([pixels[:, one::half] for one in range(half)])
+    columns = np.maximum.reduce([pixels[one::half] for one in range(half)]).repeat(half, axis=0)
+    shades = np.zeros_like(rows)
+    for one in range(half):
+        part = pixels[:, one::half]
+        lightest = np.minimum(rows, columns[:, one::half])
+        np.maximum(shades, np.maximum(lightest, part) - part, out=shades)
+    shades = np.maximum.reduce([shades[one::BLOCK] for one in range(BLOCK)])
+    return np.maximum(shades[:, ::2], shades[:, 1::2])
+
+
+def distinct(seen: Sequence[SeenOnPage], digits: ArrayLike, confidences: ArrayLike) -> list[int]:
     """Which of what was seen are the page's digits, each once, as it was seen best; by what each is read as."""
-    boxes, sure = _Boxes(seen), np.array(confidences)
+    boxes, sure = _Boxes(seen), np.array(confidences, np.float64)
     are_ones = np.array(digits) == 1
     heats = np.array([one.heat for one in seen])
     left = _stands_out(heats * [one.contrast for one in seen], sure)
@@ -203,30 +228,36 @@ def _sized(pixels: Pixels, scale: float) -> Pixels:
 
 
 def _tiles(shape: tuple[int, ...]) -> list[Box]:
-    """Tiles of FRAME×FRAME, or less where the page is smaller, that cover the page and overlap by half or more."""
-    height, width = (min(FRAME, side) for side in shape)
+    """Tiles of TILE×TILE, or less where the page is smaller, that cover the page and overlap by OVERLAP or more."""
+    height, width = (min(TILE, side) for side in shape)
     return [Box(left, top, width, height) for top in _starts(shape[0]) for left in _starts(shape[1])]
 
 
 def _starts(side: int) -> list[int]:
-    steps = math.ceil(max(0, side - FRAME) / STEP)
-    return [round(one * (side - FRAME) / max(steps, 1)) for one in range(steps + 1)] if steps else [0]
+    steps = math.ceil(max(0, side - TILE) / (TILE - OVERLAP))
+    return [round(one * (side - TILE) / max(steps, 1)) for one in range(steps + 1)] if steps else [0]
 
 
 def _look(
     pixels: Pixels, tiles: Sequence[Box], scale: float, finder: Finder, size: tuple[int, ...]
 ) -> Iterator[SeenOnPage]:
     """The digits that lie whole in one of the tiles; `pixels` show the page, which has that size, at that scale."""
+    height, width = (max(LEAST_TILE, min(TILE, _up(side))) for side in pixels.shape)
     for first in range(0, len(tiles), BATCH):
         batch = tiles[first : first + BATCH]
-        frames = np.empty((len(batch), FRAME, FRAME), np.uint8)
+        frames = np.empty((len(batch), height, width), np.uint8)
         for frame, tile in zip(frames, batch, strict=True):
             part = tile.of(pixels)
             frame[:] = round(float(part.mean()))
             frame[: tile.height, : tile.width] = part
         for frame, tile, digits in zip(frames, batch, finder.look_at(frames), strict=True):
             whole = [one for one in digits if _is_whole(one.place, tile, pixels.shape)]
-            yield from (_on_page(one, tile, size, scale, _contrast(one, frame)) for one in whole)
+            yield from (_on_page(one, tile, size, scale, _darkness(one, frame)) for one in whole)
+
+
+def _up(side: int) -> int:
+    """The next multiple of what the finder's frames are multiples of."""
+    return math.ceil(side / MULTIPLE) * MULTIPLE
 
 
 def _is_whole(place: Box, tile: Box, size: tuple[int, ...]) -> bool:
@@ -242,8 +273,8 @@ def _is_whole(place: Box, tile: Box, size: tuple[int, ...]) -> bool:
     return not any(ends) and place.side <= LARGEST * FRAME
 
 
-def _contrast(seen: SeenDigit, frame: Pixels) -> float:
-    """By how many shades a digit's ink differs from the paper around it."""
+def _darkness(seen: SeenDigit, frame: Pixels) -> float:
+    """By how many shades a digit's ink is darker than the paper around it."""
     ink = np.zeros(frame.shape, np.float32)
     seen.place.of(ink)[:] = seen.ink
     wide = seen.place.widened(2 + seen.place.side // 8, (FRAME, FRAME))
@@ -251,14 +282,14 @@ def _contrast(seen: SeenDigit, frame: Pixels) -> float:
     is_ink, is_paper = ink > INK, ink < PAPER
     if not is_ink.any() or not is_paper.any():
         return 0.0
-    return abs(float(pixels[is_ink].mean()) - float(np.median(pixels[is_paper])))
+    return float(np.median(pixels[is_paper])) - float(pixels[is_ink].mean())
 
 
-def _on_page(seen: SeenDigit, tile: Box, size: tuple[int, ...], scale: float, contrast: float) -> SeenOnPage:
+def _on_page(seen: SeenDigit, tile: Box, size: tuple[int, ...], scale: float, darkness: float) -> SeenOnPage:
     """A digit in a tile of a page, in the page's own pixels; `size` is the page's."""
     height, width = size
     left, top = int((tile.left + seen.place.left) / scale), int((tile.top + seen.place.top) / scale)
     left, top = min(left, width - 1), min(top, height - 1)
     across, down = (max(1, round(side / scale)) for side in (seen.place.width, seen.place.height))
     box = Box(left, top, min(across, width - left), min(down, height - top))
-    return SeenOnPage(seen.ink, box, seen.heat, max(seen.ink.shape), contrast)
+    return SeenOnPage(seen.ink, box, seen.heat, max(seen.ink.shape), darkness)

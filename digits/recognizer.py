@@ -7,15 +7,16 @@ from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 from msgspec import Meta
+from numpy.typing import NDArray
 
 from digits import tracing
-from digits.classifier import CLASSES, Classifier, ModelVersion
+from digits.classifier import CLASSES, Classifier, ModelVersion, Probabilities
 from digits.decode import GreyImage, ImageError, ImageTooLargeError, Pixels, decode
 from digits.finder import Box, Finder
 from digits.lines import begins_number, lines_of
 from digits.memory import MemoryLockScope
-from digits.page import MOST_SEEN, SeenOnPage, distinct, look_at_page, turned_back
-from digits.preprocess import Preprocessed, centred, preprocess
+from digits.page import MOST_SEEN, distinct, look_at_page, turned_back
+from digits.preprocess import SIZE, Preprocessed, centred, preprocess
 from digits.reasons import BLANK, NOT_A_DIGIT, SEVERAL_DIGITS, UNCERTAIN
 from digits.settings import ModelSettings
 from digits.version import VersionFiles
@@ -84,23 +85,22 @@ class Reading:
 
 @dataclass(frozen=True)
 class _Look:
-    """A page, turned clockwise: what was seen, its images and predictions, and which of these are the page's digits."""
+    """A page, turned clockwise, and each of its digits and marks: its place, 28×28 image and prediction."""
 
     turned: Turn
-    seen: Sequence[SeenOnPage]
+    places: Sequence[Box]
     images: Sequence[Preprocessed]
     predictions: Sequence[Prediction]
-    kept: Sequence[int]
 
     @property
     def digits(self) -> int:
         """How many digits there are, without the marks that are none."""
-        return sum(self.predictions[one].reason != NOT_A_DIGIT for one in self.kept)
+        return sum(one.reason != NOT_A_DIGIT for one in self.predictions)
 
     @property
     def confidence(self) -> float:
-        """The mean confidence, also of the marks, of which a turned page has more; 0 if nothing was seen."""
-        return float(np.mean([self.predictions[one].confidence for one in self.kept])) if self.kept else 0.0
+        """The mean confidence, also of the marks, of which a turned page has more; 0 if there are none."""
+        return float(np.mean([one.confidence for one in self.predictions])) if self.predictions else 0.0
 
 
 class Recognizer:
@@ -209,17 +209,16 @@ class Recognizer:
         except ImageError:
             tracing.outcome(tracing.BROKEN)
             raise
-        places = [look.seen[one].box for one in look.kept]
-        boxes = [_in_file(turned_back(one, look.turned, pixels.shape), image) for one in places]
-        lines, digits, order = _in_order([look.predictions[one] for one in look.kept], places, boxes)
+        boxes = [_in_file(turned_back(one, look.turned, pixels.shape), image) for one in look.places]
+        lines, digits, order = _in_order(look.predictions, look.places, boxes)
         reading = Reading(lines, digits, look.turned)
         tracing.page(sum(one.line is not None for one in reading.digits))
-        return reading, [look.images[look.kept[one]].image for one in order]
+        return reading, [look.images[one].image for one in order]
 
     def _upright(self, pixels: Pixels) -> _Look:
         """The page as it comes, or turned if enough digits are read far more surely then."""
         look = self._look(pixels, 0)
-        if not look.kept or look.confidence > SURE_OF_TURN:
+        if not look.predictions or look.confidence > SURE_OF_TURN:
             return look
         others = (self._look(pixels, turned) for turned in TURNS)
         telling = [one for one in others if one.digits >= TELLING]
@@ -233,11 +232,12 @@ class Recognizer:
         if len(seen) > MOST_SEEN:
             raise ImageTooLargeError(f"expected at most {MOST_DIGITS} digits on a page; found far more")
         with tracing.span("prepare"):
-            images = [Preprocessed(centred(one.ink)) for one in seen]
-        predictions = self._classified(images)
-        digits = [int(np.argmax(one.probabilities)) for one in predictions]
-        kept = distinct(seen, digits, [one.confidence for one in predictions])
-        return _Look(turned, seen, images, predictions, kept)
+            images = [centred(one.ink) for one in seen]
+        probabilities, is_digit = self.classifier.classify(np.array(images).reshape(-1, SIZE, SIZE))
+        kept = distinct(seen, probabilities.argmax(axis=1), probabilities.max(axis=1) * is_digit)
+        chosen = [Preprocessed(images[one]) for one in kept]
+        predictions = self._predictions(chosen, probabilities[kept], is_digit[kept])
+        return _Look(turned, [seen[one].box for one in kept], chosen, predictions)
 
     def read_each(self, files: Sequence[bytes]) -> list[Reading | ImageError]:
         """All digits of the pages in image files, in their order, or the error of a file that cannot be read."""
@@ -260,7 +260,11 @@ class Recognizer:
     def _classified(self, images: Sequence[Preprocessed]) -> list[Prediction]:
         if not images:
             return []
-        probabilities, is_digit = self.classifier.classify(np.array([one.image for one in images]))
+        return self._predictions(images, *self.classifier.classify(np.array([one.image for one in images])))
+
+    def _predictions(
+        self, images: Sequence[Preprocessed], probabilities: Probabilities, is_digit: NDArray[np.float32]
+    ) -> list[Prediction]:
         digits = probabilities.argmax(axis=1).tolist()
         rows = probabilities.astype(np.float64).round(6).tolist()
         return [self._prediction(*one) for one in zip(images, digits, rows, is_digit.tolist(), strict=True)]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from digits.decode import ImageError, Pixels
-from digits.finder import Box
+from digits.finder import Box, SeenDigit
 from digits.page import SeenOnPage, distinct, look_at_page
 from digits.recognizer import MOST_DIGITS, Recognizer
 from tests.helpers.finding import finder
@@ -31,8 +31,8 @@ def test_blank_page(pixels: Pixels) -> None:
     assert distinct([], [], []) == []
 
 
-def seen(box: Box, side: int = 40, contrast: float = 100.0) -> SeenOnPage:
-    return SeenOnPage(np.ones((side, side), np.float32), box, 0.9, side, contrast)
+def seen(box: Box, side: int = 40, darkness: float = 100.0) -> SeenOnPage:
+    return SeenOnPage(np.ones((side, side), np.float32), box, 0.9, side, darkness)
 
 
 def test_of_several_looks_the_one_that_is_read_most_surely_counts() -> None:
@@ -58,7 +58,7 @@ def test_two_digits_are_no_pieces_of_one_unless_they_may_be_its_strokes() -> Non
 
 def test_what_shows_through_is_no_digit_but_faint_writing_is() -> None:
     written = [seen(Box(100 * number, 0, 40, 60)) for number in range(5)]
-    behind = seen(Box(0, 200, 40, 60), contrast=15.0)
+    behind = seen(Box(0, 200, 40, 60), darkness=15.0)
     assert distinct([*written, behind], [3] * 6, [1.0] * 6) == [0, 1, 2, 3, 4]
     assert distinct([behind], [3], [1.0]) == [0]
 
@@ -66,8 +66,30 @@ def test_what_shows_through_is_no_digit_but_faint_writing_is() -> None:
 def test_contrast_is_that_to_the_paper_around() -> None:
     for paper, ink in ((200, 50), (50, 200)):
         page = np.where(written_page(["4"], 60) > 128, paper, ink).astype(np.uint8)
-        contrasts = [one.contrast for one in look_at_page(page, finder())]
-        assert max(contrasts) == pytest.approx(150, abs=40)
+        darkness = max((one.darkness for one in look_at_page(page, finder())), key=abs)
+        assert darkness == pytest.approx(paper - ink, abs=40)
+
+
+@pytest.mark.parametrize("ink", ["dark", "light"])
+def test_ruled_lines_and_edges_are_no_marks_to_look_at_closer(ink: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = np.full((1500, 2000), 210, np.uint8)
+    page[:, 1700:] = 30  # a table
+    for at in range(60, 1500, 90):
+        page[at : at + 4] = 40
+    digits = written_page(["31"], 100)
+    page[400 : 400 + len(digits), 300 : 300 + digits.shape[1]][digits < 128] = 40
+    frames = 0
+    own = finder()
+    look = own.look_at
+
+    def counted(images: Pixels) -> list[list[SeenDigit]]:
+        nonlocal frames
+        frames += len(images)
+        return look(images)
+
+    monkeypatch.setattr(own, "look_at", counted)
+    look_at_page(page if ink == "dark" else 255 - page, own)
+    assert frames < 70  # 600 with all lines and edges
 
 
 def test_page_is_read_line_by_line(recognizer: Recognizer) -> None:
