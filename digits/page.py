@@ -1,5 +1,6 @@
 """A page → all its digits: the finder looks at tiles of it, at several sizes."""
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from PIL import Image
 from digits import tracing
 from digits.decode import Pixels
 from digits.finder import FRAME, INK, MULTIPLE, Box, Finder, FoundDigit, SeenDigit
+from digits.lines import begins_number, lines_of
 
 # The sides of tiles, at most and at least, in pixels. Large ones overlap less, but in frames that are larger yet the
 # finder sees digits worse. Tiles overlap by so much that every digit of up to this size lies whole in one.
@@ -46,6 +48,11 @@ PAPER = 0.1
 # A page is written with one pen, or a few. What is less prominent than this part of what a tenth of all that is surely
 # read exceeds shows through from the other side, or is a ruled line.
 SURELY, FAINT, STRONGEST = 0.8, 0.25, 90
+# Digits are read alike at all looks, and the finder is sure of them; letters are not, though one look at them may be.
+# How far that is so, by looks at the whole digit, of these sides in the frame if there are any, and less for 1s, as
+# which parts of letters are read, is averaged over a number and so many more that are as the page is on average. In
+# numbers it is this or more. A page with fewer marks than this tells nothing.
+WHOLE, LEGIBLE, OF_ONES, MORE, ALIKE, LEAST_MARKS = 0.7, (20, 70), 0.75, 3, 0.465, 4
 
 
 @dataclass(frozen=True)
@@ -167,6 +174,36 @@ def distinct(seen: Sequence[SeenOnPage], digits: ArrayLike, confidences: ArrayLi
             chosen.append(number)
             left &= ~boxes.are_same(number)
     return chosen
+
+
+def in_text(seen: Sequence[SeenOnPage], kept: Sequence[int], readings: NDArray[np.float32]) -> list[int]:
+    """Which of those kept, by their places in that sequence, are in words or rows of marks rather than numbers.
+
+    `readings` are the probabilities of each digit at each look, times `is_digit`, [N, 10].
+    """
+    if len(kept) < LEAST_MARKS:
+        return []
+    boxes, sides = _Boxes(seen), np.array([one.side for one in seen])
+    heats = np.array([one.heat for one in seen])
+    alike = np.empty(len(kept))
+    for place, number in enumerate(kept):
+        digit = readings[number].argmax()
+        ratios = boxes.sides / boxes.sides[number]
+        looks = boxes.are_same(number) & (ratios > WHOLE) & (ratios < 1 / WHOLE)
+        legible = looks & (sides >= LEGIBLE[0]) & (sides <= LEGIBLE[1])
+        alike[place] = readings[legible if legible.any() else looks, digit].mean() * heats[looks].mean()
+        alike[place] *= OF_ONES if digit == 1 else 1
+    places = [seen[number].box for number in kept]
+    lines = lines_of(places)
+    first = begins_number(places, lines) | {line[0] for line in lines}
+    groups: list[list[int]] = []
+    for one in itertools.chain.from_iterable(lines):
+        if one in first:
+            groups.append([])
+        groups[-1].append(one)
+    around = MORE * alike.mean()
+    are_text = [group for group in groups if alike[group].sum() + around < ALIKE * (len(group) + MORE)]
+    return list(itertools.chain.from_iterable(are_text))
 
 
 def turned_back(box: Box, turned: int, size: tuple[int, int]) -> Box:

@@ -15,7 +15,7 @@ from digits.decode import GreyImage, ImageError, ImageTooLargeError, Pixels, dec
 from digits.finder import Box, Finder
 from digits.lines import begins_number, lines_of
 from digits.memory import MemoryLockScope
-from digits.page import MOST_SEEN, distinct, look_at_page, turned_back
+from digits.page import MOST_SEEN, distinct, in_text, look_at_page, turned_back
 from digits.preprocess import SIZE, Preprocessed, centred, preprocess
 from digits.reasons import BLANK, NOT_A_DIGIT, SEVERAL_DIGITS, UNCERTAIN
 from digits.settings import ModelSettings
@@ -234,9 +234,12 @@ class Recognizer:
         with tracing.span("prepare"):
             images = [centred(one.ink) for one in seen]
         probabilities, is_digit = self.classifier.classify(np.array(images).reshape(-1, SIZE, SIZE))
-        kept = distinct(seen, probabilities.argmax(axis=1), probabilities.max(axis=1) * is_digit)
+        readings = probabilities * is_digit[:, None]
+        kept = distinct(seen, readings.argmax(axis=1), readings.max(axis=1))
         chosen = [Preprocessed(images[one]) for one in kept]
         predictions = self._predictions(chosen, probabilities[kept], is_digit[kept])
+        for one in in_text(seen, kept, readings):
+            predictions[one] = replace(predictions[one], digit=None, reason=NOT_A_DIGIT)
         return _Look(turned, [seen[one].box for one in kept], chosen, predictions)
 
     def read_each(self, files: Sequence[bytes]) -> list[Reading | ImageError]:

@@ -9,6 +9,7 @@ import click
 from benchmarks.accuracy import (
     corruptions,
     crops,
+    empty_pages,
     hard_photos,
     input_variations,
     marks,
@@ -40,6 +41,7 @@ MEASURES: dict[str, Callable[..., list[Figure]]] = {
     "pages": pages.measure,
     "reading": reading.measure,
     "real_pages": reading.measure_real,
+    "empty_pages": empty_pages.measure,
     "not_a_digit": not_a_digit.measure,
     "symbols": symbols.measure,
     "corruptions": corruptions.measure,
@@ -75,7 +77,7 @@ def main(
 ) -> None:
     """Measure the accuracy of the served model by the benchmarks NAME..., default all whose data is available: mnist,
     real_images, pen_strokes, input_variations, simulated_photos, hard_photos, crops, marks, several, pages,
-    reading, real_pages, not_a_digit, symbols, corruptions."""
+    reading, real_pages, empty_pages, not_a_digit, symbols, corruptions."""
     data = {"real_images": real_images, "real_pages": real_pages, "pen_strokes": pen_strokes}
     recognizer = Recognizer.from_settings(ModelSettings.from_environment())
     version = recognizer.classifier.version

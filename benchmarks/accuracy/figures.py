@@ -70,6 +70,13 @@ def share(name: str, chosen: NDArray[np.bool_], *, higher_is_better: bool = True
     return Figure(name, correct / count, *wilson_interval(correct, count), count, higher_is_better)
 
 
+def mean(name: str, numbers: NDArray[np.int64]) -> Figure:
+    """The mean of counts that should be low, in hundredths, with an interval from their deviation."""
+    spread = 1.96 * float(numbers.std(ddof=1)) / len(numbers) ** 0.5
+    value = float(numbers.mean())
+    return Figure(name, value, max(0.0, value - spread), value + spread, len(numbers), higher_is_better=False)
+
+
 def area_under_roc(name: str, digits: NDArray[np.float32], others: NDArray[np.float32]) -> Figure:
     """The probability that a digit scores higher than another image, with Hanley and McNeil's interval (1982)."""
     scores = np.sort(others)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 
 from digits.decode import ImageError, Pixels
 from digits.finder import Box, SeenDigit
@@ -169,3 +170,16 @@ def test_too_many_digits(recognizer: Recognizer) -> None:
     eights = np.tile(written_page(["8"], 12)[6:21, 6:18], (90, 110))
     with pytest.raises(ImageError, match=f"expected at most {MOST_DIGITS} digits on a page; found far more"):
         recognizer.read(encode(eights))
+
+
+def test_words_are_no_digits_and_numbers_beside_them_are(recognizer: Recognizer) -> None:
+    face = ImageFont.load_default(size=46)
+    page = np.full((560, 900), 255, np.uint8)
+    numbers = written_page(["314", "926", "358", "979"], 46)
+    page[20 : 20 + len(numbers), 560 : 560 + numbers.shape[1]] = numbers
+    image = Image.fromarray(page)
+    for line, word in enumerate(["Kaffee", "Wurm", "Milch", "Pfeffer"]):
+        ImageDraw.Draw(image).text((40, 36 + round(1.6 * 46 * line)), word, fill=0, font=face)
+    digits = [one for one in recognizer.read(encode(np.asarray(image))).digits if one.line is not None]
+    assert [one.digit for one in digits if one.box.left > 500] == [3, 1, 4, 9, 2, 6, 3, 5, 8, 9, 7, 9]
+    assert len(digits) <= 14
