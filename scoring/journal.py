@@ -19,10 +19,6 @@ from scoring.rows import IMAGES, Layout, ModelIdentity, Row, Scored
 # Batches that follow each other faster share a transaction, as a commit waits for the disk, or for a file server.
 COMMIT_SECONDS = 0.1
 _SQLITE = b"SQLite format 3\0"
-_SCHEMA = """
-CREATE TABLE run (model TEXT, version TEXT, sha256 TEXT, subject TEXT);
-CREATE TABLE scored (id INTEGER PRIMARY KEY, rows BLOB NOT NULL);
-"""
 # Made when a run goes on: the images that have rows. An index of it is only needed then.
 _IMAGES = """
 DROP TABLE IF EXISTS images;
@@ -74,8 +70,11 @@ class Journal:
 
     def _begin(self, model: ModelIdentity) -> None:
         if not self._database.execute("SELECT name FROM sqlite_master").fetchone():
-            self._database.executescript(f"BEGIN; {_SCHEMA} COMMIT")
+            self._database.execute("BEGIN")
+            self._database.execute("CREATE TABLE run (model TEXT, version TEXT, sha256 TEXT, subject TEXT)")
             self._database.execute("INSERT INTO run VALUES (?, ?, ?, ?)", [*model, self.layout.subject])
+            self._database.execute("CREATE TABLE scored (id INTEGER PRIMARY KEY, rows BLOB NOT NULL)")
+            self._database.commit()
         *found, subject = self._database.execute("SELECT * FROM run").fetchone()
         if subject != self.layout.subject:
             raise ScoringError(
