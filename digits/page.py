@@ -49,10 +49,10 @@ PAPER = 0.1
 # read exceeds shows through from the other side, or is a ruled line.
 SURELY, FAINT, STRONGEST = 0.8, 0.25, 90
 # Digits are read alike at all looks, and the finder is sure of them; letters are not, though one look at them may be.
-# How far that is so, by looks at the whole digit, of these sides in the frame if there are any, and less for 1s, as
-# which parts of letters are read, is averaged over a number and so many more that are as the page is on average. In
-# numbers it is this or more. A page with fewer marks than this tells nothing.
-WHOLE, LEGIBLE, OF_ONES, MORE, ALIKE, LEAST_MARKS = 0.7, (20, 70), 0.75, 3, 0.465, 4
+# How far that is so, by looks at the whole digit, of these sides in the frame if there are any, is averaged over a
+# number and so many more that are as the page is on average. In numbers it is this or more. A page with fewer marks
+# than this tells nothing.
+WHOLE, LEGIBLE, MORE, ALIKE, LEAST_MARKS = 0.7, (20, 70), 3, 0.465, 4
 
 
 @dataclass(frozen=True)
@@ -185,14 +185,17 @@ def in_text(seen: Sequence[SeenOnPage], kept: Sequence[int], readings: NDArray[n
         return []
     boxes, sides = _Boxes(seen), np.array([one.side for one in seen])
     heats = np.array([one.heat for one in seen])
-    alike = np.empty(len(kept))
+    alike, are_ones = np.empty(len(kept)), readings[list(kept)].argmax(axis=1) == 1
     for place, number in enumerate(kept):
         digit = readings[number].argmax()
         ratios = boxes.sides / boxes.sides[number]
         looks = boxes.are_same(number) & (ratios > WHOLE) & (ratios < 1 / WHOLE)
         legible = looks & (sides >= LEGIBLE[0]) & (sides <= LEGIBLE[1])
         alike[place] = readings[legible if legible.any() else looks, digit].mean() * heats[looks].mean()
-        alike[place] *= OF_ONES if digit == 1 else 1
+    if are_ones.any() and not are_ones.all():
+        # Parts of letters look like 1s from anywhere: what else is on the page says more, the more of it there is.
+        others = min(1.0, float((~are_ones).sum() / are_ones.sum()))
+        alike[are_ones] += others * np.minimum(0, alike[~are_ones].mean() - alike[are_ones])
     places = [seen[number].box for number in kept]
     lines = lines_of(places)
     first = begins_number(places, lines) | {line[0] for line in lines}
