@@ -1,10 +1,9 @@
 """A page → all its digits: the finder looks at tiles of it, at several sizes."""
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -200,13 +199,13 @@ def in_text(seen: Sequence[SeenOnPage], kept: Sequence[int], readings: NDArray[n
     lines = lines_of(places)
     first = begins_number(places, lines) | {line[0] for line in lines}
     groups: list[list[int]] = []
-    for one in itertools.chain.from_iterable(lines):
+    for one in chain.from_iterable(lines):
         if one in first:
             groups.append([])
         groups[-1].append(one)
     around = MORE * alike.mean()
     are_text = [group for group in groups if alike[group].sum() + around < ALIKE * (len(group) + MORE)]
-    return list(itertools.chain.from_iterable(are_text))
+    return list(chain.from_iterable(are_text))
 
 
 def turned_back(box: Box, turned: int, size: tuple[int, int]) -> Box:

@@ -20,7 +20,7 @@ from scoring.rows import IMAGES, Layout, ModelIdentity, Row, Scored
 COMMIT_SECONDS = 0.1
 _SQLITE = b"SQLite format 3\0"
 # Made when a run goes on: the images that have rows. An index of it is only needed then.
-_IMAGES = """
+_EARLIER = """
 DROP TABLE IF EXISTS images;
 CREATE TABLE images (id INTEGER PRIMARY KEY, name BLOB NOT NULL);
 CREATE INDEX by_name ON images (name);
@@ -97,7 +97,7 @@ class Journal:
 
         self._is_needed = self._database.execute("SELECT id FROM scored LIMIT 1").fetchone() is not None
         if self._is_needed:
-            self._database.executescript(_IMAGES)
+            self._database.executescript(_EARLIER)
             self._database.execute("BEGIN")
             self._database.executemany("INSERT INTO images (name) VALUES (?)", names())
             self._database.commit()

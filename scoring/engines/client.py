@@ -319,13 +319,13 @@ def _image_rows(names: Sequence[str], model: ModelIdentity, outputs: Mapping[str
 
 def _page_rows(names: Sequence[str], model: ModelIdentity, outputs: Mapping[str, Any]) -> list[list[Row]]:
     digits: list[list[Row]] = [[] for _ in names]
-    marks = [0] * len(names)
+    has_marks = [False] * len(names)
     *columns, turns, errors = (outputs[name] for name in (*_OF_DIGITS, "turned", "error"))
     for page, digit, confidence, line, position, box in zip(*columns, strict=True):
         if not 0 <= page < len(names):
             raise ValueError(page)
         if line < 0:
-            marks[page] += 1
+            has_marks[page] = True
             continue
         reason = UNCERTAIN if digit < 0 else None
         place = (int(line), int(position), *map(int, box), int(turns[page]))
@@ -334,7 +334,7 @@ def _page_rows(names: Sequence[str], model: ModelIdentity, outputs: Mapping[str,
         [error_row(name, error.decode(), model)]
         if error
         else rows or [row_without_digits(name, has, int(turned), model)]
-        for name, rows, has, turned, error in zip(names, digits, map(bool, marks), turns, errors, strict=True)
+        for name, rows, has, turned, error in zip(names, digits, has_marks, turns, errors, strict=True)
     ]
 
 

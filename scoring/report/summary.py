@@ -45,7 +45,7 @@ class OutputSummary:
     """
 
     def __init__(self, rows: Iterable[Row], labels: Labels | None = None) -> None:
-        self.pages = 0
+        self.images = 0  # or pages
         self.outcomes: Counter[str] = Counter()
         self.models: dict[ModelIdentity, None] = {}
         self.errors: list[Row] = []
@@ -67,7 +67,7 @@ class OutputSummary:
                 self._add(image)
                 if image.row.begins_image:
                     page = []
-                    self.pages += 1
+                    self.images += 1
                 page.append(image.row)
                 if image.row.line is not None and image.row.begins_image:
                     self._shown.offer(page)
