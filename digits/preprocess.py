@@ -118,11 +118,20 @@ def preprocessed_already(pixels: Pixels) -> Pixels | None:
 
 
 def _is_like_mnist(image: Pixels) -> bool:
-    lines = (image.sum(axis=1), image.sum(axis=0))
-    inked = [one.nonzero()[0] for one in lines]
-    if not len(inked[0]) or max(one[-1] - one[0] + 1 for one in inked) not in (BOX - 1, BOX):
+    if max(_inked_lines(image.tobytes()), _inked_lines(image.T.tobytes())) not in (BOX - 1, BOX):
         return False
-    return all(abs(_centre_of_mass(one) - CENTRE) <= 1 for one in lines)
+    mass, down, right = (_MOMENTS @ image.ravel().astype(np.float32)).tolist()
+    return abs(down / mass - CENTRE) <= 1 and abs(right / mass - CENTRE) <= 1
+
+
+# Of the 784 pixels: one each, and how far down and right the pixel's centre is.
+_MOMENTS = np.stack([np.ones((SIZE, SIZE)), *(np.indices((SIZE, SIZE)) + 0.5)]).reshape(3, -1).astype(np.float32)
+
+
+def _inked_lines(pixels: bytes) -> int:
+    """How many lines of SIZE pixels there are from the first to the last with ink; a fraction of NumPy's time."""
+    first = (len(pixels) - len(pixels.lstrip(b"\0"))) // SIZE
+    return -(-len(pixels.rstrip(b"\0")) // SIZE) - first
 
 
 def _centre_of_mass(lines: NDArray[np.number]) -> float:

@@ -14,14 +14,14 @@ def registry() -> Registry:
     return current_app.extensions["registry"]
 
 
-def version() -> str | None:
-    """The version that the request asks for, `?version=`."""
-    return request.args.get("version") if request.query_string else None
+def asked(name: str) -> str | None:
+    """A parameter in the request's query."""
+    return request.args.get(name) if request.query_string else None
 
 
 def recognizer() -> Recognizer:
     """The recognizer of the requested version, or of the highest. Raises VersionError."""
-    return registry().recognizer(version())
+    return registry().recognizer(asked("version"))
 
 
 def admitted(images: int = 1) -> Admission:

@@ -127,8 +127,6 @@ def _prepare_body() -> None:
     if length or "HTTP_TRANSFER_ENCODING" in environ:
         # A body that is too large is never read, and its client is told so.
         environ[BODY].check(length if length and length <= MAXIMUM_FILE_BYTES else 0)
-    if connection := environ.get("gunicorn.socket"):
-        connection.settimeout(SILENCE_SECONDS)
     # With this flag Werkzeug relies on the server to detect a body shorter than its Content-Length; gunicorn sets the
     # flag and does not.
     if length is not None:
@@ -147,12 +145,13 @@ def _prepare_body() -> None:
 
 def body() -> bytes:
     """The whole body, within the limits on its size. Raises BadRequest and RequestEntityTooLarge."""
-    stream = request_ctx.request.environ["wsgi.input"]
+    asked = request_ctx.request
+    stream = asked.environ["wsgi.input"]
     if isinstance(stream, BytesIO):
         return stream.getvalue()  # decompressed
     whole = BytesIO()
-    for piece in _pieces(request_ctx.request):
-        if len(piece) == request_ctx.request.content_length:
+    for piece in _pieces(asked):
+        if len(piece) == asked.content_length:
             return piece
         whole.write(piece)
     return whole.getvalue()

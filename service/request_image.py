@@ -41,11 +41,12 @@ _json_image, _string = msgspec.json.Decoder(_JsonImage), msgspec.json.Decoder(st
 
 def received() -> bytes:
     """The one image in the request, as received: a file, or text or JSON that contains one (see `unpacked`)."""
-    if request_ctx.request.mimetype == FORM_TYPE:
+    kind = request_ctx.request.mimetype
+    if kind == FORM_TYPE:
         return _only(_form_fields())
     data = body()
     # curl sends files, JSON and text with this type, too: the bytes decide.
-    if request_ctx.request.mimetype != TEXT_FORM_TYPE or format_name(data) or _TEXT.match(data):
+    if kind != TEXT_FORM_TYPE or format_name(data) or _TEXT.match(data):
         return data
     if fields := {one[1].decode("ascii", "replace"): [one[2]] for one in islice(_FIELD.finditer(data), 9)}:
         return _only(fields)

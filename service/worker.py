@@ -30,11 +30,13 @@ import json
 import mmap
 import selectors
 import socket
+import ssl
 import threading
 import time
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
+from io import BytesIO
 from typing import Any
 
 from gunicorn import util
@@ -45,7 +47,7 @@ from gunicorn.workers import gthread
 
 from digits.memory import set_memory_options
 from service.access_log import AccessLog
-from service.request_body import PIECE_BYTES
+from service.request_body import PIECE_BYTES, SILENCE_SECONDS
 from service.settings import MAXIMUM_WORKERS, Settings
 
 # About how long a request may take before the leader hands over, and the watcher's longest interval when idle.
@@ -103,6 +105,20 @@ class Connection(gthread.TConn):  # type: ignore[misc]
         if fresh:
             self.parser.unreader = _Unreader(self.sock)
 
+    def take_whole_body(self) -> bytes | None:
+        """The body of the request, if all of it came with its headers; nothing of it is left to read then."""
+        reader, unreader = self.parser.mesg.body.reader, self.parser.unreader
+        if not isinstance(reader, LengthReader):
+            return None
+        received = unreader.take_buffered()
+        if len(received) > reader.length:
+            unreader.unread(received[reader.length :])
+        elif len(received) < reader.length:
+            unreader.unread(received)
+            return None
+        self.parser.mesg = None
+        return received[: reader.length]
+
 
 class _Unreader(SocketUnreader):  # type: ignore[misc]
     """Reads bodies in pieces, in one thread of the process at a time.
@@ -114,11 +130,16 @@ class _Unreader(SocketUnreader):  # type: ignore[misc]
     _reading = threading.Lock()
 
     def chunk(self, size_hint: int | None = None) -> bytes:
-        if not size_hint or size_hint <= self.mxchunk:
+        if not size_hint or size_hint <= self.mxchunk or is_encrypted(self.sock):
             return self.sock.recv(self.mxchunk)
         self.sock.recv(1, socket.MSG_PEEK)  # waits for a slow client without the lock
         with self._reading:
             return self.sock.recv(min(size_hint, self.max_body_chunk))
+
+
+def is_encrypted(client: socket.socket) -> bool:
+    """Whether a connection uses TLS (`--certfile`), whose sockets take no flags."""
+    return isinstance(client, ssl.SSLSocket)
 
 
 class Worker(gthread.ThreadWorker):  # type: ignore[misc]
@@ -307,8 +328,13 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             with self._lock:
                 if self._answering is conn:
                     self._hand_over()
+        whole = conn.take_whole_body()
+        if whole is None:
+            conn.sock.settimeout(SILENCE_SECONDS)
         response, environ = wsgi.create(req, conn.sock, conn.client, conn.server, self.cfg, _Response)
         environ["wsgi.multithread"] = True
+        if whole is not None:
+            environ["wsgi.input"] = BytesIO(whole)
         if not self.alive or len(self._waiting) >= self.max_keepalived:
             response.force_close()
         try:
@@ -441,6 +467,12 @@ class _Response(wsgi.Response):  # type: ignore[misc]
         self._send(b"0\r\n\r\n" if self.chunked else b"")
 
     def _send(self, data: bytes) -> None:
-        head, self._head = self._head, b""
-        if head or data:
-            self.sock.sendall(head + data)
+        data, self._head = self._head + data, b""
+        sent = 0
+        if data and not is_encrypted(self.sock):
+            with suppress(BlockingIOError):
+                # Nearly always all of it, without two system calls for a timeout.
+                sent = self.sock.send(data, socket.MSG_DONTWAIT)
+        if sent < len(data):
+            self.sock.settimeout(SILENCE_SECONDS)
+            self.sock.sendall(memoryview(data)[sent:])

@@ -11,7 +11,7 @@ from msgspec import Meta
 from digits.activations import Activations, Layer, Values
 from digits.finder import Box
 from digits.preprocess import Preprocessed
-from service.context import admitted, recognizer, registry, version
+from service.context import admitted, asked, recognizer, registry
 from service.openapi import IMAGE, VERSION_IN_QUERY, Operation, json, parameter
 from service.request_image import received, unpacked
 from service.responses import Base64, PredictResponse, box_of, encoded, predict_response, reply
@@ -57,7 +57,7 @@ class LayerWeights(msgspec.Struct):
 
 def activations() -> Activations:
     """The activations of the requested version. Raises VersionError."""
-    return registry().activations(version())
+    return registry().activations(asked("version"))
 
 
 @explain.post("")

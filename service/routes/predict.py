@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 from msgspec import Meta
 
 from digits.classifier import ModelVersion
 from digits.decode import ImageError
 from digits.recognizer import CONFIDENCE, Confidence, Digit, Prediction, Reason, Recognizer, TenProbabilities
-from service.context import admitted, example_image, recognizer, registry
+from service.context import admitted, asked, example_image, recognizer, registry
 from service.openapi import IMAGE, IMAGES, VERSION_IN_QUERY, Operation, json, parameter
 from service.request_body import RequestError
 from service.request_image import received, received_many, unpacked, unpacked_or_error
@@ -60,7 +60,7 @@ def _batch_example() -> BatchResponse:
 def predict_one() -> Response:
     """Recognizes the digit in an image. Send it as the raw body, as the field `image` of a form, or in JSON. `/read`
     reads images of several digits."""
-    show = request.args.get("show")
+    show = asked("show")
     if show not in (None, "image"):
         raise RequestError(f"expected show=image or no `show`; got show={show}")
     data = received()

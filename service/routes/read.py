@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 from msgspec import UNSET, Meta, UnsetType
 
 from digits import tracing
 from digits.classifier import ModelVersion
 from digits.decode import ImageError, pixels_in
 from digits.recognizer import ReadDigit, Reading, Recognizer
-from service.context import admitted, example_image, recognizer, registry
+from service.context import admitted, asked, example_image, recognizer, registry
 from service.openapi import IMAGE, VERSION_IN_QUERY, Operation, json, parameter
 from service.request_body import RequestError
 from service.request_image import received, unpacked
@@ -55,7 +55,7 @@ def _example() -> ReadResponse:
 )
 def read_page() -> Response:
     """Reads every digit on a page: a number, a column of readings, a form. The image is sent as to `/predict`."""
-    show = request.args.get("show")
+    show = asked("show")
     if show not in (None, "images"):
         raise RequestError(f"expected show=images or no `show`; got show={show}")
     data = received()

@@ -2,16 +2,27 @@
 
 import http.client
 import json
+import re
 import socket
+import ssl
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from io import BytesIO
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from service.request_body import SILENCE_SECONDS
 from tests.helpers.images import example
-from tests.helpers.service import request, serving
+from tests.helpers.processes import free_port, wait_for
+from tests.helpers.service import request, serving, start
+
+# States in /proc/net/tcp.
+ESTABLISHED, LISTENING = "01", "0A"
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +88,42 @@ def test_chunked_body(port: int) -> None:
     assert body["digit"] == 9
 
 
+def test_requests_in_pieces_of_any_size_in_one_connection(port: int) -> None:
+    digits = list(range(10))
+    stream = b"".join(predict_request(example(digit)) for digit in digits)
+    for size in (100, 4000, 8192, 10_000, len(stream)):
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for start in range(0, len(stream), size):
+                connection.sendall(stream[start : start + size])
+            received = b""
+            while received.count(b'"digit"') < len(digits) and (piece := connection.recv(65536)):
+                received += piece
+        assert [int(one) for one in re.findall(rb'"digit":(\d)', received)] == digits
+
+
+def predict_request(image: bytes) -> bytes:
+    return b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(image) + image
+
+
+def test_client_that_does_not_read_loses_its_connection() -> None:
+    with serving() as (port, _), socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", port))
+        client.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 500)
+        deadline = time.monotonic() + 10 * SILENCE_SECONDS
+        while connections(port, ESTABLISHED):
+            assert time.monotonic() < deadline
+            assert request(port, "POST", "/predict", example(6))[2]["digit"] == 6
+            time.sleep(0.2)
+
+
+def connections(port: int, state: str) -> int:
+    """How many sockets on a port are in a state."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[1].endswith(f":{port:04X}") and row[3] == state for row in rows)
+
+
 def test_idle_and_slow_clients_get_408_and_block_nobody() -> None:
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
     with serving(DIGITS_DEADLINE="2") as (port, _), ExitStack() as stack:
@@ -100,3 +147,29 @@ def test_response_is_sent_in_one_segment(port: int) -> None:
         head, _, body = connection.recv(65536).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
     assert json.loads(body) == {"live": True}
+
+
+def test_tls() -> None:
+    """With the options of gunicorn that docs/deployment.md names; the key and its certificate are made for this."""
+    secret, port = Path(__file__).with_name("localhost.pem"), free_port()
+    process = start(port, {"GUNICORN_CMD_ARGS": f"--certfile={secret} --keyfile={secret}"}, subprocess.DEVNULL)
+    trusting = ssl.create_default_context(cafile=str(secret))
+    try:
+        wait_for(lambda: connections(port, LISTENING) > 0)
+        for image in (example(7), large_image(), example(7)):
+            connection = http.client.HTTPSConnection("localhost", port, timeout=30, context=trusting)
+            connection.request("POST", "/predict", image)
+            assert json.loads(connection.getresponse().read())["digit"] == 7
+            connection.request("GET", "/openapi.json")
+            assert json.loads(connection.getresponse().read())["openapi"]
+            connection.close()
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def large_image() -> bytes:
+    """The same 7 in a file of over 100 kB."""
+    file = BytesIO()
+    Image.open(BytesIO(example(7))).convert("RGB").resize((600, 600)).save(file, "BMP")
+    return file.getvalue()
