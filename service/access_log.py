@@ -14,8 +14,7 @@ from contextlib import suppress
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from flask import Flask
-from flask.globals import request_ctx
+from flask import Flask, Request
 
 from digits import tracing
 from digits.registry import Registry
@@ -108,7 +107,7 @@ def _observed(application: WSGIApplication, access_log: AccessLog, deadline: flo
         request_id, trace_id, trace_parent = _identity(environ)
 
         def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:  # noqa: ANN401 - as WSGI has it
-            request = request_ctx.request
+            request: Request = environ["werkzeug.request"]  # also outside of Flask's context
             access_log.add(
                 tracing.end() or tracing.Trace(),
                 request_id=request_id,

@@ -60,10 +60,10 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = MAXIMUM_BYTES
     app.extensions["registry"] = models
     app.extensions["limiter"] = Limiter(settings.concurrency, settings.queue, settings.body_megabytes * 2**20)
-    register_observation(app, models, metrics or Metrics(), settings.deadline)
-    register_security(app, settings)
     for routes in (predict, read, explain, v1, v2, health, metrics_route, pages):
         app.register_blueprint(routes)
     register_errors(app)
+    register_observation(app, models, metrics or Metrics(), settings.deadline)
+    register_security(app, settings)
     register_bodies(app)
     return app

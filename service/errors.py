@@ -1,6 +1,8 @@
 """Every error gets one shape, `{"error": "..."}`, wherever it was raised."""
 
 import time
+from collections.abc import Iterable
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Flask, Response, current_app, request
 from gunicorn.http.errors import ParseException
@@ -21,7 +23,7 @@ from digits.open_inference import TensorError
 from digits.registry import VersionError
 from digits.tracing import DeadlineError
 from service.admission import BodiesError, BusyError
-from service.request_body import BODY, MAXIMUM_IMAGES, RequestError, RequestTooLargeError
+from service.request_body import BODY, MAXIMUM_IMAGES, REFUSAL, RequestError, RequestTooLargeError
 from service.responses import error_response
 
 # How long a rejected client should wait before it retries.
@@ -55,12 +57,36 @@ def register_errors(app: Flask) -> None:
     # Gunicorn parses a chunked body while it is read here.
     app.register_error_handler(ParseException, lambda _: _http_error(BadRequest()))
     app.register_error_handler(Exception, _internal_error)
+    app.wsgi_app = _refusing(app, app.wsgi_app)  # type: ignore[method-assign, assignment]
+
+
+def _refusing(app: Flask, application: WSGIApplication) -> WSGIApplication:
+    """WSGI middleware that answers what the worker refuses without Flask, which takes as long as all the rest of it."""
+    rules = {rule.rule: rule for rule in app.url_map.iter_rules() if "POST" in (rule.methods or ())}
+    responses = {kind: _retry_later(message) for kind, (_, message) in UNAVAILABLE.items()}
+
+    def refusing(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        refusal: BusyError | None = environ.get(REFUSAL)
+        rule = rules.get(environ["PATH_INFO"]) if environ["REQUEST_METHOD"] == "POST" else None
+        # What pages of other origins need, only Flask adds.
+        if refusal is None or rule is None or "HTTP_ORIGIN" in environ:
+            return application(environ, start_response)
+        app.request_class(environ).url_rule = rule  # for the access log
+        tracing.rejection(UNAVAILABLE[type(refusal)][0])
+        return responses[type(refusal)](environ, start_response)
+
+    return refusing
+
+
+def _retry_later(message: str) -> Response:
+    response = error_response(message, 503)
+    response.headers["Retry-After"] = str(RETRY_SECONDS)
+    return response
 
 
 def _unavailable(cause: str, message: str) -> Response:
     tracing.rejection(cause)
-    response = error_response(message, 503)
-    response.headers["Retry-After"] = str(RETRY_SECONDS)
+    response = _retry_later(message)
     body = request.environ[BODY]
     body.drop()
     # Respond first: the client need not wait until its unwanted body has been read.

@@ -40,8 +40,8 @@ DRAIN_SECONDS = 10
 DRAIN_BYTES = 2**30
 # Where a form's part has a JPEG file.
 _JPEG_PART = b"\r\n\r\n\xff\xd8\xff"
-# The key of a request's Body in its WSGI environment.
-BODY = "digits.body"
+# The keys in a request's WSGI environment of its Body, and of the BusyError with which the worker refuses it.
+BODY, REFUSAL = "digits.body", "digits.refusal"
 
 
 class Body:
@@ -124,6 +124,8 @@ def _prepare_body() -> None:
     """
     asked = request_ctx.request
     environ, length = asked.environ, asked.content_length
+    if refusal := environ.get(REFUSAL):
+        raise refusal
     if length or "HTTP_TRANSFER_ENCODING" in environ:
         # A body that is too large is never read, and its client is told so.
         environ[BODY].check(length if length and length <= MAXIMUM_FILE_BYTES else 0)

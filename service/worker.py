@@ -17,7 +17,8 @@ watcher makes too, under `_lock`.
                 +-|-------------> CLOSED <-------------+  |
                   +---------------------------------------+
 
-- WAITING: in `_waiting` and in the poller, without a thread.
+- WAITING: in `_waiting` and in the poller, without a thread. What is still to come of a request that was refused before
+  its body had arrived is dropped as it comes.
 - ANSWERING: `_answering`. Still in `_waiting` and in the poller, which only the leader reads.
 - DETACHED: in `_detached`, with the time by which the request must have been received.
 
@@ -45,9 +46,11 @@ from gunicorn.http.body import LengthReader
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers import gthread
 
+from digits.decode import MAXIMUM_FILE_BYTES
 from digits.memory import set_memory_options
 from service.access_log import AccessLog
-from service.request_body import PIECE_BYTES, SILENCE_SECONDS
+from service.admission import BusyError, Limiter
+from service.request_body import DRAIN_SECONDS, PIECE_BYTES, REFUSAL, SILENCE_SECONDS
 from service.settings import MAXIMUM_WORKERS, Settings
 
 # About how long a request may take before the leader hands over, and the watcher's longest interval when idle.
@@ -90,13 +93,17 @@ class Connections:
 
 
 class Connection(gthread.TConn):  # type: ignore[misc]
-    """A client's connection. Its request was first readable at `begun` and is `parsed` once the application has it."""
+    """A client's connection.
+
+    Its request was first readable at `begun` and is `parsed` once the application has it. So many bytes of a refused
+    request's body are still `unwanted`.
+    """
 
     def __init__(self, cfg: Any, client: socket.socket, address: Any, server: Any) -> None:  # noqa: ANN401 - as gunicorn
         super().__init__(cfg, client, address, server)
         client.setblocking(True)
         self.data_ready = True  # threads get readable connections only
-        self.parsed, self.begun = False, 0.0
+        self.parsed, self.begun, self.unwanted = False, 0.0, 0
 
     def init(self) -> None:
         """Called before each request."""
@@ -105,19 +112,37 @@ class Connection(gthread.TConn):  # type: ignore[misc]
         if fresh:
             self.parser.unreader = _Unreader(self.sock)
 
-    def take_whole_body(self) -> bytes | None:
-        """The body of the request, if all of it came with its headers; nothing of it is left to read then."""
+    def take_body(self, refused: bool) -> bytes | None:
+        """The body of the request, if all of it came with its headers; nothing of it is left to read then.
+
+        Of a refused request, as much as came; the rest becomes `unwanted`.
+        """
         reader, unreader = self.parser.mesg.body.reader, self.parser.unreader
         if not isinstance(reader, LengthReader):
             return None
         received = unreader.take_buffered()
-        if len(received) > reader.length:
-            unreader.unread(received[reader.length :])
-        elif len(received) < reader.length:
+        missing = max(0, reader.length - len(received))
+        if missing and not refused:
             unreader.unread(received)
             return None
-        self.parser.mesg = None
+        if len(received) > reader.length:
+            unreader.unread(received[reader.length :])
+        self.parser.mesg, self.unwanted = None, missing
         return received[: reader.length]
+
+    def drop_unwanted(self) -> None:
+        """Drops what has arrived of an unwanted body. Raises OSError if the client is gone."""
+        count = len(_dropped)
+        with suppress(BlockingIOError):
+            while self.unwanted and count == len(_dropped):
+                count = self.sock.recv_into(_dropped, min(self.unwanted, len(_dropped)), socket.MSG_DONTWAIT)
+                if not count:
+                    raise ConnectionResetError
+                self.unwanted -= count
+
+
+# What nobody reads; only the leader writes to it.
+_dropped = bytearray(2**17)
 
 
 class _Unreader(SocketUnreader):  # type: ignore[misc]
@@ -176,6 +201,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         """Serves until the worker stops."""
         self._access_log: AccessLog = self.wsgi.extensions["access_log"]
         self._access_log.deferred = True
+        self._limiter: Limiter = self.wsgi.extensions["limiter"]
         self.poller.register(self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks)
         self.set_accept_enabled(True)
         self._count(0)
@@ -277,7 +303,8 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
 
     def _keep(self, conn: Connection) -> None:
         """Lets a connection wait for its next request."""
-        conn.timeout = time.monotonic() + (self.cfg.keepalive if self.alive else gthread.STOP_KEEPALIVE_LINGER)
+        patience = self.cfg.keepalive if self.alive else gthread.STOP_KEEPALIVE_LINGER
+        conn.timeout = time.monotonic() + (DRAIN_SECONDS if conn.unwanted else patience)
         if conn not in self._waiting:
             self._waiting.add(conn)
             self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._answer, conn))
@@ -294,6 +321,9 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
 
     def _answer(self, conn: Connection, _socket: Any) -> None:  # noqa: ANN401
         """Answers a connection's request; this thread may hand over meanwhile."""
+        if conn.unwanted:
+            self._drop(conn)
+            return
         conn.parsed, conn.begun = False, time.monotonic()
         with self._lock:
             epoch, self._requests, self._answering = self._epoch, self._requests + 1, conn
@@ -314,6 +344,15 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         else:
             self.method_queue.defer(self._settle, conn, kept)
 
+    def _drop(self, conn: Connection) -> None:
+        try:
+            conn.drop_unwanted()
+        except OSError:
+            self._close(conn)
+            return
+        if not conn.unwanted:
+            self._keep(conn)
+
     def _settle(self, conn: Connection, kept: bool) -> None:
         if kept:
             self._keep(conn)
@@ -324,18 +363,22 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         """Has the application answer a request; returns whether to keep the connection."""
         conn.parsed = True
         reader = req.body.reader
+        refusal = None
         if not isinstance(reader, LengthReader) or reader.length > LIGHT_BYTES:
+            refusal = self._refusal(req, conn)
             with self._lock:
-                if self._answering is conn:
+                if self._answering is conn and not refusal:
                     self._hand_over()
-        whole = conn.take_whole_body()
-        if whole is None:
+        body = conn.take_body(refused=refusal is not None)
+        if body is None:
             conn.sock.settimeout(SILENCE_SECONDS)
         response, environ = wsgi.create(req, conn.sock, conn.client, conn.server, self.cfg, _Response)
         environ["wsgi.multithread"] = True
-        if whole is not None:
-            environ["wsgi.input"] = BytesIO(whole)
-        if not self.alive or len(self._waiting) >= self.max_keepalived:
+        if body is not None:
+            environ["wsgi.input"] = BytesIO(body)
+        if refusal:
+            environ[REFUSAL] = refusal
+        if not (self._keeps() or conn.unwanted):
             response.force_close()
         try:
             pieces = self.wsgi(environ, response.start_response)
@@ -353,6 +396,26 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
                 self.log.exception("A response was cut short.")
             return False
         return not response.should_close()
+
+    def _refusal(self, req: Any, conn: Connection) -> BusyError | None:  # noqa: ANN401
+        """Why a request with a large body is refused, if it is; the leader answers that itself.
+
+        Another thread would have to read the whole body first: a busy worker would lose a third of its throughput to
+        what it refuses.
+        """
+        reader = req.body.reader
+        if not isinstance(reader, LengthReader) or reader.length > MAXIMUM_FILE_BYTES or is_encrypted(conn.sock):
+            return None
+        if self._answering is conn and self._keeps() and not req.should_close():
+            try:
+                self._limiter.check(reader.length)
+            except BusyError as error:
+                return error
+        return None
+
+    def _keeps(self) -> bool:
+        """Whether connections are kept for another request."""
+        return self.alive and len(self._waiting) < self.max_keepalived
 
     def handle_error(self, req: Any, client: socket.socket, address: Any, error: Exception) -> None:  # noqa: ANN401
         """Answers a request that could not be parsed, or on which gunicorn itself failed."""

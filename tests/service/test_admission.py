@@ -1,4 +1,5 @@
 import gzip
+import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +16,9 @@ from digits.memory import memory_lock
 from digits.tracing import DeadlineError
 from service.admission import BodiesError, BusyError, Limiter
 from service.app import create_app
+from service.request_body import REFUSAL
 from service.settings import Settings
-from tests.helpers.client import assert_error
+from tests.helpers.client import assert_error, last_line
 from tests.helpers.images import encode, example
 
 
@@ -124,6 +126,27 @@ def test_full_service_responds_before_reading_the_body(full: FlaskClient) -> Non
     assert body.tell() == 0
     assert list(answer) == []
     assert body.tell() == length  # otherwise the connection is reset and the response lost
+
+
+@pytest.mark.parametrize("origin", [{}, {"Origin": "https://example.org"}])
+def test_what_the_worker_refuses_is_answered_counted_and_logged(
+    origin: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    client = create_app(Settings(cors_origins="https://example.org")).test_client()
+    headers = {"X-Request-ID": "mine", **origin}
+    response = client.post("/predict", data=example(7), headers=headers, environ_base={REFUSAL: BusyError()})
+    assert_error(response, 503, "server busy: the queue is full")
+    assert response.headers["Retry-After"] == "1"
+    assert response.headers["X-Request-ID"] == "mine"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers.get("Access-Control-Allow-Origin") == origin.get("Origin")
+    line = last_line(caplog)
+    assert (line["route"], line["path"], line["status"]) == ("/predict", "/predict", 503)
+    assert line["bytes"] == len(example(7))
+    metrics = client.get("/metrics").text
+    assert 'digits_requests_total{route="/predict",status="503"} 1.0' in metrics
+    assert 'digits_rejections_total{cause="queue"} 1.0' in metrics
 
 
 def test_full_body_memory_sends_retry_after() -> None:

@@ -6,6 +6,7 @@ import re
 import socket
 import ssl
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from service.request_body import SILENCE_SECONDS
+from service.request_body import DRAIN_SECONDS, SILENCE_SECONDS
 from tests.helpers.images import example
 from tests.helpers.processes import free_port, wait_for
 from tests.helpers.service import request, serving, start
@@ -103,7 +104,7 @@ def test_requests_in_pieces_of_any_size_in_one_connection(port: int) -> None:
 
 
 def predict_request(image: bytes) -> bytes:
-    return b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(image) + image
+    return post_head(len(image)) + image
 
 
 def test_client_that_does_not_read_loses_its_connection() -> None:
@@ -139,6 +140,54 @@ def test_idle_and_slow_clients_get_408_and_block_nobody() -> None:
             assert time.monotonic() - started < 1
             time.sleep(0.5)
         assert {one.recv(65536).split(b" ")[1] for one in slow} == {b"408"}
+
+
+@pytest.fixture
+def full_port() -> Iterator[int]:
+    """A service whose memory for bodies is taken by a client that is still sending."""
+    sent, done = 31 * 2**20, threading.Event()
+
+    def keep_sending() -> None:
+        while not done.wait(0.5):
+            holder.sendall(b"x")
+
+    with serving(DIGITS_BODY_MEGABYTES="33") as (port, _), socket.create_connection(("127.0.0.1", port)) as holder:
+        holder.sendall(post_head(sent + 1000) + b"\xff\xd8\xff" + bytes(sent))
+        sending = threading.Thread(target=keep_sending)
+        sending.start()
+        yield port
+        done.set()
+        sending.join()
+
+
+def post_head(length: int) -> bytes:
+    return b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % length
+
+
+def test_refused_body_is_dropped_and_its_connection_kept(full_port: int) -> None:
+    length = 4 * 2**20
+    with socket.create_connection(("127.0.0.1", full_port), timeout=30) as client:
+        for _ in range(3):
+            client.sendall(post_head(length) + bytes(1000))
+            refusal = client.recv(65536)
+            assert refusal.startswith(b"HTTP/1.1 503 ")
+            assert b"the request bodies in memory have reached their limit" in refusal
+            client.sendall(bytes(length - 1000) + predict_request(example(7)))
+            assert b'"digit":7' in client.recv(65536)
+
+
+def test_refused_body_that_never_comes_blocks_nobody(full_port: int) -> None:
+    with ExitStack() as stack:
+        silent = [stack.enter_context(socket.create_connection(("127.0.0.1", full_port))) for _ in range(50)]
+        for one in silent:
+            one.sendall(post_head(4 * 2**20) + bytes(1000))
+        assert all(one.recv(65536).startswith(b"HTTP/1.1 503 ") for one in silent)
+        assert request(full_port, "POST", "/predict", example(6))[2]["digit"] == 6
+        deadline = time.monotonic() + 3 * DRAIN_SECONDS
+        while connections(full_port, ESTABLISHED) > 1:  # the one that fills the memory
+            assert time.monotonic() < deadline
+            assert request(full_port, "GET", "/health/live")[0] == 200
+            time.sleep(0.5)
 
 
 def test_response_is_sent_in_one_segment(port: int) -> None:

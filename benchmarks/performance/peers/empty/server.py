@@ -7,7 +7,9 @@ from service.admission import Limiter
 from service.metrics import Metrics
 
 app = Flask(__name__)
-app.extensions["access_log"] = AccessLog(Metrics(None), Limiter(1, 0, 0))  # for the worker
+# For the worker.
+limiter = app.extensions["limiter"] = Limiter(1, 0, 2**30)
+app.extensions["access_log"] = AccessLog(Metrics(None), limiter)
 
 
 @app.post("/predict")
