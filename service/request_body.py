@@ -4,7 +4,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import closing
-from io import SEEK_END, BytesIO
+from io import BytesIO
 from typing import IO, Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -184,10 +184,13 @@ def _decompress(asked: Request, encoding: str) -> None:
     """Replaces the compressed body by the decompressed one."""
     if encoding not in ENCODINGS:
         raise UnsupportedMediaType(f"expected Content-Encoding {' or '.join(ENCODINGS)}, once, or none; got {encoding}")
-    whole = _decompressed(_pieces(asked), asked.environ[BODY])
-    asked.environ["CONTENT_LENGTH"] = str(whole.seek(0, SEEK_END))
-    whole.seek(0)
-    asked.environ["wsgi.input"] = whole
+    put_back(asked, _decompressed(_pieces(asked), asked.environ[BODY]).getvalue())
+
+
+def put_back(asked: Request, data: bytes) -> None:
+    """Makes a body that has been read, or made of it, what is read from now on."""
+    asked.environ["CONTENT_LENGTH"] = str(len(data))
+    asked.environ["wsgi.input"] = BytesIO(data)
     for cached in ("stream", "content_length"):
         asked.__dict__.pop(cached, None)
 

@@ -1,12 +1,12 @@
 """The images in a request: the raw body, a form's files or text, or base64 in JSON."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import msgspec
-from flask import request
 from flask.globals import request_ctx
 from msgspec import Raw, Struct
 
@@ -15,7 +15,8 @@ from digits.decode import ImageError
 from digits.formats import format_name
 from digits.memory import memory_lock
 from digits.open_inference import MAXIMUM_JSON
-from service.request_body import RequestError, body
+from service.forms import plain_files
+from service.request_body import MAXIMUM_IMAGES, RequestError, body, put_back
 
 FORM_TYPE = "multipart/form-data"
 TEXT_FORM_TYPE = "application/x-www-form-urlencoded"
@@ -25,6 +26,8 @@ _BASE64 = rb"\s*(?:(?i:data(?::|%3A))|iVBORw0KGgo|[/_]9j[/_]|UklGR|R0lGOD|SUkq|T
 _TEXT = re.compile(_BASE64)
 # A field of an urlencoded form that has such text, and the start of any such form.
 _FIELD, _FORM = re.compile(rb"(?:^|&)([^=&]{1,100})=(?=%b)([^&]*)" % _BASE64), re.compile(rb"([\w.%\[\]-]{1,100})=[^=]")
+# A form is in memory twice while its files are taken out.
+_PLAIN_FORM_BYTES = 2**20
 _WITH_IMAGE = "with a file (with a file name) as `image`, or with its base64 or data URL"
 _NO_BOUNDARY = (
     "expected multipart/form-data with `image`, and with the form's boundary in Content-Type; got no boundary, as "
@@ -96,15 +99,23 @@ def unpacked_or_error(data: bytes) -> bytes | ImageError:
 
 def _form_fields() -> dict[str, list[bytes]]:
     """The images in a form by field: its files, whatever the fields are called, or text. Raises RequestError."""
-    if not request.mimetype_params.get("boundary"):
+    asked: Any = request_ctx.request  # Werkzeug types a file's stream as IO, which has no `getvalue`
+    boundary = asked.mimetype_params.get("boundary")
+    if not boundary:
         raise RequestError(_NO_BOUNDARY)
-    files: Any = request.files  # Werkzeug types the stream as IO, which has no `getvalue`
-    fields = {name: [one.stream.getvalue() for one in some] for name, some in files.lists()}
+    fields = None
+    if (asked.content_length or math.inf) <= _PLAIN_FORM_BYTES:
+        data = body()
+        fields = plain_files(data, boundary, MAXIMUM_IMAGES)
+        if fields is None:
+            put_back(asked, data)
+    if fields is None:
+        fields = {name: [one.stream.getvalue() for one in some] for name, some in asked.files.lists()}
     # Browsers send a file without name and content for each file input that was left empty.
     if fields := {name: some for name, some in fields.items() if any(some)} or fields:
         return fields
-    texts = {name: [text.encode("ascii", "replace") for text in some] for name, some in request.form.lists()}
-    request_ctx.request.__dict__.pop("form")  # a second copy, which Werkzeug keeps
+    texts = {name: [text.encode("ascii", "replace") for text in some] for name, some in asked.form.lists()}
+    asked.__dict__.pop("form")  # a second copy, which Werkzeug keeps
     if images := {name: some for name, some in texts.items() if all(map(_TEXT.match, some))}:
         return images
     got = f"text in {_listed(texts)}" if texts else "no fields: is its boundary the one in Content-Type?"
