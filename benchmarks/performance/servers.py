@@ -84,6 +84,7 @@ class Server:
     path: str = "/predict"
     tensors: Tensors | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
     environment: str | None = None
     directory: Path = ROOT
 
@@ -104,9 +105,25 @@ SERVICE = Server(
 OURS = replace(SERVICE, variables={"PORT": "{port}", "DIGITS_WORKERS": "2"})
 SERVERS: dict[str, Server] = {
     "ours": OURS,
-    "fastapi": Server("FastAPI + uvicorn, tuned", UVICORN, FASTAPI, environment="fastapi"),
+    "fastapi": Server(
+        "FastAPI + uvicorn, tuned, the network in its event loop", UVICORN, FASTAPI, environment="fastapi"
+    ),
     "fastapi-threads": Server(
         "the same, with the network in a thread", UVICORN, FASTAPI, variables={"THREADS": "1"}, environment="fastapi"
+    ),
+    "fastapi-digits": Server(
+        "FastAPI in its event loop, with digits' network",
+        UVICORN,
+        FASTAPI,
+        variables={"NETWORK": "digits"},
+        environment="fastapi",
+    ),
+    "fastapi-reduced": Server(
+        "FastAPI in a thread, photos decoded at a part of their size",
+        UVICORN,
+        FASTAPI,
+        variables={"THREADS": "1", "REDUCED": "1"},
+        environment="fastapi",
     ),
     "flask": Server(
         "Flask + gunicorn as in tutorials",
@@ -115,6 +132,14 @@ SERVERS: dict[str, Server] = {
         ("flask", "gunicorn"),
         form,
         environment="flask",
+    ),
+    "granian": Server(
+        "the same Flask application in Granian",
+        "-m granian --interface wsgi --workers 2 --host 127.0.0.1 --port {port} --no-ws --log-level warning "
+        "benchmarks.performance.peers.flask.server:app",
+        ("flask", "granian"),
+        form,
+        environment="granian",
     ),
     "litserve": Server(
         "LitServe",
@@ -141,6 +166,16 @@ SERVERS: dict[str, Server] = {
         v2_json_tensors,
         variables={"MLSERVER_HTTP_PORT": "{port}"},
         environment="mlserver",
+    ),
+    "pytriton": Server(
+        "PyTriton, which is Triton with Python behind it",
+        "-m benchmarks.performance.peers.pytriton.server",
+        ("nvidia-pytriton",),
+        path=V2_PATH,
+        variables={"PORT": "{port}"},
+        # The body is the tensor of one file.
+        headers={"Inference-Header-Content-Length": "0"},
+        environment="pytriton",
     ),
     "empty": Server(
         "an empty Flask handler in digits' workers",
@@ -219,7 +254,8 @@ def running(server: Server, port: int, image: bytes, log: Path | None = None) ->
 def ask(server: Server, port: int, image: bytes) -> bytes:
     """The response to one image. Raises OSError."""
     content_type, body = server.encode(image)
-    request = urllib.request.Request(url(server, port), body, {"Content-Type": content_type})  # noqa: S310
+    headers = {"Content-Type": content_type, **server.headers}
+    request = urllib.request.Request(url(server, port), body, headers)  # noqa: S310
     with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
         answer: bytes = response.read()
     return answer

@@ -1,8 +1,8 @@
 """The service compared with other servers: `make bench`, or `python -m benchmarks.performance.serving`.
 
-Starts every server with two processes and the same network and loads them alternately for several rounds, so that
-whatever else the machine does affects all of them and servers can be compared within a round. Needs Debian's wrk and
-nghttp2-client.
+Starts every server with two processes and loads them alternately for several rounds, so that whatever else the machine
+does affects all of them and servers can be compared within a round. The peers run version 3's network, so that a faster
+one of ours counts (peers/plain.py). Needs Debian's wrk and nghttp2-client.
 """
 
 import itertools
@@ -20,14 +20,18 @@ from benchmarks.accuracy.input_variations import file_of
 from benchmarks.performance import bare
 from benchmarks.performance.conditions import conditions
 from benchmarks.performance.drivers import h2load, write_requests, wrk
+from benchmarks.performance.peers.plain import MODEL, SHIPPED
 from benchmarks.performance.photos import photo_of_a_digit
 from benchmarks.performance.processes import with_cpu_seconds
 from benchmarks.performance.report import SCENARIOS, Results, Run, first_table, render
 from benchmarks.performance.servers import OURS, ROOT, SERVERS, Server, ask, http, install, running, url, versions
 from training.datasets.mnist import load_test
 
-# The network alone: not a server, but measured in the same rounds.
-BARE, BARE_TITLE = "bare", "the network alone, `session.run`"
+# Networks alone: not servers, but measured in the same rounds.
+NETWORKS = {
+    "network": ("digits' network alone, `session.run`", SHIPPED),
+    "peers-network": ("the peers' network alone", MODEL),
+}
 IMAGES, PHOTOS, CHECKED = 500, 4, 10
 CONNECTIONS = {"png": 16, "photo": 8, "tensors": 1}
 BATCH = 256
@@ -73,7 +77,7 @@ class Started:
 
 
 @click.command()
-@click.option("--peers", help="Servers, comma-separated; default all: " + ", ".join([*SERVERS, BARE]) + ".")
+@click.option("--peers", help="Servers, comma-separated; default all: " + ", ".join([*SERVERS, *NETWORKS]) + ".")
 @click.option("--scenarios", help="Scenarios, comma-separated; default all: " + ", ".join(SCENARIOS) + ".")
 @click.option("--rounds", default=5, show_default=True, help="Number of measurements per server and scenario.")
 @click.option("--seconds", default=4, show_default=True, help="Duration of each.")
@@ -90,15 +94,15 @@ def main(
     servers = dict(SERVERS)
     if other:
         servers = {"ours": OURS, "other": replace(OURS, title="digits, the other checkout", directory=other)} | servers
-    names = chosen(peers, [*servers, BARE])
+    names = chosen(peers, [*servers, *NETWORKS])
     begun = conditions("make bench")
-    taken = {name: servers[name] for name in names if name != BARE}
+    taken = {name: servers[name] for name in names if name in servers}
     for server in taken.values():
         if server.environment:
             install(server.environment)
     runs = []
     with started(taken) as measured:
-        turns = [one.run for one in measured] + ([bare_runs()] if BARE in names else [])
+        turns = [one.run for one in measured] + [alone(name) for name in names if name in NETWORKS]
         for number, scenario, turn in itertools.product(range(rounds + 1), chosen(scenarios, list(SCENARIOS)), turns):
             # The first round is a warm-up.
             run = turn(scenario, seconds if number else 1)
@@ -107,7 +111,9 @@ def main(
                 runs.append(run)
     begun += [f"{server.title}: {versions(server)}" for server in taken.values()]
     begun.append(f"two processes each; medians of {rounds} rounds of {seconds} seconds per server, alternating")
-    titles = {name: server.title for name, server in taken.items()} | ({BARE: BARE_TITLE} if BARE in names else {})
+    titles = {name: server.title for name, server in taken.items()} | {
+        name: title for name, (title, _) in NETWORKS.items() if name in names
+    }
     text = render(Results(begun, titles, CONNECTIONS, runs))
     click.echo(text)
     if publish:
@@ -141,7 +147,9 @@ def started(servers: dict[str, Server]) -> Iterator[list[Started]]:
             requests = directory / name
             requests.mkdir()
             for scenario, files in (("png", images), ("photo", photos)):
-                write_requests([http(server.path, *server.encode(file)) for file in files], requests / scenario)
+                write_requests(
+                    [http(server.path, *server.encode(file), server.headers) for file in files], requests / scenario
+                )
             if server.tensors:
                 batches = data.images[: BATCH * 8].reshape(8, BATCH, 28, 28)
                 write_requests([http(*server.tensors(batch)) for batch in batches], requests / "tensors")
@@ -153,26 +161,27 @@ def started(servers: dict[str, Server]) -> Iterator[list[Started]]:
 def check(server: Server, port: int, images: Sequence[bytes], labels: Sequence[int]) -> None:
     """Fails if a server misreads a digit. The empty handler always answers null."""
     for image, label in zip(images, labels, strict=True):
-        answer = ask(server, port, image).decode().replace("\\", "").replace(" ", "")
+        answer = ask(server, port, image).decode(errors="replace").replace("\\", "").replace(" ", "")
         if f'"digit":{label},' not in answer and '"digit":null}' not in answer:
             raise click.ClickException(f"{server.title}: expected the digit {label}; got {answer}")
 
 
-def bare_runs() -> Callable[[str, int], Run | None]:
-    """The network alone: two processes with one image per run, or one process with its best batch size."""
+def alone(name: str) -> Callable[[str, int], Run | None]:
+    """A network alone: two processes with one image per run, or one process with its best batch size."""
     best: list[int] = []
+    _, model = NETWORKS[name]
 
     def turn(scenario: str, seconds: int) -> Run | None:
         if scenario == "png":
             batch, processes = 1, 2
         elif scenario == "tensors":
             if not best:
-                best.append(bare.best_batch(seconds))
+                best.append(bare.best_batch(model, seconds))
             batch, processes = best[0], 1
         else:
             return None
-        load, cpu = bare.run(batch, seconds, processes)
-        return Run(scenario, BARE, load.rate * batch, cpu / batch, None, None)
+        load, cpu = bare.run(model, batch, seconds, processes)
+        return Run(scenario, name, load.rate * batch, cpu / batch, None, None)
 
     return turn
 

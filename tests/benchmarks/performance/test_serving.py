@@ -146,11 +146,11 @@ def test_short_run_of_all_scenarios(monkeypatch: pytest.MonkeyPatch) -> None:
     if not (shutil.which("wrk") and shutil.which("h2load")):
         pytest.skip("no wrk or no h2load")
     monkeypatch.setattr(serving, "FIRST_PORT", 8400)
-    result = CliRunner().invoke(main, ["--peers", "ours,empty,bare", "--rounds", "1", "--seconds", "1"])
+    result = CliRunner().invoke(main, ["--peers", "ours,empty,network", "--rounds", "1", "--seconds", "1"])
     assert result.exit_code == 0, result.output
     assert result.output.count("\n| **digits**") == 1 + 4
     assert result.output.count("\n| an empty") == 1 + 2
-    assert result.output.count("\n| the network") == 1 + 2
+    assert result.output.count("\n| digits' network alone") == 1 + 2
     assert "failed" not in result.output
 
 
