@@ -98,6 +98,6 @@ def _slope(boxes: Sequence[Box]) -> float:
 def _shared(line: list[_Place], place: _Place) -> float:
     """How much of its height a digit shares with the last digits of a line, as a part of the lower one's."""
     last = line[-3:]
-    top, bottom = (float(np.mean(side)) for side in zip(*((one.top, one.bottom) for one in last), strict=True))
+    top, bottom = sum(one.top for one in last) / len(last), sum(one.bottom for one in last) / len(last)
     shared = min(bottom, place.bottom) - max(top, place.top)
     return shared / min(bottom - top, place.height)

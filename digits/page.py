@@ -309,15 +309,21 @@ def _is_whole(place: Box, tile: Box, size: tuple[int, ...]) -> bool:
         place.top + place.height >= tile.height - 1 and tile.top + tile.height < size[0],
         place.left + place.width >= tile.width - 1 and tile.left + tile.width < size[1],
     )
-    return not any(ends) and place.side <= LARGEST * FRAME
+    # The next tile shows it with more around it, which the finder needs.
+    next_tiles = (
+        place.top >= TILE - OVERLAP // 2 and tile.top + tile.height < size[0],
+        place.left >= TILE - OVERLAP // 2 and tile.left + tile.width < size[1],
+    )
+    return not any(ends + next_tiles) and place.side <= LARGEST * FRAME
 
 
 def _darkness(seen: SeenDigit, frame: Pixels) -> float:
     """By how many shades a digit's ink is darker than the paper around it."""
-    ink = np.zeros(frame.shape, np.float32)
-    seen.place.of(ink)[:] = seen.ink
-    wide = seen.place.widened(2 + seen.place.side // 8, (FRAME, FRAME))
-    ink, pixels = wide.of(ink), wide.of(frame)
+    height, width = frame.shape
+    wide = seen.place.widened(2 + seen.place.side // 8, (height, width))
+    ink, pixels = np.zeros((wide.height, wide.width), np.float32), wide.of(frame)
+    top, left = seen.place.top - wide.top, seen.place.left - wide.left
+    ink[top : top + seen.place.height, left : left + seen.place.width] = seen.ink
     is_ink, is_paper = ink > INK, ink < PAPER
     if not is_ink.any() or not is_paper.any():
         return 0.0

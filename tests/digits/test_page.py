@@ -71,6 +71,13 @@ def test_contrast_is_that_to_the_paper_around() -> None:
         assert darkness == pytest.approx(paper - ink, abs=40)
 
 
+def test_contrast_is_known_at_every_edge_of_a_page() -> None:
+    page = written_page(["1234567890" * 3] * 12, 40)
+    looks = look_at_page(page, finder())
+    assert len(looks) > 12 * 30
+    assert all(one.darkness > 100 for one in looks)
+
+
 @pytest.mark.parametrize("ink", ["dark", "light"])
 def test_ruled_lines_and_edges_are_no_marks_to_look_at_closer(ink: str, monkeypatch: pytest.MonkeyPatch) -> None:
     page = np.full((1500, 2000), 210, np.uint8)
