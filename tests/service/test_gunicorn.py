@@ -24,6 +24,8 @@ from tests.helpers.service import request, serving, start
 
 # States in /proc/net/tcp.
 ESTABLISHED, LISTENING = "01", "0A"
+# A body that is refused in `full_port`.
+REFUSED_BYTES = 4 * 2**20
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +157,7 @@ def full_port() -> Iterator[int]:
         holder.sendall(post_head(sent + 1000) + b"\xff\xd8\xff" + bytes(sent))
         sending = threading.Thread(target=keep_sending)
         sending.start()
+        wait_for(lambda: request(port, "POST", "/predict", bytes(REFUSED_BYTES))[0] == 503)  # all of it is read
         yield port
         done.set()
         sending.join()
@@ -165,14 +168,13 @@ def post_head(length: int) -> bytes:
 
 
 def test_refused_body_is_dropped_and_its_connection_kept(full_port: int) -> None:
-    length = 4 * 2**20
     with socket.create_connection(("127.0.0.1", full_port), timeout=30) as client:
         for _ in range(3):
-            client.sendall(post_head(length) + bytes(1000))
+            client.sendall(post_head(REFUSED_BYTES) + bytes(1000))
             refusal = client.recv(65536)
             assert refusal.startswith(b"HTTP/1.1 503 ")
             assert b"the request bodies in memory have reached their limit" in refusal
-            client.sendall(bytes(length - 1000) + predict_request(example(7)))
+            client.sendall(bytes(REFUSED_BYTES - 1000) + predict_request(example(7)))
             assert b'"digit":7' in client.recv(65536)
 
 
@@ -180,7 +182,7 @@ def test_refused_body_that_never_comes_blocks_nobody(full_port: int) -> None:
     with ExitStack() as stack:
         silent = [stack.enter_context(socket.create_connection(("127.0.0.1", full_port))) for _ in range(50)]
         for one in silent:
-            one.sendall(post_head(4 * 2**20) + bytes(1000))
+            one.sendall(post_head(REFUSED_BYTES) + bytes(1000))
         assert all(one.recv(65536).startswith(b"HTTP/1.1 503 ") for one in silent)
         assert request(full_port, "POST", "/predict", example(6))[2]["digit"] == 6
         deadline = time.monotonic() + 3 * DRAIN_SECONDS
