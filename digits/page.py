@@ -78,7 +78,7 @@ def look_at_page(pixels: Pixels, finder: Finder, turned: int = 0) -> list[SeenOn
     longest = max(page)
     with tracing.span("finder"):
         # All sizes are made from this one, which takes a fraction of the time for a large page.
-        finest = np.rot90(_sized(pixels, min(1, FINEST / longest)), -turned // 90)
+        finest = np.ascontiguousarray(np.rot90(_sized(pixels, min(1, FINEST / longest)), -turned // 90))
     marks: _Marks | None = None
     for size in SIZES:
         with tracing.span("finder"):

@@ -61,7 +61,7 @@ def register_errors(app: Flask) -> None:
 
 
 def _refusing(app: Flask, application: WSGIApplication) -> WSGIApplication:
-    """WSGI middleware that answers what the worker refuses without Flask, which takes as long as all the rest of it."""
+    """WSGI middleware that answers what the worker refuses, without Flask, as a busy worker has many to refuse."""
     rules = {rule.rule: rule for rule in app.url_map.iter_rules() if "POST" in (rule.methods or ())}
     responses = {kind: _retry_later(message) for kind, (_, message) in UNAVAILABLE.items()}
 

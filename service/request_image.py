@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any
 
 import msgspec
+from flask import Request
 from flask.globals import request_ctx
 from msgspec import Raw, Struct
 
@@ -103,12 +104,7 @@ def _form_fields() -> dict[str, list[bytes]]:
     boundary = asked.mimetype_params.get("boundary")
     if not boundary:
         raise RequestError(_NO_BOUNDARY)
-    fields = None
-    if (asked.content_length or math.inf) <= _PLAIN_FORM_BYTES:
-        data = body()
-        fields = plain_files(data, boundary, MAXIMUM_IMAGES)
-        if fields is None:
-            put_back(asked, data)
+    fields = _plain_files(asked, boundary)
     if fields is None:
         fields = {name: [one.stream.getvalue() for one in some] for name, some in asked.files.lists()}
     # Browsers send a file without name and content for each file input that was left empty.
@@ -120,6 +116,17 @@ def _form_fields() -> dict[str, list[bytes]]:
         return images
     got = f"text in {_listed(texts)}" if texts else "no fields: is its boundary the one in Content-Type?"
     raise RequestError(f"expected {FORM_TYPE} {_WITH_IMAGE}; got {got}")
+
+
+def _plain_files(asked: Request, boundary: str) -> dict[str, list[bytes]] | None:
+    """The files of a small form with nothing else; None for any other, which is still to be read."""
+    if (asked.content_length or math.inf) > _PLAIN_FORM_BYTES:
+        return None
+    data = body()
+    fields = plain_files(data, boundary, MAXIMUM_IMAGES)
+    if fields is None:
+        put_back(asked, data)
+    return fields
 
 
 def _only(fields: Mapping[str, Sequence[bytes]]) -> bytes:

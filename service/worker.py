@@ -365,7 +365,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         reader = req.body.reader
         refusal = None
         if not isinstance(reader, LengthReader) or reader.length > LIGHT_BYTES:
-            refusal = self._refusal(req, conn)
+            refusal = self._refusal(req, reader, conn)
             with self._lock:
                 if self._answering is conn and not refusal:
                     self._hand_over()
@@ -397,13 +397,12 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             return False
         return not response.should_close()
 
-    def _refusal(self, req: Any, conn: Connection) -> BusyError | None:  # noqa: ANN401
+    def _refusal(self, req: Any, reader: Any, conn: Connection) -> BusyError | None:  # noqa: ANN401
         """Why a request with a large body is refused, if it is; the leader answers that itself.
 
         Another thread would have to read the whole body first: a busy worker would lose a third of its throughput to
         what it refuses.
         """
-        reader = req.body.reader
         if not isinstance(reader, LengthReader) or reader.length > MAXIMUM_FILE_BYTES or is_encrypted(conn.sock):
             return None
         if self._answering is conn and self._keeps() and not req.should_close():

@@ -16,8 +16,9 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.accuracy.input_variations import enlarged, file_of
+from benchmarks.performance.conditions import conditions
 from benchmarks.performance.peers.plain import SHIPPED, Network
-from benchmarks.tables import table
+from benchmarks.tables import document, table
 from digits.memory import set_memory_options
 from digits.recognizer import Prediction, Recognizer
 from training.datasets.mnist import load_training
@@ -68,6 +69,7 @@ def main(rounds: int, only: str | None) -> None:
     if only:
         click.echo(json.dumps(_measure(WAYS[only][1]())))
         return
+    begun = conditions("python -m benchmarks.performance.photos")
     measured: dict[str, list[tuple[float, int]]] = {way: [] for way in WAYS}
     for _ in range(rounds):
         for way, results in measured.items():
@@ -80,8 +82,8 @@ def main(rounds: int, only: str | None) -> None:
         spread = f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         rows.append((WAYS[way][0], f"{1e3 * median(one[0] for one in results):.2f}", spread, results[0][1]))
     heads = ["", "CPU ms per photo", "its time ÷ digits'", f"read right, of {PHOTOS}"]
-    click.echo(f"medians of {rounds} rounds in turn, {PHOTOS} photos of {PIXELS}×{PIXELS} pixels\n")
-    click.echo(table(heads, rows))
+    begun.append(f"medians of {rounds} rounds in turn, {PHOTOS} photos of {PIXELS}×{PIXELS} pixels")
+    click.echo(document("Photos without HTTP", begun, table(heads, rows)))
 
 
 def _measure(read: Callable[[bytes], int | None]) -> tuple[float, int]:
